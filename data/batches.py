@@ -1,0 +1,100 @@
+"""Anchors -> batches. A batch holds whole series prefixes; all anchors of a series share one pass over it.
+
+Shapes: M series, T minutes, K anchors of a series, F features, H horizons, A anchors in a row.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.schema import MASKED, SliceName
+from data.store import Anchors, Dataset, usable_minutes
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A series shorter than T is padded with zeros behind its end; a missing anchor is anchor 0 with every
+    label masked."""
+
+    x_MTF: NDArray[np.float32]
+    length_M: NDArray[np.int64]
+    anchor_MK: NDArray[np.int64]
+    y_MKH: NDArray[np.int8]
+    valid_MK: NDArray[np.bool_]
+
+
+def make_batch(dataset: Dataset, series: list[int], minutes: list[NDArray[np.int64]]) -> Batch:
+    """The given minutes of the given series; bars after a series' last anchor are left out."""
+    length_M = np.array([m[-1] + 1 for m in minutes])
+    widest = max(len(m) for m in minutes)
+    x_MTF = np.zeros((len(series), length_M.max(), len(dataset.info.features)), dtype=np.float32)
+    anchor_MK = np.zeros((len(series), widest), dtype=np.int64)
+    y_MKH = np.full((len(series), widest, len(dataset.info.horizons)), MASKED, dtype=np.int8)
+    valid_MK = np.zeros((len(series), widest), dtype=np.bool_)
+    for row, (index, anchors) in enumerate(zip(series, minutes, strict=True)):
+        x_MTF[row, : length_M[row]] = dataset.x_TF(index)[: length_M[row]]
+        anchor_MK[row, : len(anchors)] = anchors
+        y_MKH[row, : len(anchors)] = dataset.y_TH(index)[anchors]
+        valid_MK[row, : len(anchors)] = True
+    return Batch(x_MTF, length_M, anchor_MK, y_MKH, valid_MK)
+
+
+class TrainingStream:
+    """An endless, seeded walk over the train slice.
+
+    Every epoch visits each series once in an order of its own and draws `anchors_per_series` of its anchors
+    without replacement. What a visit draws depends on (seed, visit) alone, so a stream that goes on from
+    `position` gives what one never stopped would have given.
+    """
+
+    def __init__(self, dataset: Dataset, seed: int, anchors_per_series: int) -> None:
+        self._dataset = dataset
+        self._seed = seed
+        self._anchors_per_series = anchors_per_series
+        self._members = dataset.members("train")
+        self.position = 0
+
+    def take(self, anchors: int) -> Batch:
+        """A batch of just so many anchors, of as many series as that needs."""
+        series: list[int] = []
+        minutes: list[NDArray[np.int64]] = []
+        while anchors > 0:
+            index, drawn = self._visit(self.position)
+            self.position += 1
+            drawn = drawn[:anchors]
+            series.append(index)
+            minutes.append(np.sort(drawn))
+            anchors -= len(drawn)
+        return make_batch(self._dataset, series, minutes)
+
+    def _visit(self, number: int) -> tuple[int, NDArray[np.int64]]:
+        epoch, place = divmod(number, len(self._members))
+        order = np.random.default_rng([self._seed, 0, epoch]).permutation(len(self._members))
+        index = int(self._members[order[place]])
+        usable = usable_minutes(self._dataset.y_TH(index), self._dataset.info.expanding_min)
+        rng = np.random.default_rng([self._seed, 1, number])
+        return index, rng.permutation(usable)[: self._anchors_per_series]
+
+
+def frozen_batches(dataset: Dataset, name: SliceName, series_per_batch: int) -> Iterator[Batch]:
+    """All frozen anchors of a slice in their order: the valid anchors of the batches, one after another."""
+    return anchor_batches(dataset, dataset.frozen_anchors(name), series_per_batch)
+
+
+def anchor_batches(dataset: Dataset, anchors: Anchors, series_per_batch: int) -> Iterator[Batch]:
+    firsts = np.flatnonzero(np.diff(anchors.series_A, prepend=-1))
+    groups = np.split(anchors.minute_A, firsts[1:])
+    series = anchors.series_A[firsts].tolist()
+    for first in range(0, len(series), series_per_batch):
+        chosen = slice(first, first + series_per_batch)
+        yield make_batch(dataset, series[chosen], groups[chosen])
+
+
+def frozen_labels(dataset: Dataset, name: SliceName) -> NDArray[np.int8]:
+    """y_AH of the frozen anchors of a slice."""
+    anchors = dataset.frozen_anchors(name)
+    firsts = np.flatnonzero(np.diff(anchors.series_A, prepend=-1))
+    groups = zip(anchors.series_A[firsts], np.split(anchors.minute_A, firsts[1:]), strict=True)
+    return np.concatenate([dataset.y_TH(int(index))[minutes] for index, minutes in groups])

@@ -1,0 +1,101 @@
+"""Documents and folders that appear whole or not at all, and JSON that is validated on reading."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import ClassVar, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from data.schema import InputError
+
+
+class Document(BaseModel):
+    """Base of every JSON file we write: frozen, no unknown keys, one format version a class."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
+    current_version: ClassVar[int] = 1
+
+    version: int = 1
+
+    def write(self, path: Path) -> None:
+        write_atomically(path, self.model_dump_json(indent=1).encode() + b"\n")
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Raises InputError if the file is missing, of another version, or does not fit the class."""
+        try:
+            text = path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            raise InputError(f"{path} does not exist") from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"{path} cannot be read: {error}") from None
+        try:
+            document = cls.model_validate_json(text)
+        except ValidationError as error:
+            raise InputError(f"{path} is not a valid {cls.__name__}: {first_problem(error)}") from None
+        if document.version != cls.current_version:
+            raise InputError(
+                f"{path} has format version {document.version}, this program reads {cls.current_version}: "
+                "use the version of hybridtune that wrote it"
+            )
+        return document
+
+
+def first_problem(error: ValidationError) -> str:
+    """The first violation as one line: where, what, and the value seen."""
+    problem = error.errors(include_url=False)[0]
+    where = ".".join(str(part) for part in problem["loc"]) or "document"
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    seen = repr(problem["input"])
+    return f"{where}: {problem['msg']}, got {seen[:80]}{more}"
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """A reader sees the old file or the new one, even after a power cut."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Yields a folder to fill; it becomes `path` when the block ends and vanishes if the block raises.
+
+    Raises InputError if `path` exists already.
+    """
+    refuse_existing(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    temporary.mkdir()
+    try:
+        yield temporary
+        refuse_existing(path)
+        temporary.rename(path)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    _sync_folder(path.parent)
+
+
+def refuse_existing(path: Path) -> None:
+    if path.exists():
+        raise InputError(f"{path} exists already: name another place or remove it")
+
+
+def _sync_folder(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,279 @@
+"""Raw folder -> prepared dataset, one series at a time; memory does not grow with their number."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.document import new_folder, refuse_existing
+from data.features import FEATURE_NAMES, features
+from data.labels import labels
+from data.read import SeriesFile, extra_columns, find_series, read_series
+from data.schema import (
+    DEFAULT_EXPANDING_MAX,
+    DEFAULT_EXPANDING_MIN,
+    DEFAULT_HORIZONS,
+    SLICES,
+    InputError,
+    SliceName,
+    Ties,
+)
+from data.split import PURGED, Shares, Split, split
+from data.store import (
+    INFO,
+    Anchors,
+    BarsWriter,
+    DatasetInfo,
+    Rejected,
+    SeriesTable,
+    SliceInfo,
+    dataset_fingerprint,
+    usable_minutes,
+    write_anchors,
+    write_series_table,
+)
+
+
+@dataclass(frozen=True)
+class PrepareConfig:
+    horizons: tuple[int, ...] = DEFAULT_HORIZONS
+    """Minutes ahead, ascending."""
+    ties: Ties = "drop"
+    """Equal prices: masked (drop) or label 0 (down)."""
+    shares: Shares = Shares()
+    expanding_min: int = DEFAULT_EXPANDING_MIN
+    expanding_max: int = DEFAULT_EXPANDING_MAX
+    """Fewest and most bars from launch that an anchor sees."""
+    anchor_stride: int = 15
+    """Minutes between two frozen anchors of a series in tune, blend and test."""
+    strict: bool = False
+    """A file that cannot be used ends everything instead of being rejected."""
+
+    def __post_init__(self) -> None:
+        if not self.horizons or min(self.horizons) < 1 or list(self.horizons) != sorted(set(self.horizons)):
+            raise InputError(f"horizons must be ascending minutes above 0, got {self.horizons}")
+        if not 1 <= self.expanding_min <= self.expanding_max:
+            raise InputError(
+                "1 <= expanding-min <= expanding-max must hold, "
+                f"got (expanding-min={self.expanding_min}, expanding-max={self.expanding_max})"
+            )
+        if self.anchor_stride < 1:
+            raise InputError(f"anchor-stride must be at least 1 minute, got {self.anchor_stride}")
+        if self.ties not in ("drop", "down"):
+            raise InputError(f"ties must be drop or down, got {self.ties!r}")
+
+    @property
+    def used_minutes(self) -> int:
+        """Bars beyond this minute reach neither a feature nor a label."""
+        return self.expanding_max + self.horizons[-1]
+
+
+class ParallelMap(Protocol):
+    """Applies a function to many items and yields the results in order, as they are needed."""
+
+    def __call__(self, function: Callable[[Any], Any], items: Iterable[Any], /) -> Iterator[Any]: ...
+
+
+@dataclass(frozen=True)
+class PreparedSeries:
+    file: SeriesFile
+    start: np.datetime64
+    last: np.datetime64
+    x_TF: NDArray[np.float32]
+    y_TH: NDArray[np.int8]
+    unusable_rows: int
+
+
+def prepare(
+    raw: Path,
+    out: Path,
+    config: PrepareConfig | None = None,
+    parallel_map: ParallelMap = map,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> DatasetInfo:
+    """Writes the dataset `out` from the series below `raw`; `progress` gets (series done, series found).
+
+    Raises InputError if nothing below `raw` is usable, if a slice would be empty, or if `out` exists;
+    then `out` is not written.
+    """
+    config = config or PrepareConfig()
+    refuse_existing(out)
+    files = find_series(raw)
+    index = _Index(config)
+    with new_folder(out) as folder:
+        extras, files = index.agree_on_extras(files)
+        writer = BarsWriter(folder, len(FEATURE_NAMES) + len(extras), len(config.horizons))
+        results = parallel_map(partial(prepare_series, config=config, extras=extras), files)
+        for done, result in enumerate(results, start=1):
+            if isinstance(result, Rejected):
+                index.reject(result)
+            else:
+                writer.append(result.x_TF, result.y_TH)
+                index.add(result)
+            progress(done, len(files))
+        info = index.finish(folder, writer.close(), raw, extras)
+        info.write(folder / INFO)
+    return info
+
+
+def prepare_series(file: SeriesFile, config: PrepareConfig, extras: tuple[str, ...]) -> PreparedSeries | Rejected:
+    """Features and labels of one file, or why it is not usable."""
+    try:
+        bars = read_series(file.path, extras, limit_minutes=config.used_minutes)
+    except InputError as error:
+        return Rejected(path=str(file.path), reason=str(error))
+    y_TH = labels(bars.price_T, bars.observed_T, config.horizons, config.ties)[: config.expanding_max]
+    if not len(usable_minutes(y_TH, config.expanding_min)):
+        reason = (
+            f"{file.path} has no usable anchor: {len(bars)} minutes, {int(bars.observed_T.sum())} observed; an anchor "
+            f"needs {config.expanding_min} bars and a different price {config.horizons[0]} minutes later or more"
+        )
+        return Rejected(path=str(file.path), reason=reason)
+    return PreparedSeries(
+        file=file,
+        start=bars.start,
+        last=bars.start + len(bars) - 1,
+        x_TF=features(bars, extras)[: config.expanding_max],
+        y_TH=y_TH,
+        unusable_rows=bars.unusable_rows,
+    )
+
+
+class _Index:
+    """What is kept of every series while the bars stream by."""
+
+    def __init__(self, config: PrepareConfig) -> None:
+        self.config = config
+        self.rejected: list[Rejected] = []
+        self.files: list[SeriesFile] = []
+        self.starts: list[np.datetime64] = []
+        self.lasts: list[np.datetime64] = []
+        self.bars: list[int] = []
+        self.unusable_rows = 0
+        self.frozen_minutes: list[NDArray[np.int64]] = []
+        self.usable_counts: list[int] = []
+        self.all_labels: list[NDArray[np.int64]] = []
+        self.frozen_labels: list[NDArray[np.int64]] = []
+
+    def reject(self, rejected: Rejected) -> None:
+        if self.config.strict:
+            raise InputError(rejected.reason)
+        self.rejected.append(rejected)
+
+    def agree_on_extras(self, files: list[SeriesFile]) -> tuple[tuple[str, ...], list[SeriesFile]]:
+        """The extra columns that most files have, and the files that have just these."""
+        columns: dict[SeriesFile, tuple[str, ...]] = {}
+        names: set[str] = set()
+        for file in files:
+            try:
+                if file.name in names:
+                    raise InputError(f"{file.path}: another file is named {file.name} too, rename one")
+                columns[file] = extra_columns(file.path)
+                names.add(file.name)
+            except InputError as error:
+                self.reject(Rejected(path=str(file.path), reason=str(error)))
+        if not columns:
+            raise self._nothing_usable()
+        (usual, _), *_ = Counter(columns.values()).most_common(1)
+        for file, extras in columns.items():
+            if extras != usual:
+                reason = f"{file.path} has extra columns {list(extras)} where most files have {list(usual)}"
+                self.reject(Rejected(path=str(file.path), reason=reason))
+        return usual, [file for file, extras in columns.items() if extras == usual]
+
+    def add(self, series: PreparedSeries) -> None:
+        self.files.append(series.file)
+        self.starts.append(series.start)
+        self.lasts.append(series.last)
+        self.bars.append(len(series.x_TF))
+        self.unusable_rows += series.unusable_rows
+        usable = usable_minutes(series.y_TH, self.config.expanding_min)
+        first = self.config.expanding_min - 1
+        frozen = usable[(usable - first) % self.config.anchor_stride == 0]
+        self.usable_counts.append(len(usable))
+        self.frozen_minutes.append(frozen)
+        self.all_labels.append(_label_counts(series.y_TH[usable]))
+        self.frozen_labels.append(_label_counts(series.y_TH[frozen]))
+
+    def finish(self, folder: Path, bars_digest: str, raw: Path, extras: tuple[str, ...]) -> DatasetInfo:
+        if not self.files:
+            raise self._nothing_usable()
+        start_M = np.array(self.starts, dtype="datetime64[m]")
+        cut = split(start_M, np.array(self.lasts, dtype="datetime64[m]"), self.config.shares)
+        write_series_table(
+            folder,
+            SeriesTable(
+                name_M=tuple(file.name for file in self.files),
+                category_M=tuple(file.category for file in self.files),
+                start_M=start_M,
+                bars_M=np.array(self.bars),
+                slice_M=cut.slice_M,
+            ),
+        )
+        anchors_hash = write_anchors(folder, *self._frozen_anchors(cut))
+        config = self.config
+        contents: dict[str, Any] = {
+            "features": FEATURE_NAMES + extras,
+            "extras": extras,
+            "horizons": config.horizons,
+            "expanding_min": config.expanding_min,
+            "expanding_max": config.expanding_max,
+            "ties": config.ties,
+            "anchor_stride": config.anchor_stride,
+            "slices": {name: self._slice_info(name, cut) for name in SLICES},
+            "categories": dict(sorted(Counter(file.category for file in self.files).items())),
+            "anchors_hash": anchors_hash,
+        }
+        return DatasetInfo(
+            **contents,
+            sources=(str(raw.resolve()),),
+            rejected=tuple(self.rejected),
+            unusable_rows=self.unusable_rows,
+            fingerprint=dataset_fingerprint(contents, bars_digest, cut.slice_M),
+        )
+
+    def _frozen_anchors(self, cut: Split) -> tuple[NDArray[np.int8], Anchors]:
+        judged = [i for i, s in enumerate(cut.slice_M) if s not in (PURGED, SLICES.index("train"))]
+        counts = [len(self.frozen_minutes[i]) for i in judged]
+        minutes = [self.frozen_minutes[i] for i in judged]
+        anchors = Anchors(
+            series_A=np.repeat(np.array(judged, dtype=np.int64), counts),
+            minute_A=np.concatenate(minutes) if minutes else np.empty(0, dtype=np.int64),
+        )
+        return cut.slice_M[anchors.series_A], anchors
+
+    def _slice_info(self, name: SliceName, cut: Split) -> SliceInfo:
+        members = np.flatnonzero(cut.slice_M == SLICES.index(name))
+        if name == "train":
+            anchors, per_series = sum(self.usable_counts[i] for i in members), self.all_labels
+        else:
+            anchors, per_series = sum(len(self.frozen_minutes[i]) for i in members), self.frozen_labels
+        up_H, known_H = sum(per_series[i] for i in members)
+        for horizon, known in zip(self.config.horizons, known_H, strict=True):
+            if known == 0:
+                raise InputError(
+                    f"slice '{name}' has no known label at horizon {horizon}: drop it from --horizons, give longer "
+                    "series, or give the slice a larger share with --slices"
+                )
+        return SliceInfo(
+            series=len(members),
+            purged=cut.purged_from(name),
+            anchors=anchors,
+            up_share=tuple((up_H / known_H).tolist()),
+            known_labels=tuple(known_H.tolist()),
+        )
+
+    def _nothing_usable(self) -> InputError:
+        first = self.rejected[0].reason
+        more = f" (and {len(self.rejected) - 1} more files)" if len(self.rejected) > 1 else ""
+        return InputError(f"no usable series: {first}{more}")
+
+
+def _label_counts(y_AH: NDArray[np.int8]) -> NDArray[np.int64]:
+    """(2, H): how many labels are 1, how many are known."""
+    return np.stack([(y_AH == 1).sum(axis=0), (y_AH >= 0).sum(axis=0)])

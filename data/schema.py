@@ -1,0 +1,26 @@
+"""Words and limits that every part agrees on: columns, units, slices, and the error shown to users."""
+
+from typing import Final, Literal
+
+TIME_COLUMN: Final = "datetime"
+PRICE_COLUMN: Final = "price"
+VOLUME_COLUMN: Final = "volume"
+
+DEFAULT_HORIZONS: Final = (15, 30, 60, 120, 240, 360, 720)
+"""Minutes ahead at which direction is predicted."""
+
+DEFAULT_EXPANDING_MIN: Final = 60
+DEFAULT_EXPANDING_MAX: Final = 720
+"""Fewest and most bars from launch that an anchor may see."""
+
+MASKED: Final = -1
+"""Label value of a (minute, horizon) that counts nowhere: unobserved, or a dropped tie."""
+
+Ties = Literal["drop", "down"]
+SliceName = Literal["train", "tune", "blend", "test"]
+SLICES: Final[tuple[SliceName, ...]] = ("train", "tune", "blend", "test")
+"""In order of launch time; a series belongs to one of them or is purged."""
+
+
+class InputError(ValueError):
+    """What a user gave cannot be used. The message is one line: rule, value seen, remedy."""

@@ -1,0 +1,88 @@
+"""The four slices, cut by launch time, and the purge between them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.schema import SLICES, InputError, SliceName
+
+PURGED = -1
+
+
+@dataclass(frozen=True)
+class Shares:
+    """Share of the launches that each slice takes, in order of launch time; they sum to one."""
+
+    train: float = 0.6
+    tune: float = 0.15
+    blend: float = 0.1
+    test: float = 0.15
+
+    def __post_init__(self) -> None:
+        shares = self.as_tuple()
+        if min(shares) <= 0 or abs(sum(shares) - 1) > 1e-6:
+            raise InputError(f"the four slice shares must be above 0 and sum to 1, got {shares}")
+
+    @classmethod
+    def parse(cls, text: str) -> "Shares":
+        """From `0.6/0.15/0.1/0.15`."""
+        try:
+            train, tune, blend, test = (float(part) for part in text.split("/"))
+        except ValueError:
+            raise InputError(f"slices must be four shares like 0.6/0.15/0.1/0.15, got {text!r}") from None
+        return cls(train, tune, blend, test)
+
+    def as_tuple(self) -> tuple[float, float, float, float]:
+        return (self.train, self.tune, self.blend, self.test)
+
+
+@dataclass(frozen=True)
+class Split:
+    """slice_M: index into SLICES of every series, or PURGED; cut_M: the slice it was cut into before the
+    purge."""
+
+    slice_M: NDArray[np.int8]
+    cut_M: NDArray[np.int8]
+
+    def purged_from(self, name: SliceName) -> int:
+        index = SLICES.index(name)
+        return int(((self.cut_M == index) & (self.slice_M == PURGED)).sum())
+
+
+def split(start_M: NDArray[np.datetime64], last_M: NDArray[np.datetime64], shares: Shares) -> Split:
+    """Cuts the launches into slices and purges what reaches into a later one.
+
+    start_M, last_M: time of the first bar and of the last bar that a feature or a label of the series
+    uses. Launches of the same minute stay together. A series is purged if its last bar is not before the
+    first launch of the next slice; that launch is the earliest of all that follow.
+
+    Raises InputError if a slice ends up empty.
+    """
+    assert len(start_M) == len(last_M)
+    firsts = _first_launches(np.sort(start_M), shares.as_tuple())
+    cut_M = np.searchsorted(np.array(firsts[1:]), start_M, side="right").astype(np.int8)
+    next_first_M = np.array([*firsts[1:], np.datetime64("9999-01-01")], dtype="datetime64[m]")[cut_M]
+    slice_M = np.where(last_M < next_first_M, cut_M, PURGED).astype(np.int8)
+    result = Split(slice_M, cut_M)
+    _refuse_empty(result)
+    return result
+
+
+def _first_launches(
+    sorted_start_M: NDArray[np.datetime64], shares: Sequence[float]
+) -> list[np.datetime64]:
+    """First launch of each slice, in time's order."""
+    cuts = np.round(np.cumsum([0.0, *shares[:-1]]) * len(sorted_start_M)).astype(int)
+    return [sorted_start_M[min(cut, len(sorted_start_M) - 1)].astype("datetime64[m]") for cut in cuts]
+
+
+def _refuse_empty(result: Split) -> None:
+    for index, name in enumerate(SLICES):
+        if not (result.slice_M == index).any():
+            raise InputError(
+                f"slice '{name}' is empty: of {len(result.slice_M)} series {int((result.cut_M == index).sum())} "
+                f"were cut into it and {result.purged_from(name)} of them purged because they reach into the "
+                "next slice; give more or shorter series (--expanding-max), shorter --horizons or other --slices"
+            )

@@ -1,0 +1,215 @@
+"""The prepared dataset: how it is written, opened without reading it, and identified.
+
+    dataset.json    DatasetInfo
+    series.arrow    one row a kept series: name, category, start, bars, slice
+    bars.arrow      one record batch a series, in the order of series.arrow: x (T, F) float32, y (T, H) int8
+    anchors.arrow   the frozen anchors on which every configuration is judged: slice, series, minute
+
+Arrow IPC without compression, so that a memory-mapped array is the file itself: every process of a machine
+shares one copy. Nothing is pickled.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+from data.document import Document
+from data.schema import SLICES, InputError, SliceName, Ties
+
+INFO, SERIES, BARS, ANCHORS = "dataset.json", "series.arrow", "bars.arrow", "anchors.arrow"
+
+
+class SliceInfo(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    series: int
+    purged: int
+    """Series cut into this slice but left out, because they reach into the next."""
+    anchors: int
+    """Anchors with at least one known label: all of them in train, the frozen ones elsewhere."""
+    up_share: tuple[float, ...]
+    """Share of label 1 among the known labels of those anchors, for each horizon."""
+    known_labels: tuple[int, ...]
+
+
+class Rejected(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    path: str
+    reason: str
+
+
+class DatasetInfo(Document):
+    """dataset.json"""
+
+    features: tuple[str, ...]
+    """The computed features, then the extra columns."""
+    extras: tuple[str, ...]
+    horizons: tuple[int, ...]
+    expanding_min: int
+    expanding_max: int
+    ties: Ties
+    anchor_stride: int
+    """Minutes between two frozen anchors of a series."""
+    slices: dict[SliceName, SliceInfo]
+    categories: dict[str, int]
+    sources: tuple[str, ...]
+    rejected: tuple[Rejected, ...]
+    unusable_rows: int
+    anchors_hash: str
+    fingerprint: str
+    """Identifies values, slices and anchors: equal fingerprints, equal results."""
+
+
+@dataclass(frozen=True)
+class SeriesTable:
+    name_M: tuple[str, ...]
+    category_M: tuple[str, ...]
+    start_M: NDArray[np.datetime64]
+    bars_M: NDArray[np.int64]
+    slice_M: NDArray[np.int8]
+
+
+@dataclass(frozen=True)
+class Anchors:
+    """Some anchors, those of one series together and in order of minute."""
+
+    series_A: NDArray[np.int64]
+    minute_A: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.series_A)
+
+
+class Dataset:
+    """A prepared dataset, memory-mapped. Opening it reads the index only, not the bars."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises InputError if `path` is no dataset or was damaged."""
+        self.path = path
+        if not path.is_dir():
+            raise InputError(f"{path} is not a dataset folder: `hybridtune prepare` makes one")
+        self.info = DatasetInfo.read(path / INFO)
+        try:
+            self._bars = pa.ipc.open_file(pa.memory_map(str(path / BARS)))
+            self.series = _read_series_table(path / SERIES)
+        except (pa.ArrowException, OSError, KeyError) as error:
+            raise InputError(f"{path} is damaged ({error}): prepare it anew") from None
+
+    def __reduce__(self) -> tuple[type[Self], tuple[Path]]:
+        return type(self), (self.path,)
+
+    def __len__(self) -> int:
+        return self._bars.num_record_batches
+
+    def x_TF(self, series: int) -> NDArray[np.float32]:
+        return _matrix(self._bars.get_batch(series).column("x"), len(self.info.features))
+
+    def y_TH(self, series: int) -> NDArray[np.int8]:
+        return _matrix(self._bars.get_batch(series).column("y"), len(self.info.horizons))
+
+    def members(self, name: SliceName) -> NDArray[np.int64]:
+        """The series of a slice, in order of launch."""
+        chosen = np.flatnonzero(self.series.slice_M == SLICES.index(name))
+        return chosen[np.argsort(self.series.start_M[chosen], kind="stable")]
+
+    def frozen_anchors(self, name: SliceName) -> Anchors:
+        """The anchors on which every configuration is judged in a slice."""
+        slice_A, series_A, minute_A = self._anchors
+        chosen = slice_A == SLICES.index(name)
+        return Anchors(series_A[chosen], minute_A[chosen])
+
+    @cached_property
+    def _anchors(self) -> tuple[NDArray[np.int8], NDArray[np.int64], NDArray[np.int64]]:
+        table = _read_table(self.path / ANCHORS)
+        return tuple(table.column(name).to_numpy() for name in ("slice", "series", "minute"))
+
+
+def dataset_fingerprint(contents: dict[str, Any], bars_digest: str, slice_M: NDArray[np.int8]) -> str:
+    """A digest of the settings, of every value, and of the slice of every series."""
+    settings = json.dumps(contents, sort_keys=True, default=lambda model: model.model_dump())
+    return hashlib.sha256(f"{settings} {bars_digest} {slice_M.tolist()}".encode()).hexdigest()[:16]
+
+
+def usable_minutes(y_TH: NDArray[np.int8], expanding_min: int) -> NDArray[np.int64]:
+    """Minutes at which an anchor may stand: enough history and at least one known label."""
+    known_T = (y_TH >= 0).any(axis=1)
+    known_T[: expanding_min - 1] = False
+    return np.flatnonzero(known_T)
+
+
+class BarsWriter:
+    """Streams series into bars.arrow and hashes what it writes."""
+
+    def __init__(self, folder: Path, feature_count: int, horizon_count: int) -> None:
+        self._schema = pa.schema({"x": pa.list_(pa.float32(), feature_count), "y": pa.list_(pa.int8(), horizon_count)})
+        self._sink = pa.OSFile(str(folder / BARS), "wb")
+        self._writer = pa.ipc.new_file(self._sink, self._schema)
+        self._hash = hashlib.sha256()
+
+    def append(self, x_TF: NDArray[np.float32], y_TH: NDArray[np.int8]) -> None:
+        columns = []
+        for matrix, kind in zip((x_TF, y_TH), self._schema.types, strict=True):
+            flat = np.ascontiguousarray(matrix).reshape(-1)
+            self._hash.update(flat.tobytes())
+            columns.append(pa.FixedSizeListArray.from_arrays(pa.array(flat), type=kind))
+        self._writer.write_batch(pa.record_batch(columns, schema=self._schema))
+
+    def close(self) -> str:
+        """The digest of all values, in hexadecimal."""
+        self._writer.close()
+        self._sink.close()
+        return self._hash.hexdigest()
+
+
+def write_series_table(folder: Path, series: SeriesTable) -> None:
+    columns = {
+        "name": pa.array(series.name_M, pa.string()),
+        "category": pa.array(series.category_M, pa.string()),
+        "start": pa.array(series.start_M.astype("datetime64[s]")),
+        "bars": pa.array(series.bars_M),
+        "slice": pa.array(series.slice_M),
+    }
+    _write_table(folder / SERIES, pa.table(columns))
+
+
+def write_anchors(folder: Path, slice_A: NDArray[np.int8], anchors: Anchors) -> str:
+    """Returns the digest of the anchors, in hexadecimal."""
+    columns = {"slice": slice_A, "series": anchors.series_A, "minute": anchors.minute_A}
+    _write_table(folder / ANCHORS, pa.table(columns))
+    digest = hashlib.sha256()
+    for values in columns.values():
+        digest.update(np.ascontiguousarray(values).tobytes())
+    return digest.hexdigest()
+
+
+def _write_table(path: Path, table: pa.Table) -> None:
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table)
+
+
+def _read_table(path: Path) -> pa.Table:
+    return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+
+
+def _read_series_table(path: Path) -> SeriesTable:
+    table = _read_table(path)
+    return SeriesTable(
+        name_M=tuple(table.column("name").to_pylist()),
+        category_M=tuple(table.column("category").to_pylist()),
+        start_M=table.column("start").to_numpy().astype("datetime64[m]"),
+        bars_M=table.column("bars").to_numpy(),
+        slice_M=table.column("slice").to_numpy(),
+    )
+
+
+def _matrix(column: pa.FixedSizeListArray, width: int) -> NDArray[Any]:
+    return column.flatten().to_numpy(zero_copy_only=True).reshape(-1, width)

@@ -1,0 +1,103 @@
+"""Parts that the architectures share. All are causal: what they give for an anchor uses bars up to it only.
+
+Shapes: M series, T minutes, K anchors of a series, W minutes of a window, F features, D hidden, H horizons,
+J keys, N = M * K.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def rows_at(x_MTD: Tensor, anchor_MK: Tensor) -> Tensor:
+    """x_MKD: the rows of each series at its anchors."""
+    return x_MTD.gather(1, anchor_MK[..., None].expand(-1, -1, x_MTD.shape[-1]))
+
+
+def gather_windows(x_MTF: Tensor, anchor_MK: Tensor, window: int) -> tuple[Tensor, Tensor]:
+    """The last `window` minutes up to each anchor: (x_NWF, last_N).
+
+    A history shorter than the window starts at position 0 and ends at last_N. What stands behind last_N is
+    filler: a causal encoder read at last_N never sees it.
+    """
+    window = min(window, x_MTF.shape[1])
+    first_MK = (anchor_MK - window + 1).clamp(min=0)
+    index_MKW = first_MK[..., None] + torch.arange(window, device=x_MTF.device)
+    series_M11 = torch.arange(len(x_MTF), device=x_MTF.device)[:, None, None]
+    return x_MTF[series_M11, index_MKW].flatten(0, 1), (anchor_MK - first_MK).flatten()
+
+
+class WindowEncoder(nn.Module):
+    """An LSTM over the last `window` minutes up to each anchor; its state at the anchor."""
+
+    def __init__(self, window: int, input_size: int, hidden_size: int, layers: int, dropout: float) -> None:
+        super().__init__()
+        self.window = window
+        self.lstm = make_lstm(input_size, hidden_size, layers, dropout)
+
+    def forward(self, x_MTF: Tensor, anchor_MK: Tensor) -> Tensor:
+        x_NWF, last_N = gather_windows(x_MTF, anchor_MK, self.window)
+        h_NWD, _ = self.lstm(x_NWF)
+        return rows_at(h_NWD, last_N[:, None]).view(*anchor_MK.shape, -1)
+
+
+class Attention(nn.Module):
+    """Multi-head scaled dot-product attention (Vaswani et al. 2017, section 3.2) with queries of its own."""
+
+    def __init__(self, hidden_size: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query = nn.Linear(hidden_size, hidden_size)
+        self.key_value = nn.Linear(hidden_size, 2 * hidden_size)
+        self.out = nn.Linear(hidden_size, hidden_size)
+
+    def forward(self, query_NKD: Tensor, keys_NJD: Tensor, allowed_NKJ: Tensor | None) -> Tensor:
+        """allowed_NKJ: which keys a query may look at, at least one; None allows all."""
+        q, k, v = self._project(query_NKD, keys_NJD)
+        mask = None if allowed_NKJ is None else allowed_NKJ[:, None]
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        out: Tensor = self.out(mixed.transpose(1, 2).flatten(2))
+        return out
+
+    def weights(self, query_NKD: Tensor, keys_NJD: Tensor, allowed_NKJ: Tensor | None) -> Tensor:
+        """The attention weights (N, heads, K, J); each row sums to one."""
+        q, k, _ = self._project(query_NKD, keys_NJD)
+        scores = q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5
+        if allowed_NKJ is not None:
+            scores = scores.masked_fill(~allowed_NKJ[:, None], -torch.inf)
+        return scores.softmax(dim=-1)
+
+    def _project(self, query_NKD: Tensor, keys_NJD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        k, v = self.key_value(keys_NJD).chunk(2, dim=-1)
+        split = [x.unflatten(-1, (self.heads, -1)).transpose(1, 2) for x in (self.query(query_NKD), k, v)]
+        return split[0], split[1], split[2]
+
+
+def anchor_mask(anchor_MK: Tensor, minutes: int, span: int) -> Tensor:
+    """allowed_MKT: minutes t-span+1..t for an anchor at t."""
+    minute_T = torch.arange(minutes, device=anchor_MK.device)
+    ago_MKT = anchor_MK[..., None] - minute_T
+    return (ago_MKT >= 0) & (ago_MKT < span)
+
+
+class HorizonHeads(nn.Module):
+    """A small network of its own for each horizon, computed side by side: (.., D) -> logits (.., H)."""
+
+    def __init__(self, input_size: int, hidden_size: int, horizons: int, dropout: float) -> None:
+        super().__init__()
+        self.horizons = horizons
+        self.hidden = nn.Linear(input_size, horizons * hidden_size)
+        self.dropout = nn.Dropout(dropout)
+        self.weight_HD = nn.Parameter(torch.empty(horizons, hidden_size))
+        self.bias_H = nn.Parameter(torch.zeros(horizons))
+        nn.init.normal_(self.weight_HD, std=hidden_size**-0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = F.gelu(self.hidden(x)).unflatten(-1, (self.horizons, -1))
+        return (self.dropout(hidden) * self.weight_HD).sum(dim=-1) + self.bias_H
+
+
+def make_lstm(input_size: int, hidden_size: int, layers: int, dropout: float) -> nn.LSTM:
+    """torch applies dropout between layers only and warns where there is one."""
+    between = dropout if layers > 1 else 0.0
+    return nn.LSTM(input_size, hidden_size, num_layers=layers, dropout=between, batch_first=True)

@@ -1,0 +1,1 @@
+"""What is searched: dimensions, shipped spaces, and the step from a sampled dict to a typed configuration."""
