@@ -16,7 +16,8 @@ from data.store import Anchors, Dataset, usable_minutes
 @dataclass(frozen=True)
 class Batch:
     """A series shorter than T is padded with zeros behind its end; a missing anchor is anchor 0 with every
-    label masked."""
+    label masked.
+    """
 
     x_MTF: NDArray[np.float32]
     length_M: NDArray[np.int64]
@@ -26,17 +27,27 @@ class Batch:
 
 
 def make_batch(dataset: Dataset, series: list[int], minutes: list[NDArray[np.int64]]) -> Batch:
-    """The given minutes of the given series; bars after a series' last anchor are left out."""
-    length_M = np.array([m[-1] + 1 for m in minutes])
-    widest = max(len(m) for m in minutes)
-    x_MTF = np.zeros((len(series), length_M.max(), len(dataset.info.features)), dtype=np.float32)
+    """The given minutes of the given series, with their labels."""
+    labels = [dataset.y_TH(index)[anchors] for index, anchors in zip(series, minutes, strict=True)]
+    return pad_batch([dataset.x_TF(index) for index in series], minutes, labels)
+
+
+def pad_batch(
+    series: list[NDArray[np.float32]], minutes: list[NDArray[np.int64]], labels: list[NDArray[np.int8]]
+) -> Batch:
+    """series: x_TF of each; minutes: its anchors, ascending, at least one; labels: y_KH of those. Bars after
+    a series' last anchor are left out.
+    """
+    length_M = np.array([anchors[-1] + 1 for anchors in minutes])
+    widest = max(len(anchors) for anchors in minutes)
+    x_MTF = np.zeros((len(series), length_M.max(), series[0].shape[1]), dtype=np.float32)
     anchor_MK = np.zeros((len(series), widest), dtype=np.int64)
-    y_MKH = np.full((len(series), widest, len(dataset.info.horizons)), MASKED, dtype=np.int8)
+    y_MKH = np.full((len(series), widest, labels[0].shape[1]), MASKED, dtype=np.int8)
     valid_MK = np.zeros((len(series), widest), dtype=np.bool_)
-    for row, (index, anchors) in enumerate(zip(series, minutes, strict=True)):
-        x_MTF[row, : length_M[row]] = dataset.x_TF(index)[: length_M[row]]
+    for row, (x_TF, anchors, y_KH) in enumerate(zip(series, minutes, labels, strict=True)):
+        x_MTF[row, : length_M[row]] = x_TF[: length_M[row]]
         anchor_MK[row, : len(anchors)] = anchors
-        y_MKH[row, : len(anchors)] = dataset.y_TH(index)[anchors]
+        y_MKH[row, : len(anchors)] = y_KH
         valid_MK[row, : len(anchors)] = True
     return Batch(x_MTF, length_M, anchor_MK, y_MKH, valid_MK)
 

@@ -1,11 +1,13 @@
 """Documents and folders that appear whole or not at all, and JSON that is validated on reading."""
 
+import json
 import os
+import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -32,25 +34,36 @@ class Document(BaseModel):
             raise InputError(f"{path} does not exist") from None
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"{path} cannot be read: {error}") from None
-        try:
-            document = cls.model_validate_json(text)
-        except ValidationError as error:
-            raise InputError(f"{path} is not a valid {cls.__name__}: {first_problem(error)}") from None
-        if document.version != cls.current_version:
+        # First, as another version may have other keys.
+        version = _version(text)
+        if version not in (None, cls.current_version):
             raise InputError(
-                f"{path} has format version {document.version}, this program reads {cls.current_version}: "
+                f"{path} has format version {version}, this program reads {cls.current_version}: "
                 "use the version of hybridtune that wrote it"
             )
-        return document
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError as error:
+            raise InputError(f"{path} is not a valid {cls.__name__}: {first_problem(error)}") from None
+
+
+def _version(text: str) -> Any:
+    """The version that a JSON object states, None if it is no JSON object."""
+    try:
+        content = json.loads(text)
+    except ValueError:
+        return None
+    return content.get("version", 1) if isinstance(content, dict) else None
 
 
 def first_problem(error: ValidationError) -> str:
     """The first violation as one line: where, what, and the value seen."""
     problem = error.errors(include_url=False)[0]
-    where = ".".join(str(part) for part in problem["loc"]) or "document"
+    where = ".".join(str(part) for part in problem["loc"])
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    seen = repr(problem["input"])
-    return f"{where}: {problem['msg']}, got {seen[:80]}{more}"
+    # Our own rules state the value themselves.
+    seen = "" if problem["type"] == "value_error" else f", got {repr(problem['input'])[:80]}"
+    return f"{where}{': ' if where else ''}{problem['msg'].removeprefix('Value error, ')}{seen}{more}"
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -76,7 +89,7 @@ def new_folder(path: Path) -> Iterator[Path]:
     """
     refuse_existing(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     temporary.mkdir()
     try:
         yield temporary

@@ -10,14 +10,15 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from data.read import Bars
 
 Values = NDArray[np.float64]
 
-VOLUME_FLOOR = 0.01
-"""Keeps the logarithm of a volume ratio finite: log(0.01 / 1.01) = -4.6 is "no volume at all"."""
+VOLUME_FLOOR = 0.001
+"""Keeps the logarithm of a volume ratio finite: log(0.001 / 1.001) = -6.9 is "no volume at all"."""
 
 
 class Series:
@@ -46,14 +47,19 @@ class Series:
         return np.maximum.accumulate(self.log_price_T)
 
     @cached_property
-    def mean_volume_T(self) -> Values:
-        """Mean volume from launch to t."""
-        return _running_mean(self.volume_T, len(self.volume_T))
+    def relative_volume_T(self) -> Values:
+        """log((r + floor) / (1 + floor)), r = volume / mean volume since launch; 0 before any trade."""
+        usual = _running_mean(self.volume_T, len(self.volume_T))
+        traded = usual > 0
+        ratio = np.where(traded, self.volume_T / np.where(traded, usual, 1.0), 1.0)
+        return np.log((ratio + VOLUME_FLOOR) / (1 + VOLUME_FLOOR))
 
 
 def log_return(s: Series, minutes: int) -> Values:
     since = np.maximum(s.minute_T - minutes, 0)
-    return s.log_price_T - s.log_price_T[since]
+    before_T: Values = s.log_price_T[since]
+    change_T: Values = s.log_price_T - before_T
+    return change_T
 
 
 def since_launch(s: Series) -> Values:
@@ -78,10 +84,9 @@ def volatility(s: Series, minutes: int) -> Values:
 
 
 def relative_volume(s: Series, minutes: int) -> Values:
-    recent, usual = np.maximum(_running_mean(s.volume_T, minutes), 0.0), s.mean_volume_T
-    traded = usual > 0
-    ratio = np.where(traded, recent / np.where(traded, usual, 1.0), 1.0)
-    return np.log((ratio + VOLUME_FLOOR) / (1 + VOLUME_FLOOR))
+    # The mean of logarithms, not the logarithm of the mean: volumes are close to lognormal, and one minute of
+    # a thousandfold volume would hide all others for the length of the window.
+    return _running_mean(s.relative_volume_T, minutes)
 
 
 def up_share(s: Series, minutes: int) -> Values:
@@ -89,8 +94,8 @@ def up_share(s: Series, minutes: int) -> Values:
 
 
 def flow(s: Series, minutes: int) -> Values:
-    signed, total = _running_mean(np.sign(s.return_T) * s.volume_T, minutes), _running_mean(s.volume_T, minutes)
-    return np.where(total > 0, signed / np.where(total > 0, total, 1.0), 0.0).clip(-1.0, 1.0)
+    signed, total = _window_sum(np.sign(s.return_T) * s.volume_T, minutes), _window_sum(s.volume_T, minutes)
+    return np.where(total > 0, signed / np.where(total > 0, total, 1.0), 0.0).astype(np.float64)
 
 
 def staleness(s: Series) -> Values:
@@ -126,9 +131,9 @@ def _volatility(minutes: int) -> Feature:
 
 
 def _relative_volume(minutes: int) -> Feature:
-    formula = f"log((r + 0.01) / 1.01), r = mean volume of the past {minutes} / mean volume since launch"
+    formula = f"mean over the past {minutes} of log((r + 0.001) / 1.001), r = volume / mean volume since launch"
     compute = partial(relative_volume, minutes=minutes)
-    return Feature(f"volume_{minutes}", formula, "log", ">= -4.62", compute)
+    return Feature(f"volume_{minutes}", formula, "log", ">= -6.91", compute)
 
 
 def _up_share(minutes: int) -> Feature:
@@ -167,9 +172,17 @@ def features(bars: Bars, extras: Sequence[str] = ()) -> NDArray[np.float32]:
     return x_TF
 
 
+def _window_sum(values_T: Values, minutes: int) -> NDArray[np.longdouble]:
+    """Sum of the past `minutes`, without what a difference of running sums keeps of values long past."""
+    padded = np.pad(values_T, (minutes - 1, 0))
+    total_T: NDArray[np.longdouble] = sliding_window_view(padded, minutes).sum(axis=1, dtype=np.longdouble)
+    return total_T
+
+
 def _running_mean(values_T: Values, minutes: int) -> Values:
     """Mean of the past `minutes`. Sums in extended precision: a volume may drop by ten decades; what rounding
-    remains can leave the mean of values >= 0 a hair below zero."""
+    remains can leave the mean of values >= 0 a hair below zero.
+    """
     total_T = np.cumsum(values_T, dtype=np.longdouble)
     before_T = np.zeros_like(total_T)
     before_T[minutes:] = total_T[:-minutes] if minutes < len(total_T) else 0

@@ -15,7 +15,8 @@ def labels(
     ties: Ties = "drop",
 ) -> NDArray[np.int8]:
     """y_TH: 1 if price[t+h] > price[t], else 0; MASKED where the series ends before t+h, where t or t+h is
-    unobserved, and, unless ties are `down`, where both prices are equal."""
+    unobserved, and, unless ties are `down`, where both prices are equal.
+    """
     minutes = len(price_T)
     y_TH = np.full((minutes, len(horizons)), MASKED, dtype=np.int8)
     for column, horizon in enumerate(horizons):

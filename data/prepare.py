@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -45,7 +45,7 @@ class PrepareConfig:
     """Minutes ahead, ascending."""
     ties: Ties = "drop"
     """Equal prices: masked (drop) or label 0 (down)."""
-    shares: Shares = Shares()
+    shares: Shares = field(default_factory=Shares)
     expanding_min: int = DEFAULT_EXPANDING_MIN
     expanding_max: int = DEFAULT_EXPANDING_MAX
     """Fewest and most bars from launch that an anchor sees."""
@@ -205,16 +205,14 @@ class _Index:
             raise self._nothing_usable()
         start_M = np.array(self.starts, dtype="datetime64[m]")
         cut = split(start_M, np.array(self.lasts, dtype="datetime64[m]"), self.config.shares)
-        write_series_table(
-            folder,
-            SeriesTable(
-                name_M=tuple(file.name for file in self.files),
-                category_M=tuple(file.category for file in self.files),
-                start_M=start_M,
-                bars_M=np.array(self.bars),
-                slice_M=cut.slice_M,
-            ),
+        table = SeriesTable(
+            name_M=tuple(file.name for file in self.files),
+            category_M=tuple(file.category for file in self.files),
+            start_M=start_M,
+            bars_M=np.array(self.bars),
+            slice_M=cut.slice_M,
         )
+        write_series_table(folder, table)
         anchors_hash = write_anchors(folder, *self._frozen_anchors(cut))
         config = self.config
         contents: dict[str, Any] = {
@@ -234,7 +232,7 @@ class _Index:
             sources=(str(raw.resolve()),),
             rejected=tuple(self.rejected),
             unusable_rows=self.unusable_rows,
-            fingerprint=dataset_fingerprint(contents, bars_digest, cut.slice_M),
+            fingerprint=dataset_fingerprint(contents, bars_digest, table),
         )
 
     def _frozen_anchors(self, cut: Split) -> tuple[NDArray[np.int8], Anchors]:
@@ -253,7 +251,7 @@ class _Index:
             anchors, per_series = sum(self.usable_counts[i] for i in members), self.all_labels
         else:
             anchors, per_series = sum(len(self.frozen_minutes[i]) for i in members), self.frozen_labels
-        up_H, known_H = sum(per_series[i] for i in members)
+        up_H, known_H = np.sum([per_series[i] for i in members], axis=0)
         for horizon, known in zip(self.config.horizons, known_H, strict=True):
             if known == 0:
                 raise InputError(

@@ -150,7 +150,11 @@ def _load(path: Path) -> pd.DataFrame:
             if isinstance(field.type, pa.BaseExtensionType):
                 raise InputError(f"{path}: column '{field.name}' has extension type {field.type}, "
                                  "store it as plain numbers")  # fmt: skip
-        return file.read().to_pandas(ignore_metadata=True)
+        names = file.schema_arrow.names
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise InputError(f"{path} has column '{twice[0]}' more than once: keep one of them")
+        table: pd.DataFrame = file.read().to_pandas(ignore_metadata=True)
+        return table
     except InputError:
         raise
     except (pa.ArrowException, OSError, ValueError) as error:
@@ -165,20 +169,25 @@ def _unreadable(path: Path, error: Exception) -> InputError:
 
 def _minutes(column: "pd.Series[pd.Timestamp]", path: Path) -> NDArray[np.datetime64]:
     if pd.api.types.is_numeric_dtype(column):
-        raise InputError(f"{path}: column '{TIME_COLUMN}' holds numbers, got {column.iloc[0]!r}: "
+        raise InputError(f"{path}: column '{TIME_COLUMN}' holds numbers, got {column.iloc[0]}: "
                          "write times as timestamps or ISO 8601 text")  # fmt: skip
     try:
-        times = pd.to_datetime(column, utc=True)
+        times = pd.to_datetime(column, utc=True, format="ISO8601")
     except (ValueError, TypeError) as error:
-        raise InputError(f"{path}: column '{TIME_COLUMN}' holds what is not a time ({error})") from None
+        what = str(error).partition(". You might")[0]
+        raise InputError(f"{path}: column '{TIME_COLUMN}' holds what is not a time ({what}): "
+                         "write times as timestamps or ISO 8601 text") from None  # fmt: skip
     return times.dt.tz_localize(None).to_numpy().astype("datetime64[m]")
 
 
 def _numbers(table: pd.DataFrame, name: str, path: Path) -> NDArray[np.float64]:
     column = table[name]
+    if column.isna().all():
+        return np.full(len(column), np.nan)
     if not pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column):
         as_number = pd.to_numeric(column, errors="coerce")
-        wrong = column[as_number.isna() & column.notna()]
-        seen = f", got {wrong.iloc[0]!r} in row {wrong.index[0]}" if len(wrong) else ""
-        raise InputError(f"{path}: column '{name}' must hold numbers{seen}")
+        known = column[column.notna()]
+        wrong = known[as_number[known.index].isna()]
+        row = (wrong if len(wrong) else known).index[0]
+        raise InputError(f"{path}: column '{name}' must hold numbers, got {column[row]!r} in row {row}")
     return column.to_numpy(dtype=np.float64, na_value=np.nan)

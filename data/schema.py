@@ -24,3 +24,11 @@ SLICES: Final[tuple[SliceName, ...]] = ("train", "tune", "blend", "test")
 
 class InputError(ValueError):
     """What a user gave cannot be used. The message is one line: rule, value seen, remedy."""
+
+
+def as_ties(text: str) -> Ties:
+    if text == "drop":
+        return "drop"
+    if text == "down":
+        return "down"
+    raise InputError(f"ties must be drop or down, got {text!r}")

@@ -22,7 +22,7 @@ class Shares:
 
     def __post_init__(self) -> None:
         shares = self.as_tuple()
-        if min(shares) <= 0 or abs(sum(shares) - 1) > 1e-6:
+        if not (min(shares) > 0 and abs(sum(shares) - 1) <= 1e-6):
             raise InputError(f"the four slice shares must be above 0 and sum to 1, got {shares}")
 
     @classmethod
@@ -41,7 +41,8 @@ class Shares:
 @dataclass(frozen=True)
 class Split:
     """slice_M: index into SLICES of every series, or PURGED; cut_M: the slice it was cut into before the
-    purge."""
+    purge.
+    """
 
     slice_M: NDArray[np.int8]
     cut_M: NDArray[np.int8]
@@ -70,9 +71,7 @@ def split(start_M: NDArray[np.datetime64], last_M: NDArray[np.datetime64], share
     return result
 
 
-def _first_launches(
-    sorted_start_M: NDArray[np.datetime64], shares: Sequence[float]
-) -> list[np.datetime64]:
+def _first_launches(sorted_start_M: NDArray[np.datetime64], shares: Sequence[float]) -> list[np.datetime64]:
     """First launch of each slice, in time's order."""
     cuts = np.round(np.cumsum([0.0, *shares[:-1]]) * len(sorted_start_M)).astype(int)
     return [sorted_start_M[min(cut, len(sorted_start_M) - 1)].astype("datetime64[m]") for cut in cuts]

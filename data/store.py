@@ -12,7 +12,6 @@ shares one copy. Nothing is pickled.
 import hashlib
 import json
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -101,6 +100,7 @@ class Dataset:
         try:
             self._bars = pa.ipc.open_file(pa.memory_map(str(path / BARS)))
             self.series = _read_series_table(path / SERIES)
+            self._anchors = _read_anchors(path / ANCHORS)
         except (pa.ArrowException, OSError, KeyError) as error:
             raise InputError(f"{path} is damaged ({error}): prepare it anew") from None
 
@@ -108,7 +108,7 @@ class Dataset:
         return type(self), (self.path,)
 
     def __len__(self) -> int:
-        return self._bars.num_record_batches
+        return int(self._bars.num_record_batches)
 
     def x_TF(self, series: int) -> NDArray[np.float32]:
         return _matrix(self._bars.get_batch(series).column("x"), len(self.info.features))
@@ -127,21 +127,19 @@ class Dataset:
         chosen = slice_A == SLICES.index(name)
         return Anchors(series_A[chosen], minute_A[chosen])
 
-    @cached_property
-    def _anchors(self) -> tuple[NDArray[np.int8], NDArray[np.int64], NDArray[np.int64]]:
-        table = _read_table(self.path / ANCHORS)
-        return tuple(table.column(name).to_numpy() for name in ("slice", "series", "minute"))
 
-
-def dataset_fingerprint(contents: dict[str, Any], bars_digest: str, slice_M: NDArray[np.int8]) -> str:
-    """A digest of the settings, of every value, and of the slice of every series."""
+def dataset_fingerprint(contents: dict[str, Any], bars_digest: str, series: SeriesTable) -> str:
+    """A digest of the settings, of every value, and of the launch (it orders the training) and slice of every
+    series.
+    """
     settings = json.dumps(contents, sort_keys=True, default=lambda model: model.model_dump())
-    return hashlib.sha256(f"{settings} {bars_digest} {slice_M.tolist()}".encode()).hexdigest()[:16]
+    rows = f"{series.start_M.astype(np.int64).tolist()} {series.slice_M.tolist()}"
+    return hashlib.sha256(f"{settings} {bars_digest} {rows}".encode()).hexdigest()[:16]
 
 
 def usable_minutes(y_TH: NDArray[np.int8], expanding_min: int) -> NDArray[np.int64]:
     """Minutes at which an anchor may stand: enough history and at least one known label."""
-    known_T = (y_TH >= 0).any(axis=1)
+    known_T = np.any(y_TH >= 0, axis=1)
     known_T[: expanding_min - 1] = False
     return np.flatnonzero(known_T)
 
@@ -211,5 +209,11 @@ def _read_series_table(path: Path) -> SeriesTable:
     )
 
 
+def _read_anchors(path: Path) -> tuple[NDArray[np.int8], NDArray[np.int64], NDArray[np.int64]]:
+    table = _read_table(path)
+    return tuple(table.column(name).to_numpy() for name in ("slice", "series", "minute"))
+
+
 def _matrix(column: pa.FixedSizeListArray, width: int) -> NDArray[Any]:
-    return column.flatten().to_numpy(zero_copy_only=True).reshape(-1, width)
+    values: NDArray[Any] = column.flatten().to_numpy(zero_copy_only=True)
+    return values.reshape(-1, width)

@@ -4,14 +4,14 @@ import dataclasses
 from typing import Any
 
 import torch
-from torch import nn
 
 from data.schema import InputError
 from models.basic_lstm import BasicLSTM
+from models.forecaster import Forecaster
 from models.hybrid_lstm import HybridLSTM
 
-ARCHITECTURES = {"basic_lstm": BasicLSTM, "hybrid_lstm": HybridLSTM}
-"""Each takes its Config and has forward(x_MTF, length_M, anchor_MK) -> logits_MKH."""
+ARCHITECTURES: dict[str, type[Forecaster]] = {"basic_lstm": BasicLSTM, "hybrid_lstm": HybridLSTM}
+"""Each is made from its own Config."""
 
 ModelConfig = BasicLSTM.Config | HybridLSTM.Config
 
@@ -24,12 +24,20 @@ def model_config(architecture: str, values: dict[str, Any]) -> ModelConfig:
     known = {field.name for field in dataclasses.fields(config)}
     if unknown := sorted(set(values) - known):
         raise InputError(f"{architecture} has no parameter {unknown[0]!r}: it has {', '.join(sorted(known))}")
-    return config(**values)
+    typed: ModelConfig = config(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
+    return typed
 
 
-def build_model(config: ModelConfig, seed: int) -> nn.Module:
+def config_values(config: ModelConfig) -> tuple[str, dict[str, Any]]:
+    """(architecture, values) from which `model_config` makes the same configuration; plain JSON types."""
+    (architecture,) = [name for name, cls in ARCHITECTURES.items() if isinstance(config, cls.Config)]
+    values = dataclasses.asdict(config)
+    return architecture, {name: list(v) if isinstance(v, tuple) else v for name, v in values.items()}
+
+
+def build_model(config: ModelConfig, seed: int) -> Forecaster:
     """A fresh model; the same seed gives the same weights and leaves torch's generator as it was."""
     (model,) = [cls for cls in ARCHITECTURES.values() if isinstance(config, cls.Config)]
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return model(config)  # type: ignore[arg-type]
+        return model(config)

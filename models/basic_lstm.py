@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from models.check import check_sizes
+from models.check import at_least, check_sizes
+from models.forecaster import Forecaster
 from models.layers import HorizonHeads, WindowEncoder
 from models.scaler import StandardScaling
 
 
-class BasicLSTM(nn.Module):
+class BasicLSTM(Forecaster):
     @dataclass(frozen=True)
     class Config:
         input_size: int
@@ -27,6 +28,7 @@ class BasicLSTM(nn.Module):
 
         def __post_init__(self) -> None:
             check_sizes(self)
+            at_least("window", self.window, 1)
 
     def __init__(self, config: Config) -> None:
         super().__init__()

@@ -31,7 +31,8 @@ def use_one_core() -> None:
 
 def worker_environment() -> dict[str, str]:
     """Environment of a process that trains: one thread, and freed buffers kept instead of given back to the
-    system after every step (glibc; their page faults cost about 40%)."""
+    system after every step (glibc; their page faults cost about 40%).
+    """
     keep = {
         "MALLOC_MMAP_THRESHOLD_": str(2**32),
         "MALLOC_TRIM_THRESHOLD_": str(2**34),

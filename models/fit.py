@@ -1,4 +1,4 @@
-"""The training loop: one iteration at a time, stoppable and resumable between any two. Knows no Ray, no paths.
+"""The training loop: an iteration at a time, stoppable and resumable between any two. Knows no Ray, no paths.
 
 An iteration is `samples_per_iteration` anchors of the train slice, whatever the batch size, and ends with a
 look at the frozen anchors of the tune slice.
@@ -8,7 +8,7 @@ import copy
 import math
 import time
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -20,11 +20,20 @@ from data.schema import InputError, SliceName
 from data.store import Dataset
 from models.check import at_least
 from models.device import Precision
+from models.forecaster import Forecaster
+from models.inference import forward, predict_batch
 from models.loss import masked_cross_entropy
 from models.metrics import all_metrics, mean_auc, mean_log_loss
 
 SERIES_PER_EVALUATION_BATCH = 8
 """Small batches stay in cache: on a CPU they run faster per anchor than large ones."""
+
+
+Metric = Literal["tune_loss", "tune_auc"]
+
+
+def higher_is_better(metric: Metric) -> bool:
+    return metric == "tune_auc"
 
 
 class NonFiniteLossError(ArithmeticError):
@@ -42,7 +51,9 @@ class TrainConfig:
     samples_per_iteration: int = 8192
     """Anchors of one iteration."""
     patience: int = 15
-    """Iterations without a lower tune loss after which training ends."""
+    """Iterations without a better metric after which training ends."""
+    metric: Metric = "tune_loss"
+    """What says which iteration was the best."""
     anchors_per_series: int = 16
     """Anchors that share one pass over a series."""
     gradient_clip: float = 1.0
@@ -74,19 +85,22 @@ class Progress:
     tune_loss: float
     tune_auc: float
     """Mean over the horizons."""
-    best_tune_loss: float
-    """Lowest so far; the weights that gave it are the ones kept."""
+    objective: float
+    """Best value of the metric so far; the weights that gave it are the ones kept."""
     seconds: float
     """Of this iteration."""
 
 
 class Training:
-    """One training of one model. `state` and `load_state` carry everything that the next iteration needs, so a
-    training that was stopped ends with the same weights as one that never was."""
+    """One training of one model.
+
+    `state` and `load_state` carry everything that the next iteration needs, so a training that was stopped ends
+    with the same weights as one that never was.
+    """
 
     def __init__(
         self,
-        model: nn.Module,
+        model: Forecaster,
         dataset: Dataset,
         config: TrainConfig,
         seed: int,
@@ -113,10 +127,8 @@ class Training:
     @property
     def finished(self) -> bool:
         """The full budget is spent, or patience is."""
-        if self.iteration >= self.config.iterations:
-            return True
-        losses = [progress.tune_loss for progress in self.history]
-        return len(losses) > self.config.patience and len(losses) - 1 - int(np.argmin(losses)) >= self.config.patience
+        waited = sum(progress.objective == self.history[-1].objective for progress in self.history) - 1
+        return self.iteration >= self.config.iterations or waited >= self.config.patience
 
     def run_iteration(self) -> Progress:
         """Raises NonFiniteLossError if a loss or a prediction is not finite; `best_weights` stay good."""
@@ -126,24 +138,21 @@ class Training:
         if not np.isfinite(predicted).all():
             raise NonFiniteLossError(f"a prediction after iteration {self.iteration + 1} is not a number")
         metrics = all_metrics(predicted, frozen_labels(self._dataset, "tune"))
-        tune_loss = mean_log_loss(metrics)
-        best = min([tune_loss, *(progress.tune_loss for progress in self.history)])
-        if tune_loss == best:
-            self._best_weights = copy.deepcopy(self.model.state_dict())
+        values = {"tune_loss": mean_log_loss(metrics), "tune_auc": mean_auc(metrics)}
         progress = Progress(
             iteration=self.iteration + 1,
             samples=(self.iteration + 1) * self.config.samples_per_iteration,
             train_loss=train_loss,
-            tune_loss=tune_loss,
-            tune_auc=mean_auc(metrics),
-            best_tune_loss=best,
+            tune_loss=values["tune_loss"],
+            tune_auc=values["tune_auc"],
+            objective=self._keep_if_best(values[self.config.metric]),
             seconds=time.perf_counter() - started,
         )
         self.history.append(progress)
         return progress
 
     def best_weights(self) -> dict[str, Tensor]:
-        """Of the iteration with the lowest tune loss."""
+        """Of the iteration with the best metric."""
         return self._best_weights
 
     def state(self) -> dict[str, Any]:
@@ -162,6 +171,16 @@ class Training:
         self._optimizer.load_state_dict(state["optimizer"])
         self._stream.position = state["position"]
         self.history = [Progress(**progress) for progress in state["history"]]
+
+    def _keep_if_best(self, value: float) -> float:
+        """The best value of the metric so far."""
+        if self.history:
+            before = self.history[-1].objective
+            better = value > before if higher_is_better(self.config.metric) else value < before
+            if not better:
+                return before
+        self._best_weights = copy.deepcopy(self.model.state_dict())
+        return value
 
     def _train(self) -> float:
         """One iteration's steps; the mean loss of its batches, weighted by their anchors."""
@@ -198,22 +217,12 @@ class Training:
 
 
 def schedule(share_done: float, config: TrainConfig) -> float:
-    """Learning rate as a share of its peak: linear warm-up, then a cosine (Loshchilov and Hutter 2017, eq. 5)."""
+    """Share of the peak learning rate: linear warm-up, then a cosine (Loshchilov and Hutter 2017, eq. 5)."""
     if share_done < config.warmup_share:
         return (share_done + 1e-3) / (config.warmup_share + 1e-3)
     turn = (share_done - config.warmup_share) / (1 - config.warmup_share)
     low = config.final_learning_rate
     return low + (1 - low) * (1 + math.cos(math.pi * turn)) / 2
-
-
-def forward(model: nn.Module, batch: Batch, device: torch.device, precision: Precision) -> Tensor:
-    """logits_MKH float32."""
-    x_MTF, length_M, anchor_MK = (
-        torch.from_numpy(values).to(device) for values in (batch.x_MTF, batch.length_M, batch.anchor_MK)
-    )
-    with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
-        logits: Tensor = model(x_MTF, length_M, anchor_MK)
-    return logits.float()
 
 
 def predict_slice(
@@ -222,13 +231,3 @@ def predict_slice(
     """p_AH: probabilities at the frozen anchors of a slice, in their order."""
     batches = frozen_batches(dataset, name, SERIES_PER_EVALUATION_BATCH)
     return np.concatenate([predict_batch(model, batch, device, precision) for batch in batches])
-
-
-@torch.inference_mode()
-def predict_batch(
-    model: nn.Module, batch: Batch, device: torch.device, precision: Precision
-) -> NDArray[np.float32]:
-    """p_AH: probabilities at the valid anchors of a batch, in their order."""
-    model.eval()
-    p_MKH = forward(model, batch, device, precision).sigmoid().cpu().numpy()
-    return np.asarray(p_MKH[batch.valid_MK])

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from data.schema import InputError
 from models.check import at_least, check_sizes
+from models.forecaster import Forecaster
 from models.layers import Attention, HorizonHeads, WindowEncoder, anchor_mask, make_lstm, rows_at
 from models.scaler import StandardScaling
 
@@ -29,7 +30,7 @@ class AttentionMaps(NamedTuple):
     """(M, heads, K, S): cross-attention of each anchor over the fixed windows."""
 
 
-class HybridLSTM(nn.Module):
+class HybridLSTM(Forecaster):
     @dataclass(frozen=True)
     class Config:
         input_size: int
@@ -94,7 +95,8 @@ class HybridLSTM(nn.Module):
         minutes = self.self_attention.weights(expanding_MKD, h_MTD, allowed_MKT)
         self_MKD = self._attend_to_minutes(expanding_MKD, h_MTD, allowed_MKT)
         windows = self.cross_attention.weights(self_MKD.flatten(0, 1)[:, None], windows_NSD, None)
-        return AttentionMaps(minutes, windows.squeeze(2).unflatten(0, anchor_MK.shape).transpose(1, 2))
+        # (N, heads, 1, S) -> (M, heads, K, S)
+        return AttentionMaps(minutes, windows.squeeze(2).view(*anchor_MK.shape, *windows.shape[1::2]).transpose(1, 2))
 
     def _encode(self, x_MTF: Tensor, anchor_MK: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         x_MTF = self.scaling(x_MTF)

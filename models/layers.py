@@ -65,12 +65,16 @@ class Attention(nn.Module):
         scores = q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5
         if allowed_NKJ is not None:
             scores = scores.masked_fill(~allowed_NKJ[:, None], -torch.inf)
-        return scores.softmax(dim=-1)
+        weights: Tensor = scores.softmax(dim=-1)
+        return weights
 
     def _project(self, query_NKD: Tensor, keys_NJD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         k, v = self.key_value(keys_NJD).chunk(2, dim=-1)
-        split = [x.unflatten(-1, (self.heads, -1)).transpose(1, 2) for x in (self.query(query_NKD), k, v)]
-        return split[0], split[1], split[2]
+        return self._split(self.query(query_NKD)), self._split(k), self._split(v)
+
+    def _split(self, x_NJD: Tensor) -> Tensor:
+        """(N, heads, J, D / heads)."""
+        return x_NJD.view(*x_NJD.shape[:2], self.heads, -1).transpose(1, 2)
 
 
 def anchor_mask(anchor_MK: Tensor, minutes: int, span: int) -> Tensor:
@@ -93,11 +97,12 @@ class HorizonHeads(nn.Module):
         nn.init.normal_(self.weight_HD, std=hidden_size**-0.5)
 
     def forward(self, x: Tensor) -> Tensor:
-        hidden = F.gelu(self.hidden(x)).unflatten(-1, (self.horizons, -1))
-        return (self.dropout(hidden) * self.weight_HD).sum(dim=-1) + self.bias_H
+        hidden = F.gelu(self.hidden(x)).view(*x.shape[:-1], self.horizons, -1)
+        logits: Tensor = (self.dropout(hidden) * self.weight_HD).sum(dim=-1) + self.bias_H
+        return logits
 
 
 def make_lstm(input_size: int, hidden_size: int, layers: int, dropout: float) -> nn.LSTM:
-    """torch applies dropout between layers only and warns where there is one."""
+    """Torch applies dropout between layers only and warns where there is one."""
     between = dropout if layers > 1 else 0.0
     return nn.LSTM(input_size, hidden_size, num_layers=layers, dropout=between, batch_first=True)

@@ -61,9 +61,7 @@ def auc(p: Values, y: NDArray[np.int8], weight: Values | None = None) -> float |
     return float(roc_auc_score(y, p, sample_weight=weight))
 
 
-def bootstrap_auc(
-    p_A: Values, y_A: NDArray[np.int8], series_A: NDArray[np.int64], resamples: int, seed: int
-) -> Values:
+def bootstrap_auc(p_A: Values, y_A: NDArray[np.int8], series_A: NDArray[np.int64], resamples: int, seed: int) -> Values:
     """auc_B under resampling of whole series with replacement (Efron and Tibshirani 1993, chapter 8).
 
     Anchors of one series share bars and outcomes; to draw them one by one would understate the spread. The

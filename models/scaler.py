@@ -26,10 +26,13 @@ class StandardScaling(nn.Module):
         self.register_buffer("deviation_F", torch.ones(input_size))
 
     def fit(self, x_NF: NDArray[np.float32]) -> None:
-        """A feature that never changes is left at zero, not divided by zero."""
+        """A feature that does not change beyond rounding is left at zero, not divided by it."""
         deviation_F = x_NF.std(axis=0, dtype=np.float64)
-        self.mean_F.copy_(torch.from_numpy(x_NF.mean(axis=0, dtype=np.float64)))
-        self.deviation_F.copy_(torch.from_numpy(np.where(deviation_F > 1e-12, deviation_F, 1.0)))
+        mean_F = x_NF.mean(axis=0, dtype=np.float64)
+        float32 = np.finfo(np.float32)
+        changes_F = deviation_F > np.maximum(float32.eps * np.abs(mean_F), float32.tiny)
+        self.mean_F.copy_(torch.from_numpy(mean_F))
+        self.deviation_F.copy_(torch.from_numpy(np.where(changes_F, deviation_F, 1.0)))
 
     def forward(self, x_MTF: Tensor) -> Tensor:
         return ((x_MTF - self.mean_F) / self.deviation_F).clamp(-CLIP, CLIP)

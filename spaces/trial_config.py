@@ -1,11 +1,11 @@
 """The one step from a flat sampled dict to the typed configuration of a training."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from data.schema import InputError
 from models.architectures import ModelConfig, model_config
-from models.fit import TrainConfig
+from models.fit import Metric, TrainConfig
 from spaces.parameters import Config, Scalar
 
 TRAINING_DIMENSIONS = ("learning_rate", "weight_decay", "batch_size")
@@ -18,6 +18,7 @@ class Budget:
     iterations: int = 100
     samples_per_iteration: int = 8192
     patience: int = 15
+    metric: Metric = "tune_loss"
 
 
 @dataclass(frozen=True)
@@ -37,9 +38,7 @@ def trial_config(flat: Config, input_size: int, horizons: int, budget: Budget) -
         model=model_config(architecture, values | {"input_size": input_size, "horizons": horizons}),
         train=TrainConfig(
             **training,
-            iterations=budget.iterations,
-            samples_per_iteration=budget.samples_per_iteration,
-            patience=budget.patience,
+            **asdict(budget),
         ),
     )
 

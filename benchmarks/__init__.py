@@ -1,0 +1,1 @@
+"""One script a performance claim; each prints one JSON line."""

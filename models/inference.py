@@ -1,0 +1,27 @@
+"""One forward pass over a batch, in training or not. Needs torch and numpy alone."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from data.batches import Batch
+from models.device import Precision
+
+
+def forward(model: nn.Module, batch: Batch, device: torch.device, precision: Precision) -> Tensor:
+    """logits_MKH float32."""
+    x_MTF, length_M, anchor_MK = (
+        torch.from_numpy(values).to(device) for values in (batch.x_MTF, batch.length_M, batch.anchor_MK)
+    )
+    with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+        logits: Tensor = model(x_MTF, length_M, anchor_MK)
+    return logits.float()
+
+
+@torch.inference_mode()
+def predict_batch(model: nn.Module, batch: Batch, device: torch.device, precision: Precision) -> NDArray[np.float32]:
+    """p_AH: probabilities of a rise at the valid anchors of a batch, in their order."""
+    model.eval()
+    p_MKH = forward(model, batch, device, precision).sigmoid().cpu().numpy()
+    return np.asarray(p_MKH[batch.valid_MK])

@@ -1,0 +1,1 @@
+"""The search itself and all that follows it. The only package that knows Ray and Optuna."""

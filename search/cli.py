@@ -1,0 +1,329 @@
+"""The command line: arguments in, one call to a stage, words and an exit status out. No logic.
+
+Exit status: 0 done; 2 bad arguments or input, with one line on stderr; 130 interrupted; 1 anything else.
+Stages are imported when their command runs: help and mistakes answer at once.
+"""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import click
+import typer
+from rich.console import Console
+
+from data.schema import (
+    DEFAULT_EXPANDING_MAX,
+    DEFAULT_EXPANDING_MIN,
+    DEFAULT_HORIZONS,
+    InputError,
+)
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
+app = typer.Typer(
+    help="Hyperparameter search for models of many short price series.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+out = Console(highlight=False, soft_wrap=True)
+
+RunArgument = Annotated[Path, typer.Argument(help="A run directory.", show_default=False)]
+
+
+@app.callback()
+def root(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error; goes anywhere.")] = False,
+) -> None:
+    """Hyperparameter search for models of many short price series."""
+
+
+@app.command()
+def synth(
+    folder: Annotated[Path, typer.Argument(metavar="OUT", help="New folder.", show_default=False)],
+    tokens: Annotated[int, typer.Option(help="Launches to generate.")] = 300,
+    minutes: Annotated[int, typer.Option(help="Bars of each.")] = 1440,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same launches.")] = 0,
+) -> None:
+    """Generate launches with a known signal, and oracle.parquet, the best possible prediction of them.
+
+    Example: hybridtune synth demo/raw --tokens 1000
+    """
+    from data.synth import SynthConfig, generate
+    from search.console import progress_bar
+
+    config = SynthConfig(tokens=tokens, minutes=minutes, seed=seed)
+    with progress_bar(out) as bar:
+        task = bar.add_task("generating launches", total=tokens)
+        generate(config, folder, lambda done: bar.update(task, completed=done))
+    out.print(f"{tokens} launches in {folder / 'launches'}, the oracle in {folder / 'oracle.parquet'}")
+
+
+@app.command()
+def prepare(
+    raw: Annotated[Path, typer.Argument(help="Folder of <token>.parquet or .csv files.", show_default=False)],
+    dataset: Annotated[Path, typer.Argument(metavar="OUT", help="New dataset folder.", show_default=False)],
+    horizons: Annotated[str, typer.Option(help="Minutes ahead, ascending, separated by commas.")] = ",".join(
+        map(str, DEFAULT_HORIZONS)
+    ),
+    ties: Annotated[str, typer.Option(help="Equal prices: drop the label, or call it down.")] = "drop",
+    slices: Annotated[
+        str, typer.Option(help="Shares of train/tune/blend/test in order of launch.")
+    ] = "0.6/0.15/0.1/0.15",
+    expanding_min: Annotated[int, typer.Option(help="Fewest bars that an anchor sees.")] = DEFAULT_EXPANDING_MIN,
+    expanding_max: Annotated[int, typer.Option(help="Most bars that an anchor sees.")] = DEFAULT_EXPANDING_MAX,
+    anchor_stride: Annotated[
+        int, typer.Option(help="Minutes between two anchors on which configurations are judged.")
+    ] = 15,
+    strict: Annotated[bool, typer.Option("--strict", help="End at the first file that cannot be used.")] = False,
+) -> None:
+    """Turn raw series into a dataset: features, labels, the four slices and their frozen anchors.
+
+    Example: hybridtune prepare demo/raw/launches demo/dataset
+    """
+    from data.prepare import PrepareConfig
+    from data.prepare import prepare as prepare_dataset
+    from data.schema import as_ties
+    from data.split import Shares
+    from search.cluster import cores, process_map
+    from search.console import progress_bar
+    from search.report import dataset_lines
+
+    config = PrepareConfig(
+        horizons=_minutes(horizons),
+        ties=as_ties(ties),
+        shares=Shares.parse(slices),
+        expanding_min=expanding_min,
+        expanding_max=expanding_max,
+        anchor_stride=anchor_stride,
+        strict=strict,
+    )
+    with progress_bar(out) as bar, process_map(cores()) as parallel_map:
+        task = bar.add_task("preparing series", total=None)
+        info = prepare_dataset(
+            raw,
+            dataset,
+            config,
+            parallel_map,
+            lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    for line in dataset_lines(info):
+        out.print(line)
+    out.print(f"dataset in {dataset}, fingerprint {info.fingerprint}")
+
+
+@app.command()
+def launch(
+    dataset: Annotated[Path, typer.Argument(help="A prepared dataset.", show_default=False)],
+    run: Annotated[Path, typer.Option(help="New run directory.", show_default=False)],
+    space: Annotated[str, typer.Option(help="hybrid, basic, or a YAML file.")] = "hybrid",
+    trials: Annotated[int, typer.Option(help="Configurations to try.")] = 50,
+    iterations: Annotated[int, typer.Option(help="Full budget of a trial.")] = 100,
+    samples_per_iteration: Annotated[int, typer.Option(help="Anchors of an iteration.")] = 8192,
+    patience: Annotated[int, typer.Option(help="Iterations without a better metric that end a trial.")] = 15,
+    grace_period: Annotated[int, typer.Option(help="Iterations before ASHA may stop a trial.")] = 4,
+    reduction_factor: Annotated[int, typer.Option(help="ASHA keeps the best of so many at a rung.")] = 3,
+    concurrent: Annotated[int | None, typer.Option(help="Trials at a time.", show_default="one a core")] = None,
+    gpus_per_trial: Annotated[float, typer.Option(help="GPUs of each trial; a fraction shares one.")] = 0.0,
+    top_k: Annotated[int, typer.Option(help="Best configurations to retrain.")] = 3,
+    seeds: Annotated[int, typer.Option(help="Trainings of each.")] = 2,
+    metric: Annotated[str, typer.Option(help="tune_loss or tune_auc: what is best.")] = "tune_loss",
+    seed: Annotated[int, typer.Option(help="The same seed and one worker give the same search.")] = 0,
+) -> None:
+    """Search, retrain the best, blend them and write the report.
+
+    Example: hybridtune launch demo/dataset --run demo/run --trials 30 --iterations 20
+    """
+    from search.cluster import cores
+    from search.console import stopwatch_lines
+    from search.pipeline import launch as launch_run
+    from search.run_dir import Settings
+    from spaces.load import load_space
+
+    chosen = load_space(space)
+    settings = Settings.model_validate(
+        {
+            "dataset": dataset.resolve(),
+            "space_name": chosen.name,
+            "dimensions": chosen.dimensions,
+            "guide": chosen.guide,
+            "trials": trials,
+            "iterations": iterations,
+            "samples_per_iteration": samples_per_iteration,
+            "patience": patience,
+            "grace_period": grace_period,
+            "reduction_factor": reduction_factor,
+            "concurrent": concurrent or cores(),
+            "gpus_per_trial": gpus_per_trial,
+            "top_k": top_k,
+            "seeds": seeds,
+            "metric": metric,
+            "seed": seed,
+        }
+    )
+    done = launch_run(settings, run, stopwatch_lines(out))
+    _print_result(done.path)
+
+
+@app.command()
+def resume(
+    run: RunArgument,
+    trials: Annotated[int, typer.Option(help="Add so many trials, to a finished search too.")] = 0,
+) -> None:
+    """Go on with a run that was stopped, or extend its search.
+
+    Example: hybridtune resume demo/run --trials 20
+    """
+    from search.console import stopwatch_lines
+    from search.pipeline import resume as resume_run
+    from search.run_dir import RunDir
+
+    resume_run(RunDir.open(run), stopwatch_lines(out), trials)
+    _print_result(run)
+
+
+@app.command()
+def status(
+    run: RunArgument,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """Where a run is: its stage, its trials, the best so far.
+
+    Example: hybridtune status demo/run --json
+    """
+    from search.run_dir import RunDir
+    from search.status import read_status
+
+    current = read_status(RunDir.open(run))
+    out.print(current.model_dump_json(indent=1) if as_json else current.text())
+
+
+@app.command()
+def report(
+    run: RunArgument,
+    oracle: Annotated[
+        Path | None,
+        typer.Option(help="oracle.parquet of generated launches, to compare with.", show_default=False),
+    ] = None,
+) -> None:
+    """Write a finished run's report anew and print its table.
+
+    Example: hybridtune report demo/run --oracle demo/raw/oracle.parquet
+    """
+    from search.report import terminal_table, write_report
+    from search.run_dir import RunDir
+
+    opened = RunDir.open(run)
+    comparison = write_report(opened, oracle)
+    out.print(terminal_table(comparison))
+    out.print(comparison.verdict)
+    out.print(f"report: {opened.report}")
+
+
+@app.command()
+def export(
+    run: RunArgument,
+    bundle: Annotated[Path, typer.Argument(metavar="OUT", help="New bundle folder.", show_default=False)],
+) -> None:
+    """Export a finished run as one folder that predicts without Ray.
+
+    Example: hybridtune export demo/run demo/bundle
+    """
+    from search.export import export as export_run
+    from search.run_dir import RunDir
+
+    document = export_run(RunDir.open(run), bundle)
+    out.print(f"bundle of {len(document.members)} members: {bundle}")
+
+
+@app.command()
+def predict(
+    bundle: Annotated[Path, typer.Argument(help="An exported bundle.", show_default=False)],
+    raw: Annotated[Path, typer.Argument(help="Folder of series, as for prepare.", show_default=False)],
+    out_file: Annotated[Path, typer.Option("--out", help="New parquet file.", show_default=False)],
+    stride: Annotated[int, typer.Option(min=1, help="Minutes between two predictions of a series.")] = 1,
+    last: Annotated[bool, typer.Option("--last", help="Only from the last minute of each series.")] = False,
+) -> None:
+    """Probability of a rise at every horizon, for every minute of every series.
+
+    Example: hybridtune predict demo/bundle demo/raw/launches --out predictions.parquet --stride 15
+    """
+    from models.predict import predict_folder
+    from search.console import progress_bar
+
+    with progress_bar(out) as bar:
+        task = bar.add_task("predicting series", total=None)
+        summary = predict_folder(
+            bundle,
+            raw,
+            out_file,
+            stride,
+            last,
+            lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    for note in summary.notes:
+        out.print(note)
+    out.print(f"{summary.rows} predictions for {summary.series} series in {out_file}")
+
+
+def main() -> None:
+    """Entry point of `hybridtune`."""
+    # --debug is taken out here, so that it may stand before or after the command.
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    debug = len(arguments) < len(sys.argv) - 1
+    sys.exit(_run(arguments, debug))
+
+
+def _run(arguments: list[str], debug: bool) -> int:
+    from pydantic import ValidationError
+
+    try:
+        # Typer's non-standalone mode returns the status of a help page instead of leaving.
+        code = app(arguments, prog_name="hybridtune", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return 2
+    except (KeyboardInterrupt, click.Abort):
+        return _fail("interrupted: `hybridtune resume RUN` goes on with a run", 130)
+    except (InputError, ValidationError) as error:
+        if debug:
+            raise
+        return _fail(str(error) if isinstance(error, InputError) else _problem(error), 2)
+    except Exception as error:
+        if debug:
+            raise
+        return _fail(f"{type(error).__name__}: {error} (--debug shows where)", 1)
+    return int(code or 0)
+
+
+def _fail(text: str, status: int) -> int:
+    print(f"hybridtune: {' '.join(text.split())}", file=sys.stderr)  # noqa: T201
+    return status
+
+
+def _problem(error: "ValidationError") -> str:
+    from data.document import first_problem
+
+    return first_problem(error)
+
+
+def _minutes(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise InputError(f"horizons must be minutes separated by commas like 15,60, got {text!r}") from None
+
+
+def _print_result(run: Path) -> None:
+    from search.report import compare, terminal_table
+    from search.run_dir import RunDir
+
+    opened = RunDir.open(run)
+    comparison = compare(opened)
+    out.print(terminal_table(comparison))
+    out.print(comparison.verdict)
+    out.print(f"report: {opened.report}")
+    out.print(f"next: hybridtune export {run} BUNDLE; hybridtune predict BUNDLE FOLDER --out FILE")

@@ -1,0 +1,84 @@
+"""A finished run -> a bundle."""
+
+from pathlib import Path
+
+from safetensors.torch import load_file
+from torch import Tensor
+
+from data.document import refuse_existing
+from data.store import Dataset
+from models.bundle import BundleDocument, MemberEntry, save_bundle
+from search.report import finished
+from search.retrain import WEIGHTS, MemberDocument, members
+from search.run_dir import RunDir
+
+
+def export(run: RunDir, out: Path) -> BundleDocument:
+    """Writes the bundle `out`: the members that have a weight in the ensemble, and the best single one as a
+    plain checkpoint. Raises InputError if the run is not finished or `out` exists.
+    """
+    ensemble = finished(run)
+    refuse_existing(out)
+    run_document = run.document()
+    info = Dataset(run_document.settings.dataset).info
+    chosen = ensemble.methods[ensemble.method]
+    trained = {member.id: member for member in members(run)}
+    voices = [member_id for member_id, weights in chosen.weights.items() if any(weights)]
+    entries = {
+        member_id: _entry(trained[member_id], number, chosen.weights[member_id])
+        for number, member_id in enumerate(voices)
+    }
+    best = _entry(trained[ensemble.best_single], 0, chosen.weights[ensemble.best_single])
+    document = BundleDocument(
+        horizons=info.horizons,
+        features=info.features,
+        extras=info.extras,
+        expanding_min=info.expanding_min,
+        expanding_max=info.expanding_max,
+        members=tuple(entries.values()),
+        best_single=ensemble.best_single,
+        blending=ensemble.method,
+        test_auc=tuple(metrics.auc for metrics in chosen.test),
+        provenance={"dataset": info.fingerprint, "seed": str(run_document.settings.seed)} | run_document.versions,
+    )
+    states: dict[str, dict[str, Tensor]] = {
+        member_id: load_file(run.member(member_id) / WEIGHTS) for member_id in {*voices, best.id}
+    }
+    save_bundle(out, document, states, best, _card(document))
+    return document
+
+
+def _entry(member: MemberDocument, number: int, weights: tuple[float, ...]) -> MemberEntry:
+    return MemberEntry(
+        id=member.id,
+        origin=member.origin,
+        file=f"member-{number}.safetensors",
+        architecture=member.architecture,
+        config=member.model,
+        weights=weights,
+    )
+
+
+def _card(document: BundleDocument) -> str:
+    aucs = "\n".join(
+        f"| {horizon} | {'one class' if auc is None else f'{auc:.3f}'} |"
+        for horizon, auc in zip(document.horizons, document.test_auc, strict=True)
+    )
+    names = "\n".join(f"- {entry.id}: {entry.architecture}, from {entry.origin}" for entry in document.members)
+    return f"""# A hybridtune bundle
+
+Predicts whether the price of a newly launched token is higher after each of {len(document.horizons)} horizons, from
+its one-minute bars since launch ({document.expanding_min} to {document.expanding_max} of them).
+
+    hybridtune predict BUNDLE FOLDER --out predictions.parquet
+
+| horizon in minutes | AUC on the sealed test slice |
+|---|---|
+{aucs}
+
+Blending: {document.blending}. Members:
+{names}
+
+Made from dataset {document.provenance["dataset"]} with hybridtune {document.provenance["hybridtune"]}.
+It says what such launches did, not what the next one will do; it is no advice.
+"""

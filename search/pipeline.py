@@ -1,0 +1,70 @@
+"""The stages of a run, one after another, from wherever it stopped."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from data.schema import InputError
+from data.store import Dataset
+from search.console import Say
+from search.run_dir import RunDir, Settings, Status
+
+Stage = Callable[[RunDir, Say], None]
+
+
+def launch(settings: Settings, run_path: Path, say: Say) -> RunDir:
+    """Starts a run and takes it to its end. Raises InputError if `run_path` exists."""
+    dataset = Dataset(settings.dataset)
+    run = RunDir.create(run_path, settings, dataset.info.fingerprint)
+    take_to_end(run, say)
+    return run
+
+
+def resume(run: RunDir, say: Say, more_trials: int = 0) -> None:
+    """Goes on with a run that was stopped; `more_trials` extends its search, finished or not.
+
+    Raises InputError if its dataset is gone or is not the one that it was started with.
+    """
+    document = run.document()
+    fingerprint = Dataset(document.settings.dataset).info.fingerprint
+    if fingerprint != document.dataset_fingerprint:
+        raise InputError(
+            f"{document.settings.dataset} has fingerprint {fingerprint}, the run was started with "
+            f"{document.dataset_fingerprint}: put the old dataset back or launch anew"
+        )
+    if more_trials:
+        trials = document.settings.trials + more_trials
+        run.update(settings=document.settings.model_copy(update={"trials": trials}).model_dump(), status="searching")
+    elif document.status == "failed":
+        run.update(status="searching", error=None)
+    take_to_end(run, say)
+
+
+def take_to_end(run: RunDir, say: Say) -> None:
+    """Every stage finds what it did already in the run directory, so a stage that was cut short is repeated."""
+    with run.lock():
+        while (status := run.document().status) != "done":
+            stage, following = _stages()[status]
+            try:
+                stage(run, say)
+            except Exception as error:
+                run.update(status="failed", error=str(error))
+                raise
+            run.update(status=following)
+
+
+def _stages() -> dict[str, tuple[Stage, Status]]:
+    """Status -> what is to be done, and the status after it."""
+    from search.blend import blend
+    from search.report import write_report
+    from search.retrain import retrain
+    from search.tune import search
+
+    def blend_and_report(run: RunDir, say: Say) -> None:
+        blend(run, say)
+        write_report(run)
+
+    return {
+        "searching": (search, "retraining"),
+        "retraining": (retrain, "blending"),
+        "blending": (blend_and_report, "done"),
+    }

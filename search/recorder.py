@@ -1,0 +1,103 @@
+"""Keeps what Tune reports: curve points, TensorBoard events, retries, and lines for the terminal."""
+
+import time
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+from ray.tune import Callback
+from ray.tune.experiment import Trial
+from tensorboardX import SummaryWriter
+
+from search.console import Say
+from search.run_dir import RunDir
+from search.sampler import StudySearcher
+from search.study import best_first, started
+from search.tables import append_curve_point
+from search.trainable import CHECKPOINT
+
+HEARTBEAT_SECONDS = 15.0
+
+
+class Recorder(Callback):  # type: ignore[misc]
+    """The one place of the driver that sees every report of a search, including a trial's last."""
+
+    def __init__(self, run: RunDir, study: optuna.Study, searcher: StudySearcher, trials: int, say: Say) -> None:
+        self._run = run
+        self._study = study
+        self._searcher = searcher
+        self._trials = trials
+        self._say = say
+        self._heartbeat = Heartbeat(say, run.document().settings.iterations)
+        self._writers: dict[int, SummaryWriter] = {}
+
+    def on_trial_start(self, trial: Trial, **info: Any) -> None:  # noqa: ARG002
+        number, reported = trial.config["number"], trial.config["reported"]
+        self._writers[number] = SummaryWriter(str(self._run.trial(number)), write_to_disk=True)
+        again = f" again after iteration {reported}" if reported else ""
+        self._say(f"trial {number} starts{again}: {describe(trial.config['flat'])}")
+
+    def on_trial_result(self, trial: Trial, result: dict[str, Any], **info: Any) -> None:  # noqa: ARG002
+        if result["failure"] is not None:
+            return
+        number = trial.config["number"]
+        append_curve_point(self._run.curve_log, number, result)
+        for name in ("train_loss", "tune_loss", "tune_auc", "objective"):
+            self._writers[number].add_scalar(name, result[name], result["iteration"])
+        self._heartbeat.beat(f"trial {number}", result["iteration"], result["objective"])
+
+    def on_trial_recover(self, trial: Trial, **info: Any) -> None:  # noqa: ARG002
+        self._searcher.count_retry(trial.trial_id)
+        self._say(f"trial {trial.config['number']} lost its worker and goes on from its last checkpoint")
+
+    def on_trial_complete(self, trial: Trial, **info: Any) -> None:  # noqa: ARG002
+        self._end(trial.config["number"])
+
+    def on_trial_error(self, trial: Trial, **info: Any) -> None:  # noqa: ARG002
+        self._end(trial.config["number"])
+
+    def _end(self, number: int) -> None:
+        # Only a trial under way needs its checkpoint: the finalists are trained anew.
+        (self._run.trial(number) / CHECKPOINT).unlink(missing_ok=True)
+        self._writers.pop(number).close()
+        self._heartbeat.forget(f"trial {number}")
+        done = sum(t.state.is_finished() for t in started(self._study))
+        best = best_first(self._study)
+        so_far = f"best so far {best[0].value:.4f} (trial {best[0].number})" if best else "none complete yet"
+        ending = describe_end(self._study.get_trials(deepcopy=False)[number])
+        self._say(f"trial {number} {ending}; {done} of {self._trials} done; {so_far}")
+
+
+class Heartbeat:
+    """Now and then, a line that says where the running trainings are."""
+
+    def __init__(self, say: Say, iterations: int) -> None:
+        self._say = say
+        self._iterations = iterations
+        self._running: dict[str, str] = {}
+        self._last = time.monotonic()
+
+    def beat(self, name: str, iteration: int, objective: float) -> None:
+        self._running[name] = f"{name} at {iteration}/{self._iterations} ({objective:.4f})"
+        if time.monotonic() - self._last >= HEARTBEAT_SECONDS:
+            self._last = time.monotonic()
+            self._say(f"running: {', '.join(self._running.values())}")
+
+    def forget(self, name: str) -> None:
+        self._running.pop(name, None)
+
+
+def describe(flat: dict[str, Any]) -> str:
+    values = ((k, f"{v:.2g}" if isinstance(v, float) else v) for k, v in flat.items())
+    return ", ".join(f"{name}={value}" for name, value in values)
+
+
+def describe_end(trial: FrozenTrial) -> str:
+    last = max(trial.intermediate_values, default=0)
+    match trial.state:
+        case TrialState.COMPLETE:
+            return f"complete after iteration {last}: {trial.value:.4f}"
+        case TrialState.PRUNED:
+            return f"stopped at iteration {last}: {trial.value:.4f}"
+        case _:
+            return f"failed: {trial.user_attrs.get('failure')}"

@@ -1,0 +1,157 @@
+"""report/index.html: one page that opens without a server or a network; and the same table for a terminal."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import optuna
+import pandas as pd
+import plotly.graph_objects as go
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from plotly.offline import get_plotlyjs
+from rich.table import Table
+
+from data.document import write_atomically
+from data.schema import InputError
+from data.store import Dataset, DatasetInfo
+from search.blend import EnsembleDocument
+from search.run_dir import RunDir, RunDocument
+from search.scores import ORACLE, Score, contenders, test_scores, with_oracle
+from search.study import open_study
+from spaces.parameters import Config
+
+
+@dataclass(frozen=True)
+class Comparison:
+    horizons: tuple[int, ...]
+    rows: dict[str, dict[int, Score]]
+    """Title of the contender -> its scores."""
+
+    @property
+    def verdict(self) -> str:
+        shown = [h for h in self.horizons if self.rows["ensemble"][h].skill]
+        if not shown:
+            return "No skill shown: at every horizon the ensemble's 95% interval includes an AUC of 0.5."
+        if len(shown) == len(self.horizons):
+            return "At every horizon the ensemble's 95% interval lies above an AUC of 0.5."
+        listed = ", ".join(map(str, shown))
+        return (
+            f"The ensemble's 95% interval lies above an AUC of 0.5 at {listed} minutes; no skill shown at the others."
+        )
+
+
+def compare(run: RunDir, oracle: Path | None = None) -> Comparison:
+    """Every contender on the stored test predictions; nothing is read from the dataset's test slice again."""
+    ensemble = finished(run)
+    predictions = pd.read_parquet(run.predictions)
+    named = contenders(ensemble)
+    if oracle is not None:
+        predictions = with_oracle(predictions, oracle, ensemble.horizons)
+        named = {"oracle": ORACLE} | named
+    seed = run.document().settings.seed
+    rows = {title: test_scores(predictions, who, ensemble.horizons, seed) for title, who in named.items()}
+    return Comparison(ensemble.horizons, rows)
+
+
+def finished(run: RunDir) -> EnsembleDocument:
+    """The ensemble of a run that got that far. Raises InputError for one that did not."""
+    if not run.ensemble.exists():
+        status = run.document().status
+        raise InputError(f"{run.path} is not finished, its status is {status}: `hybridtune resume {run.path}` goes on")
+    return EnsembleDocument.read(run.ensemble)
+
+
+def write_report(run: RunDir, oracle: Path | None = None) -> Comparison:
+    comparison = compare(run, oracle)
+    document = run.document()
+    study = open_study(run)
+    trials = pd.read_parquet(run.path / "trials.parquet")
+    ensemble = finished(run)
+    environment = Environment(loader=PackageLoader("search"), autoescape=True, undefined=StrictUndefined)
+    page = environment.get_template("report.html").render(
+        comparison=comparison,
+        document=document,
+        ensemble=ensemble,
+        dataset=Dataset(document.settings.dataset).info,
+        trials=trials,
+        states=trials["state"].value_counts().to_dict(),
+        hours=trials["seconds"].sum() / 3600,
+        best=_best(trials, study),
+        plotly_js=get_plotlyjs(),
+        figures=_figures(run, study, comparison, document),
+    )
+    run.report.parent.mkdir(exist_ok=True)
+    write_atomically(run.report, page.encode())
+    return comparison
+
+
+def terminal_table(comparison: Comparison) -> Table:
+    table = Table(title="Test AUC by horizon in minutes (95% interval, bootstrap over series)")
+    table.add_column("")
+    for horizon in comparison.horizons:
+        table.add_column(str(horizon), justify="right")
+    for title, scores in comparison.rows.items():
+        table.add_row(title, *(_cell(scores[horizon]) for horizon in comparison.horizons))
+    return table
+
+
+def _cell(score: Score) -> str:
+    if score.metrics.auc is None:
+        return "one class"
+    return f"{score.metrics.auc:.3f}\n{score.auc_low:.2f}-{score.auc_high:.2f}"
+
+
+def _best(trials: pd.DataFrame, study: optuna.Study) -> Config:
+    best = trials[trials["trial"] == study.best_trial.number].iloc[0]
+    return {name.removeprefix("config."): best[name] for name in trials.columns if name.startswith("config.")}
+
+
+def _figures(run: RunDir, study: optuna.Study, comparison: Comparison, document: RunDocument) -> dict[str, str]:
+    curves = pd.read_parquet(run.path / "curves.parquet")
+    figures = {
+        "AUC by horizon on the test slice": _auc_figure(comparison),
+        "Learning curves of all trials": _curve_figure(curves, document.settings.metric),
+        "Optimisation history": optuna.visualization.plot_optimization_history(study),
+        "Parallel coordinates": optuna.visualization.plot_parallel_coordinate(study),
+    }
+    return {title: _html(figure) for title, figure in figures.items()}
+
+
+def _html(figure: go.Figure) -> str:
+    figure.update_layout(title=None, template="plotly_white", height=420, margin={"t": 20})
+    return str(figure.to_html(full_html=False, include_plotlyjs=False, config={"displaylogo": False}))
+
+
+def _auc_figure(comparison: Comparison) -> go.Figure:
+    figure = go.Figure()
+    names = [str(horizon) for horizon in comparison.horizons]
+    for title, scores in comparison.rows.items():
+        values = [scores[h] for h in comparison.horizons]
+        aucs = [score.metrics.auc for score in values]
+        bars = {
+            "type": "data",
+            "array": [s.auc_high - (s.metrics.auc or 0) for s in values],
+            "arrayminus": [(s.metrics.auc or 0) - s.auc_low for s in values],
+        }
+        figure.add_scatter(x=names, y=aucs, name=title, mode="markers+lines", error_y=bars)
+    figure.add_hline(y=0.5, line_dash="dot", annotation_text="coin")
+    figure.update_layout(xaxis_title="horizon in minutes", yaxis_title="AUC", scattermode="group")
+    return figure
+
+
+def _curve_figure(curves: pd.DataFrame, metric: str) -> go.Figure:
+    figure = go.Figure()
+    for number, curve in curves.groupby("trial"):
+        figure.add_scatter(x=curve["iteration"], y=curve[metric], name=f"trial {number}", mode="lines+markers")
+    figure.update_layout(xaxis_title="iteration", yaxis_title=metric.replace("_", " "))
+    return figure
+
+
+def dataset_lines(info: DatasetInfo) -> list[str]:
+    """What a person wants to know of a dataset, a line each."""
+    lines = []
+    for name, part in info.slices.items():
+        shares = ", ".join(f"{h}: {share:.2f}" for h, share in zip(info.horizons, part.up_share, strict=True))
+        lines.append(
+            f"{name}: {part.series} series ({part.purged} purged), {part.anchors} anchors, share of rises {shares}"
+        )
+    return lines

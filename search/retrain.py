@@ -1,0 +1,188 @@
+"""The finalists: the best configurations trained anew with several seeds, and the baselines beside them."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+import torch
+from pydantic import BaseModel, ConfigDict
+from ray import tune
+from ray.tune import Callback
+from ray.tune.experiment import Trial
+from safetensors.torch import load_file, save
+from torch import nn
+
+from data.batches import frozen_labels
+from data.document import Document, write_atomically
+from data.store import Dataset
+from models.architectures import build_model, config_values, model_config
+from models.fit import predict_slice
+from models.metrics import HorizonMetrics, all_metrics
+from search.cluster import local_ray
+from search.console import Say
+from search.recorder import Heartbeat, describe
+from search.run_dir import RunDir, Settings
+from search.study import best_first, config_of, open_study
+from search.trainable import CHECKPOINT, Work, make_training, report_of, train_to_end
+from spaces.load import SHIPPED
+from spaces.parameters import Config
+
+WEIGHTS, MEMBER = "model.safetensors", "member.json"
+RETRIES = 2
+
+
+@dataclass(frozen=True)
+class MemberSpec:
+    id: str
+    origin: str
+    """Where the configuration is from, for people."""
+    flat: Config
+    seed: int
+
+
+class CurvePoint(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    iteration: int
+    samples: int
+    train_loss: float
+    tune_loss: float
+    tune_auc: float
+    objective: float
+    seconds: float
+
+
+class MemberDocument(Document):
+    """member.json"""
+
+    id: str
+    origin: str
+    flat: Config
+    seed: int
+    architecture: str
+    model: dict[str, Any]
+    """What the architecture's Config is made from."""
+    curve: tuple[CurvePoint, ...]
+    tune: tuple[HorizonMetrics, ...]
+    """Per horizon, on the tune slice that also chose the configuration: optimistic."""
+
+
+class RetrainingFailedError(RuntimeError):
+    """A finalist could not be trained to its end."""
+
+
+def retrain(run: RunDir, say: Say) -> None:
+    """Trains the members that are not there yet, each for the full schedule."""
+    settings = run.document().settings
+    specs = choose_members(open_study(run), settings)
+    missing = [spec for spec in specs if not (run.member(spec.id) / MEMBER).exists()]
+    say(f"retraining: {len(missing)} of {len(specs)} members, up to {settings.iterations} iterations each")
+    if missing:
+        with local_ray(settings.concurrent):
+            _train_members(run, settings, missing, say)
+    for spec in missing:
+        if not (run.member(spec.id) / MEMBER).exists():
+            raise RetrainingFailedError(f"member {spec.id} ({spec.origin}) could not be trained: resume tries it again")
+
+
+def choose_members(study: optuna.Study, settings: Settings) -> list[MemberSpec]:
+    """The top-k distinct configurations that were trained to their end, `seeds` times each; then the guide's
+    default and the basic LSTM's default, once each, for comparison and as voices of their own.
+    """
+    finalists = [(f"trial {t.number}", config_of(t)) for t in best_first(study)[: settings.top_k]]
+    chosen = [(origin, flat, seed) for origin, flat in finalists for seed in range(settings.seeds)]
+    default = settings.space.default()
+    if all(flat != default for _, flat in finalists):
+        chosen.append(("guide default", default, 0))
+    basic = SHIPPED["basic"].default()
+    if all(flat != basic for _, flat in finalists) and basic != default:
+        chosen.append(("basic LSTM", basic, 0))
+    return [
+        # Seeds of the members are not those of the search, whose luck chose the configurations.
+        MemberSpec(f"{origin.replace(' ', '-').lower()}-seed-{seed}", origin, flat, settings.seed + 1 + seed)
+        for origin, flat, seed in chosen
+    ]
+
+
+def members(run: RunDir) -> list[MemberDocument]:
+    """Every trained member, in the order in which they were chosen."""
+    specs = choose_members(open_study(run), run.document().settings)
+    return [MemberDocument.read(run.member(spec.id) / MEMBER) for spec in specs]
+
+
+def load_member(run: RunDir, member: MemberDocument) -> nn.Module:
+    """The member's model in eval mode, on the CPU."""
+    model = build_model(model_config(member.architecture, member.model), member.seed)
+    model.load_state_dict(load_file(run.member(member.id) / WEIGHTS), strict=True)
+    return model.eval()
+
+
+def train_member(config: dict[str, Any], work: Work) -> None:
+    """A Tune function trainable: one member into its folder; member.json is written last."""
+    spec = MemberSpec(**config["member"])
+    folder = work.run.member(spec.id)
+    training = make_training(work.dataset, spec.flat, work.budget, spec.seed)
+    if not train_to_end(training, folder, work, lambda t, failure: tune.report(report_of(t, failure))):
+        return
+    training.model.load_state_dict(training.best_weights())
+    architecture, values = config_values(training.model.config)
+    dataset = Dataset(work.dataset)
+    # Scores that are kept come from float32 on the CPU, as a user's prediction will.
+    predicted = predict_slice(training.model.cpu(), dataset, "tune", torch.device("cpu"), "fp32")
+    write_atomically(folder / WEIGHTS, save(training.best_weights()))
+    MemberDocument(
+        id=spec.id,
+        origin=spec.origin,
+        flat=spec.flat,
+        seed=spec.seed,
+        architecture=architecture,
+        model=values,
+        curve=tuple(CurvePoint(**asdict(progress)) for progress in training.history),
+        tune=all_metrics(predicted, frozen_labels(dataset, "tune")),
+    ).write(folder / MEMBER)
+    (folder / CHECKPOINT).unlink(missing_ok=True)
+
+
+def _train_members(run: RunDir, settings: Settings, specs: list[MemberSpec], say: Say) -> None:
+    work = Work(run, Path(settings.dataset), settings.budget, ())
+    tune.run(
+        tune.with_parameters(train_member, work=work),
+        name="retrain",
+        storage_path=str(run.path / "tune"),
+        config={"member": tune.grid_search([asdict(spec) for spec in specs])},
+        resources_per_trial={"cpu": 1, "gpu": settings.gpus_per_trial},
+        max_concurrent_trials=settings.concurrent,
+        callbacks=[_MemberLines(settings.iterations, len(specs), say)],
+        reuse_actors=True,
+        max_failures=RETRIES,
+        raise_on_failed_trial=False,
+        trial_dirname_creator=lambda trial: str(trial.config["member"]["id"]),
+        verbose=0,
+    )
+
+
+class _MemberLines(Callback):  # type: ignore[misc]
+    """Says how the retraining goes."""
+
+    def __init__(self, iterations: int, total: int, say: Say) -> None:
+        self._heartbeat = Heartbeat(say, iterations)
+        self._total = total
+        self._done = 0
+        self._say = say
+
+    def on_trial_start(self, trial: Trial, **info: Any) -> None:  # noqa: ARG002
+        member = trial.config["member"]
+        self._say(f"member {member['id']} starts: {describe(member['flat'])}")
+
+    def on_trial_result(self, trial: Trial, result: dict[str, Any], **info: Any) -> None:  # noqa: ARG002
+        member = trial.config["member"]["id"]
+        if result["failure"] is not None:
+            self._say(f"member {member} failed: {result['failure']}")
+        self._heartbeat.beat(member, result["iteration"], result["objective"])
+
+    def on_trial_complete(self, trial: Trial, result: dict[str, Any] | None = None, **info: Any) -> None:  # noqa: ARG002
+        self._done += 1
+        self._heartbeat.forget(trial.config["member"]["id"])
+        best = trial.last_result.get("objective", float("nan"))
+        self._say(f"member {trial.config['member']['id']} done: {best:.4f}; {self._done} of {self._total} members")

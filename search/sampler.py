@@ -1,0 +1,75 @@
+"""The study behind Tune's searcher interface.
+
+The study in study.db is the truth of the search. Tune's own snapshots are neither written nor restored: a
+resumed search is a new Tune experiment, to which this searcher first hands the trials that were under way.
+That also means that nothing is ever unpickled from a run directory.
+"""
+
+import logging
+from typing import Any
+
+import optuna
+from optuna.trial import Trial, TrialState
+from ray.tune.search import Searcher
+
+from search.study import ask, config_of, reopen, report, started, tell
+from spaces.parameters import Space
+
+logger = logging.getLogger(__name__)
+
+
+class StudySearcher(Searcher):  # type: ignore[misc]
+    """Hands out {number, flat, reported}: the trial's number, its configuration, and how many of its iterations
+    the study knows already.
+    """
+
+    def __init__(self, study: optuna.Study, space: Space, trials: int, concurrent: int, seed: int) -> None:
+        super().__init__(metric="objective", mode="min")
+        self._study = study
+        self._space = space
+        self._trials = trials
+        self._concurrent = concurrent
+        self._seed = seed
+        self._live: dict[str, Trial] = {}
+        self._unfinished = [reopen(study, t) for t in started(study) if t.state == TrialState.RUNNING]
+        self._asked = len(started(study))
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        if len(self._live) >= self._concurrent:
+            return None
+        if self._unfinished:
+            trial = self._unfinished.pop(0)
+        elif self._asked >= self._trials:
+            return str(Searcher.FINISHED)
+        else:
+            trial = ask(self._study, self._space, self._seed)
+            self._asked += 1
+        self._live[trial_id] = trial
+        known = self._study.get_trials(deepcopy=False)[trial.number].intermediate_values
+        return {"number": trial.number, "flat": config_of(trial), "reported": max(known, default=0)}
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        report(self._live[trial_id], result["iteration"], result["objective"])
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Tune calls this for a trial's end of any kind, with the report that the scheduler stopped it at."""
+        trial = self._live.pop(trial_id)
+        if error or result is None or result["failure"] is not None:
+            reason = result["failure"] if result and not error else "error in the worker, see its log"
+            trial.set_user_attr("failure", reason)
+            tell(self._study, trial, TrialState.FAIL)
+            return
+        report(trial, result["iteration"], result["objective"])
+        state = TrialState.COMPLETE if result["finished"] else TrialState.PRUNED
+        tell(self._study, trial, state, result["objective"])
+
+    def count_retry(self, trial_id: str) -> None:
+        trial = self._live[trial_id]
+        trial.set_user_attr("retries", trial.user_attrs.get("retries", 0) + 1)
+
+    def set_max_concurrency(self, max_concurrent: int) -> bool:  # noqa: ARG002 Tune's interface
+        """Tells Tune that no limiter is needed: `suggest` is one."""
+        return True
+
+    def save_to_dir(self, checkpoint_dir: str, session_str: str = "default") -> None:
+        """Nothing to save: the study is on disk."""

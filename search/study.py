@@ -1,0 +1,110 @@
+"""The Optuna study: its file, what is asked of it and told to it. Knows no Ray.
+
+States as Optuna names them: COMPLETE trained to its end (the full budget, or its own patience), PRUNED was
+stopped by the scheduler, FAIL had an error or a loss that is not finite, RUNNING is under way or was when the
+search was interrupted.
+"""
+
+import warnings
+
+import optuna
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from data.schema import InputError
+from models.fit import Metric, higher_is_better
+from search.run_dir import RunDir
+from spaces.parameters import Choice, Config, Dimension, Float, Space
+
+STUDY_NAME = "hybridtune"
+DATABASE_TIMEOUT_SECONDS = 60
+
+
+def create_study(run: RunDir, space: Space, metric: Metric) -> optuna.Study:
+    """A new study whose trial 0 will be the space's default configuration."""
+    study = optuna.create_study(
+        storage=_storage(run),
+        study_name=STUDY_NAME,
+        direction="maximize" if higher_is_better(metric) else "minimize",
+        load_if_exists=True,
+    )
+    # A launch that was killed right here is resumed by creating the study again.
+    if not study.get_trials(deepcopy=False):
+        study.enqueue_trial(space.default(), user_attrs={"origin": "guide default"})
+    return study
+
+
+def open_study(run: RunDir) -> optuna.Study:
+    try:
+        return optuna.load_study(storage=_storage(run), study_name=STUDY_NAME)
+    except KeyError:
+        raise InputError(f"{run.path}/study.db holds no study: the search did not start, launch it anew") from None
+
+
+def ask(study: optuna.Study, space: Space, seed: int) -> Trial:
+    """The next trial.
+
+    Its draw depends on the study's trials and on (seed, number) alone, so a search that was interrupted goes on
+    with the same trials.
+    """
+    number = sum(t.state != TrialState.WAITING for t in study.get_trials(deepcopy=False))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        study.sampler = optuna.samplers.TPESampler(seed=(seed * 1_000_003 + number) % 2**32)
+    trial = study.ask()
+    for name, dimension in space.dimensions.items():
+        _suggest(trial, name, dimension)
+    return trial
+
+
+def reopen(study: optuna.Study, frozen: FrozenTrial) -> Trial:
+    """A trial that an earlier process asked for and never told."""
+    assert frozen.state == TrialState.RUNNING
+    return Trial(study, frozen._trial_id)
+
+
+def report(trial: Trial, iteration: int, objective: float) -> None:
+    """Keeps the first value reported for an iteration; a resumed trial may repeat some."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*already reported.*")
+        trial.report(objective, step=iteration)
+
+
+def tell(study: optuna.Study, trial: Trial, state: TrialState, objective: float | None = None) -> None:
+    """PRUNED takes the last reported value."""
+    study.tell(trial, objective if state == TrialState.COMPLETE else None, state=state)
+
+
+def started(study: optuna.Study) -> list[FrozenTrial]:
+    """All trials but those still in the queue, in order of number."""
+    return [t for t in study.get_trials(deepcopy=False) if t.state != TrialState.WAITING]
+
+
+def best_first(study: optuna.Study) -> list[FrozenTrial]:
+    """Completed trials, the best first, one per distinct configuration."""
+    complete = study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
+    sign = -1 if study.direction == optuna.study.StudyDirection.MAXIMIZE else 1
+    ranked = sorted(complete, key=lambda t: (sign * (t.value or 0.0), t.number))
+    distinct: list[FrozenTrial] = []
+    for trial in ranked:
+        if all(trial.params != other.params for other in distinct):
+            distinct.append(trial)
+    return distinct
+
+
+def config_of(trial: Trial | FrozenTrial) -> Config:
+    return dict(trial.params)
+
+
+def _suggest(trial: Trial, name: str, dimension: Dimension) -> None:
+    if isinstance(dimension, Choice):
+        trial.suggest_categorical(name, dimension.choices)
+    elif isinstance(dimension, Float):
+        trial.suggest_float(name, dimension.low, dimension.high, log=dimension.log)
+    else:
+        trial.suggest_int(name, dimension.low, dimension.high, step=dimension.step)
+
+
+def _storage(run: RunDir) -> optuna.storages.RDBStorage:
+    return optuna.storages.RDBStorage(
+        run.study_url, engine_kwargs={"connect_args": {"timeout": DATABASE_TIMEOUT_SECONDS}}
+    )

@@ -1,0 +1,116 @@
+"""What runs in a Tune worker: one training, with a checkpoint that survives the worker."""
+
+import io
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from ray import tune
+
+from data.document import write_atomically
+from data.store import Dataset
+from models.architectures import build_model
+from models.device import best_device, best_precision, use_one_core
+from models.fit import NonFiniteLossError, Progress, Training
+from models.scaler import train_bars
+from search.run_dir import RunDir
+from spaces.parameters import Config
+from spaces.trial_config import Budget, trial_config
+
+CHECKPOINT = "checkpoint.pt"
+CHECKPOINT_SECONDS = 20.0
+"""At most so much training is lost with a worker; an iteration that takes longer is saved each time."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What all trials of a stage have in common."""
+
+    run: RunDir
+    dataset: Path
+    budget: Budget
+    checkpoint_iterations: tuple[int, ...]
+    """Iterations that are always saved: the rungs, where a trial may wait for others."""
+
+
+def run_trial(config: dict[str, Any], work: Work, seed: int) -> None:
+    """A Tune function trainable: trains `flat` as trial `number`, one report an iteration.
+
+    Every trial of a search has the same seed: the same draws of anchors for all, so that what differs between
+    two trials is their configuration.
+    """
+    training = make_training(work.dataset, config["flat"], work.budget, seed)
+    folder = work.run.trial(config["number"])
+    # The last iteration that the study knows is reported again: its rung may not have been decided.
+    train_to_end(training, folder, work, _report, reported=max(config["reported"] - 1, 0))
+
+
+def make_training(dataset_path: Path, flat: Config, budget: Budget, seed: int) -> Training:
+    use_one_core()
+    dataset = Dataset(dataset_path)
+    config = trial_config(flat, len(dataset.info.features), len(dataset.info.horizons), budget)
+    model = build_model(config.model, seed)
+    model.scaling.fit(train_bars(dataset))
+    device = best_device()
+    return Training(model, dataset, config.train, seed, device, best_precision(device))
+
+
+def train_to_end(
+    training: Training,
+    folder: Path,
+    work: Work,
+    report: Callable[[Training, str | None], None],
+    reported: int = 0,
+) -> bool:
+    """Goes on from the folder's checkpoint, if any, and reports every iteration after the first `reported`.
+
+    Returns whether the training reached its end; False if its loss was not finite, which is reported too.
+    """
+    checkpoint = folder / CHECKPOINT
+    if checkpoint.exists():
+        history = _load(training, checkpoint)
+        for known in range(reported + 1, len(history) + 1):
+            training.history = history[:known]
+            report(training, None)
+        training.history = history
+    saved = time.monotonic()
+    while not training.finished:
+        try:
+            training.run_iteration()
+        except NonFiniteLossError as error:
+            report(training, str(error))
+            return False
+        due = time.monotonic() - saved >= CHECKPOINT_SECONDS
+        if due or training.finished or training.iteration in work.checkpoint_iterations:
+            _save(training, checkpoint)
+            saved = time.monotonic()
+        if training.iteration > reported:
+            report(training, None)
+    return True
+
+
+def report_of(training: Training, failure: str | None) -> dict[str, Any]:
+    """What Tune is told of an iteration."""
+    if failure is not None:
+        return {"failure": failure, "finished": False, "iteration": training.iteration + 1, "objective": 0.0}
+    progress: Progress = training.history[-1]
+    return asdict(progress) | {"finished": training.finished, "failure": None}
+
+
+def _report(training: Training, failure: str | None) -> None:
+    tune.report(report_of(training, failure))
+
+
+def _save(training: Training, path: Path) -> None:
+    buffer = io.BytesIO()
+    torch.save(training.state(), buffer)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, buffer.getvalue())
+
+
+def _load(training: Training, path: Path) -> list[Progress]:
+    training.load_state(torch.load(path, map_location="cpu", weights_only=True))
+    return training.history

@@ -1,0 +1,83 @@
+"""The search: Tune runs the trials, Optuna guides them, ASHA stops the weak ones."""
+
+from typing import Any
+
+import optuna
+from ray import tune
+from ray.tune.experiment import Trial
+
+from models.fit import higher_is_better
+from search.cluster import local_ray
+from search.console import Say
+from search.recorder import Recorder
+from search.run_dir import RunDir, Settings
+from search.sampler import StudySearcher
+from search.scheduler import Asha, decided_rungs, rung_iterations
+from search.study import best_first, create_study, started
+from search.tables import write_tables
+from search.trainable import Work, run_trial
+
+RETRIES = 2
+"""How often a trial may lose its worker before it counts as failed."""
+
+
+class SearchFailedError(RuntimeError):
+    """No trial was trained to its end."""
+
+
+def search(run: RunDir, say: Say) -> None:
+    """Runs the trials that the run's settings ask for and its study does not have yet.
+
+    Raises SearchFailedError with the first failure if no trial is complete then.
+    """
+    settings = run.document().settings
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = create_study(run, settings.space, settings.metric)
+    left = settings.trials - sum(t.state.is_finished() for t in started(study))
+    if left > 0:
+        rungs = rung_iterations(settings.grace_period, settings.reduction_factor, settings.iterations)
+        say(
+            f"search: {left} trials of up to {settings.iterations} iterations, {settings.concurrent} at a time; "
+            f"rungs at {', '.join(map(str, rungs)) or 'none'}"
+        )
+        with local_ray(settings.concurrent):
+            _run_trials(run, settings, study, rungs, say)
+    write_tables(run, study)
+    _refuse_failure(study)
+
+
+def _run_trials(run: RunDir, settings: Settings, study: optuna.Study, rungs: tuple[int, ...], say: Say) -> None:
+    searcher = StudySearcher(study, settings.space, settings.trials, settings.concurrent, settings.seed)
+    maximize = higher_is_better(settings.metric)
+    scheduler = Asha(decided_rungs(started(study), rungs), settings.reduction_factor, maximize)
+    work = Work(run, settings.dataset, settings.budget, rungs)
+    # tune.run rather than Tuner: the latter begins by pickling all of this into the run directory.
+    tune.run(
+        tune.with_parameters(run_trial, work=work, seed=settings.seed),
+        name="tune",
+        storage_path=str(run.path),
+        resources_per_trial={"cpu": 1, "gpu": settings.gpus_per_trial},
+        # The searcher says when it is finished: trials under way at a resume count as well.
+        num_samples=settings.trials,
+        search_alg=searcher,
+        scheduler=scheduler,
+        callbacks=[Recorder(run, study, searcher, settings.trials, say)],
+        reuse_actors=True,
+        max_failures=RETRIES,
+        raise_on_failed_trial=False,
+        trial_dirname_creator=trial_folder,
+        verbose=0,
+    )
+
+
+def trial_folder(trial: Trial) -> str:
+    config: dict[str, Any] = trial.config
+    return f"trial_{config['number']:05d}"
+
+
+def _refuse_failure(study: optuna.Study) -> None:
+    if best_first(study):
+        return
+    failures = [t.user_attrs["failure"] for t in started(study) if "failure" in t.user_attrs]
+    first = f": {failures[0]}" if failures else ""
+    raise SearchFailedError(f"none of {len(started(study))} trials was trained to its end{first}")

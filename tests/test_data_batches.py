@@ -1,0 +1,106 @@
+"""Batches: just so many usable anchors, of train only, and the same again from the same seed and position."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from data.batches import Batch, TrainingStream, frozen_batches, frozen_labels, make_batch
+from data.schema import MASKED, SLICES, SliceName
+from data.store import Dataset, usable_minutes
+
+
+def assert_same(one: Batch, other: Batch) -> None:
+    for name, value in vars(one).items():
+        np.testing.assert_array_equal(value, getattr(other, name), err_msg=name)
+
+
+def series_of(batch: Batch, dataset: Dataset) -> list[int]:
+    """The series of each row, recognised by its bars."""
+    found = []
+    for row, length in enumerate(batch.length_M):
+        x_TF = batch.x_MTF[row, :length]
+        (series,) = [i for i in range(len(dataset)) if np.array_equal(dataset.x_TF(i)[:length], x_TF)]
+        found.append(series)
+    return found
+
+
+@pytest.mark.parametrize("size", [1, 7, 64, 200])
+def test_a_batch_has_just_the_anchors_asked_for(dataset: Dataset, size: int) -> None:
+    stream = TrainingStream(dataset, seed=0, anchors_per_series=16)
+    for _ in range(4):
+        batch = stream.take(size)
+        assert batch.valid_MK.sum() == size
+        assert len(batch.length_M) == -(-size // 16)
+
+
+def test_the_same_seed_gives_the_same_batches_and_another_seed_others(dataset: Dataset) -> None:
+    first, again, other = (TrainingStream(dataset, seed, 16) for seed in (1, 1, 2))
+    for _ in range(5):
+        batch = first.take(40)
+        assert_same(batch, again.take(40))
+        unlike = other.take(40)
+        assert batch.x_MTF.shape != unlike.x_MTF.shape or (batch.x_MTF != unlike.x_MTF).any()
+
+
+def test_a_stream_resumed_at_a_position_equals_one_never_stopped(dataset: Dataset) -> None:
+    never_stopped, sizes = TrainingStream(dataset, 3, 16), [64, 64, 10, 64, 30, 64]
+    stopped = TrainingStream(dataset, 3, 16)
+    for size in sizes:
+        resumed = TrainingStream(dataset, 3, 16)
+        resumed.position = stopped.position
+        assert_same(never_stopped.take(size), resumed.take(size))
+        stopped = resumed
+
+
+def test_every_train_series_comes_once_an_epoch_in_an_order_of_its_own(dataset: Dataset) -> None:
+    stream, members = TrainingStream(dataset, 0, 16), dataset.members("train").tolist()
+    epochs = [series_of(stream.take(16 * len(members)), dataset) for _ in range(3)]
+    assert all(sorted(epoch) == sorted(members) for epoch in epochs)
+    assert len({tuple(epoch) for epoch in epochs}) == 3
+
+
+def test_all_usable_anchors_of_train_are_drawn_and_no_others(dataset: Dataset) -> None:
+    stream, seen = TrainingStream(dataset, 0, 90), set()
+    for _ in range(20):
+        batch = stream.take(90 * 13)
+        for row, series in enumerate(series_of(batch, dataset)):
+            minutes = batch.anchor_MK[row][batch.valid_MK[row]].tolist()
+            assert len(set(minutes)) == len(minutes)
+            seen |= {(series, minute) for minute in minutes}
+    usable = {
+        (int(series), int(minute))
+        for series in dataset.members("train")
+        for minute in usable_minutes(dataset.y_TH(int(series)), dataset.info.expanding_min)
+    }
+    assert seen == usable
+
+
+def test_a_row_holds_its_bars_up_to_the_last_anchor_with_zeros_behind(dataset: Dataset) -> None:
+    batch = make_batch(dataset, [3, 0], [np.array([70, 90, 200]), np.array([61])])
+    assert batch.length_M.tolist() == [201, 62]
+    assert batch.x_MTF.shape[:2] == (2, 201)
+    np.testing.assert_array_equal(batch.x_MTF[0], dataset.x_TF(3)[:201])
+    np.testing.assert_array_equal(batch.x_MTF[1, :62], dataset.x_TF(0)[:62])
+    assert not batch.x_MTF[1, 62:].any()
+    assert batch.anchor_MK.tolist() == [[70, 90, 200], [61, 0, 0]]
+    assert batch.valid_MK.tolist() == [[True, True, True], [True, False, False]]
+    np.testing.assert_array_equal(batch.y_MKH[0], dataset.y_TH(3)[[70, 90, 200]])
+    np.testing.assert_array_equal(batch.y_MKH[1, 0], dataset.y_TH(0)[61])
+    assert (batch.y_MKH[1, 1:] == MASKED).all()
+
+
+@pytest.mark.parametrize("name", SLICES[1:])
+@pytest.mark.parametrize("series_per_batch", [1, 3, 100])
+def test_frozen_batches_give_every_frozen_anchor_once_in_order_with_its_labels(
+    dataset: Dataset, name: SliceName, series_per_batch: int
+) -> None:
+    anchors, visited, labels = dataset.frozen_anchors(name), [], []
+    for batch in frozen_batches(dataset, name, series_per_batch):
+        assert len(batch.length_M) <= series_per_batch
+        labels.append(batch.y_MKH[batch.valid_MK])
+        for row, series in enumerate(series_of(batch, dataset)):
+            visited += [(series, minute) for minute in batch.anchor_MK[row][batch.valid_MK[row]].tolist()]
+    assert visited == list(zip(anchors.series_A.tolist(), anchors.minute_A.tolist(), strict=True))
+    assert set(Counter(visited).values()) == {1}
+    np.testing.assert_array_equal(np.concatenate(labels), frozen_labels(dataset, name))

@@ -1,0 +1,100 @@
+"""Documents are validated on reading and, like folders, appear whole or not at all."""
+
+import json
+import math
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+
+from data.document import Document, new_folder, write_atomically
+from data.schema import InputError
+
+
+class Note(Document):
+    current_version: ClassVar[int] = 2
+    version: int = 2
+    text: str
+    score: float = 0.0
+
+
+@pytest.mark.parametrize("score", [0.1, math.inf, -math.inf, math.nan])
+def test_a_document_reads_back_equal(tmp_path: Path, score: float) -> None:
+    Note(text="é", score=score).write(tmp_path / "note.json")
+    read = Note.read(tmp_path / "note.json")
+    assert (read.text, repr(read.score)) == ("é", repr(score))
+    assert [path.name for path in tmp_path.iterdir()] == ["note.json"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", r"note\.json is not a valid Note: Invalid JSON"),
+        (b'{"text": "a"', r"not a valid Note: Invalid JSON"),
+        (b"\xff\xfe", r"note\.json cannot be read: .*decode"),
+        (b"[1]", r"not a valid Note: .*object"),
+        (b'{"version": 2}', r"not a valid Note: text: Field required"),
+        (b'{"version": 2, "text": 5}', r"text: Input should be a valid string, got 5"),
+        (b'{"version": 2, "text": "a", "more": 1}', r"more: Extra inputs are not permitted, got 1"),
+        (b'{"version": 2, "text": 5, "score": "x"}', r"text: .* got 5 \(and 1 more\)"),
+        (b'{"version": 3, "text": "a"}', r"has format version 3, this program reads 2: use the version"),
+        (b'{"version": 3, "renamed": "a"}', r"has format version 3, this program reads 2"),
+        (b'{"text": "a"}', r"has format version 1, this program reads 2"),
+    ],
+)
+def test_a_bad_document_is_refused_in_one_line(tmp_path: Path, content: bytes, message: str) -> None:
+    (tmp_path / "note.json").write_bytes(content)
+    with pytest.raises(InputError, match=message) as error:
+        Note.read(tmp_path / "note.json")
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_document_or_a_folder_in_its_place_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"note\.json does not exist"):
+        Note.read(tmp_path / "note.json")
+    with pytest.raises(InputError, match="cannot be read"):
+        Note.read(tmp_path)
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "note.json"
+    write_atomically(path, b"old")
+    with pytest.raises(TypeError):
+        write_atomically(path, "no bytes")  # type: ignore[arg-type]
+    assert path.read_bytes() == b"old"
+    assert [p.name for p in tmp_path.iterdir()] == ["note.json"]
+
+
+def test_a_folder_appears_when_its_block_ends(tmp_path: Path) -> None:
+    out = tmp_path / "parent" / "out"
+    with new_folder(out) as folder:
+        (folder / "file").write_text("content")
+        assert not out.exists()
+    assert (out / "file").read_text() == "content"
+    assert list(out.parent.iterdir()) == [out]
+
+
+@pytest.mark.parametrize("failure", [ValueError, KeyboardInterrupt])
+def test_a_folder_vanishes_when_its_block_raises(tmp_path: Path, failure: type[BaseException]) -> None:
+    with pytest.raises(failure), new_folder(tmp_path / "out") as folder:
+        (folder / "file").write_text("content")
+        raise failure
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_existing_folder_is_never_replaced(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    with pytest.raises(InputError, match="out exists already: name another place or remove it"):
+        new_folder(tmp_path / "out").__enter__()
+    with pytest.raises(InputError, match="late exists already"), new_folder(tmp_path / "late"):
+        (tmp_path / "late").write_text("precious")
+    assert (tmp_path / "late").read_text() == "precious"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["late", "out"]
+
+
+def test_what_a_killed_process_left_is_not_in_the_way(tmp_path: Path) -> None:
+    killed = new_folder(tmp_path / "out")
+    killed.__enter__()
+    with new_folder(tmp_path / "out") as folder:
+        (folder / "file").write_text(json.dumps(1))
+    assert (tmp_path / "out" / "file").exists()

@@ -1,0 +1,262 @@
+"""Raw files become bars on a whole minute grid, or an error that says what is wrong."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from conftest import WriteSeries
+
+from data.read import Bars, SeriesFile, extra_columns, find_series, read_series
+from data.schema import InputError
+
+
+def assert_same(one: Bars, other: Bars) -> None:
+    for name, value in vars(one).items():
+        np.testing.assert_array_equal(value, getattr(other, name), err_msg=name)
+
+
+def minutes(*numbers: int) -> list[str]:
+    return [f"2025-01-01 {number // 60:02}:{number % 60:02}:00" for number in numbers]
+
+
+@pytest.mark.parametrize("limit", [None, 2])
+def test_parquet_and_csv_of_the_same_bars_are_equal(
+    tmp_path: Path, write_series: WriteSeries, limit: int | None
+) -> None:
+    columns = {"datetime": minutes(0, 1, 3), "volume": [5.0, math.nan, 0.25], "holders": [1, 2, 3]}
+    both = [write_series(tmp_path / name, [1.0, 1e-9, 3.5], **columns) for name in ("a.parquet", "a.csv")]
+    parquet, csv = (read_series(path, ["holders"], limit) for path in both)
+    assert_same(parquet, csv)
+    assert len(csv) == (limit or 4)
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+@pytest.mark.parametrize(("zone", "first"), [(None, 0), ("UTC", 0), ("Asia/Tokyo", 540)])
+def test_zoned_times_become_utc_and_naive_ones_are_utc(
+    tmp_path: Path, unit: str, zone: str | None, first: int
+) -> None:
+    times = pd.to_datetime(minutes(first, first + 1)).tz_localize(zone).as_unit(unit)
+    pd.DataFrame({"datetime": times, "price": [1.0, 2.0]}).to_parquet(tmp_path / "a.parquet")
+    bars = read_series(tmp_path / "a.parquet")
+    assert bars.start == np.datetime64("2025-01-01T00:00")
+    assert bars.price_T.tolist() == [1.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        ["2025-01-01T00:00:00Z", "2025-01-01T01:01:00+01:00"],
+        ["2025-01-01", "2025-01-01 00:01"],
+        ["2025-01-01T00:00:59", "2025-01-01T00:01:00.250"],
+        ["2025-01-01T00:00:00", "2025-01-01T00:01:00+00:00"],
+    ],
+)
+def test_iso_8601_texts_may_differ_in_form(
+    tmp_path: Path, write_series: WriteSeries, times: list[str]
+) -> None:
+    bars = read_series(write_series(tmp_path / "a.csv", [1.0, 2.0], datetime=times))
+    assert bars.start == np.datetime64("2025-01-01T00:00")
+    assert bars.price_T.tolist() == [1.0, 2.0]
+
+
+def test_rows_need_no_order_and_the_last_row_of_a_minute_counts(
+    tmp_path: Path, write_series: WriteSeries
+) -> None:
+    times = [*minutes(2, 0, 1), "2025-01-01 00:00:30", *minutes(1)]
+    bars = read_series(write_series(tmp_path / "a.csv", [5.0, 1.0, 2.0, 3.0, 4.0], datetime=times))
+    assert bars.price_T.tolist() == [3.0, 4.0, 5.0]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_a_gap_carries_price_and_extras_without_volume_and_counts_as_stale(
+    tmp_path: Path, write_series: WriteSeries, suffix: str
+) -> None:
+    columns = {"datetime": minutes(0, 3, 4), "volume": [7.0, 8.0, 9.0], "holders": [10, 20, 30]}
+    bars = read_series(write_series(tmp_path / f"a{suffix}", [1.0, 2.0, 3.0], **columns), ["holders"])
+    assert bars.price_T.tolist() == [1, 1, 1, 2, 3]
+    assert bars.volume_T.tolist() == [7, 0, 0, 8, 9]
+    assert bars.observed_T.tolist() == [True, False, False, True, True]
+    assert bars.staleness_T.tolist() == [0, 1, 2, 0, 0]
+    assert bars.extras_TE[:, 0].tolist() == [10, 10, 10, 20, 30]
+
+
+@pytest.mark.parametrize("bad", [0.0, -1.0, math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_a_price_that_is_no_positive_number_is_dropped_and_counted(
+    tmp_path: Path, write_series: WriteSeries, bad: float, suffix: str
+) -> None:
+    bars = read_series(write_series(tmp_path / f"a{suffix}", [bad, 1.0, bad, 2.0]))
+    assert bars.unusable_rows == 2
+    assert bars.start == np.datetime64("2025-01-01T00:01")
+    assert bars.price_T.tolist() == [1.0, 1.0, 2.0]
+    assert bars.observed_T.tolist() == [True, False, True]
+
+
+def test_a_dropped_row_does_not_hide_a_good_one_of_its_minute(
+    tmp_path: Path, write_series: WriteSeries
+) -> None:
+    bars = read_series(write_series(tmp_path / "a.csv", [2.0, 0.0], datetime=minutes(0, 0)))
+    assert (bars.price_T.tolist(), bars.unusable_rows) == ([2.0], 1)
+
+
+def test_a_row_without_a_time_is_dropped_and_counted(tmp_path: Path, write_series: WriteSeries) -> None:
+    bars = read_series(write_series(tmp_path / "a.csv", [1.0, 2.0], datetime=[None, *minutes(5)]))
+    assert (bars.price_T.tolist(), bars.unusable_rows) == ([2.0], 1)
+
+
+def test_jumps_of_a_launch_are_kept(tmp_path: Path, write_series: WriteSeries) -> None:
+    prices = [1e-12, 1e-3, 1e-12, 5e7]
+    assert read_series(write_series(tmp_path / "a.parquet", prices)).price_T.tolist() == prices
+
+
+@pytest.mark.parametrize("bad", [-3.0, math.nan, math.inf])
+def test_a_volume_that_is_no_number_above_zero_is_zero(
+    tmp_path: Path, write_series: WriteSeries, bad: float
+) -> None:
+    bars = read_series(write_series(tmp_path / "a.parquet", [1.0, 2.0], volume=[bad, 4.0]))
+    assert bars.volume_T.tolist() == [0.0, 4.0]
+
+
+@pytest.mark.parametrize("columns", [{}, {"volume": [None, None]}])
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_a_missing_or_empty_volume_is_zero(
+    tmp_path: Path, write_series: WriteSeries, columns: dict[str, list[None]], suffix: str
+) -> None:
+    assert not read_series(write_series(tmp_path / f"a{suffix}", [1.0, 2.0], **columns)).volume_T.any()
+
+
+def test_extra_columns_are_listed_by_name_and_their_gaps_take_the_last_known_value(
+    tmp_path: Path, write_series: WriteSeries
+) -> None:
+    columns = {"volume": [1.0] * 4, "z": [math.nan, 1, math.inf, 3], "a": [1, 2, 3, 4]}
+    path = write_series(tmp_path / "a.parquet", [1.0] * 4, **columns)
+    assert extra_columns(path) == ("a", "z")
+    assert read_series(path, ["a", "z"]).extras_TE.tolist() == [[1, 0], [2, 1], [3, 1], [4, 3]]
+
+
+def test_bars_up_to_a_minute_do_not_depend_on_rows_after_it(
+    tmp_path: Path, write_series: WriteSeries
+) -> None:
+    rng = np.random.default_rng(3)
+    times = minutes(*np.sort(rng.choice(90, 60, replace=False)))
+    price, volume, extra = (rng.lognormal(size=60) for _ in range(3))
+    extra[rng.random(60) < 0.3] = math.nan
+    columns = {"datetime": times, "volume": volume, "extra": extra}
+    whole = read_series(write_series(tmp_path / "whole.csv", price, **columns), ["extra"])
+    for rows in (1, 20, 59):
+        cut_columns = {name: values[:rows] for name, values in columns.items()}
+        cut = read_series(write_series(tmp_path / "cut.csv", price[:rows], **cut_columns), ["extra"])
+        for name in ("price_T", "volume_T", "observed_T", "staleness_T", "extras_TE"):
+            np.testing.assert_array_equal(getattr(cut, name), getattr(whole, name)[: len(cut)], err_msg=name)
+
+
+def test_files_are_found_below_the_folder_in_order_with_their_folder_as_category(
+    tmp_path: Path, write_series: WriteSeries
+) -> None:
+    for name in ("b.csv", "dead/a.parquet", "x/fast/c.csv"):
+        write_series(tmp_path / name, [1.0])
+    (tmp_path / "dead" / "notes.txt").write_text("no series")
+    (tmp_path / "folder.csv").mkdir()
+    assert find_series(tmp_path) == [
+        SeriesFile(tmp_path / "b.csv", "b", ""),
+        SeriesFile(tmp_path / "dead/a.parquet", "a", "dead"),
+        SeriesFile(tmp_path / "x/fast/c.csv", "c", "fast"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("missing", "missing does not exist: name a folder"),
+        ("file.csv", "file.csv is not a folder"),
+        ("empty", "empty holds no .parquet or .csv file"),
+    ],
+)
+def test_a_place_without_series_is_refused(tmp_path: Path, name: str, message: str) -> None:
+    (tmp_path / "file.csv").write_text("datetime,price\n")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match=message):
+        find_series(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", r"bad\.csv cannot be read \(No columns"),
+        ("\0\1\2", r"no column 'datetime'"),
+        (
+            "datetime,volume\n2025-01-01,1\n",
+            r"no column 'price': columns 'datetime' and 'price' are required",
+        ),
+        ("time,price\n2025-01-01,1\n", r"no column 'datetime'"),
+        ("datetime,price\n", r"bad\.csv has no rows"),
+        ("datetime,price\n2025-01-01,0\n2025-01-02,-1\n,1\n", r"no usable row: .* finite price above zero"),
+        ("datetime,price\n2025-01-01,\n", r"no usable row"),
+        ("datetime,price\n2025-01-01,1\n2025-01-02,abc\n", r"'price' must hold numbers, got 'abc' in row 1"),
+        ('datetime,price\n2025-01-01,"1,000"\n', r"'price' must hold numbers, got '1,000' in row 0"),
+        ("datetime,price,volume\n2025-01-01,1,lots\n", r"'volume' must hold numbers, got 'lots' in row 0"),
+        ("datetime,price\n1735689600,1\n", r"'datetime' holds numbers, got 1735689600: write times as"),
+        (
+            "datetime,price\n2025-01-01,1\nhello,2\n",
+            r"'datetime' holds what is not a time \(.*hello.*\): write",
+        ),
+        ("datetime,price\n01/02/2025,1\n13/02/2025,2\n", r"not a time \(.*01/02/2025.*ISO 8601"),
+        ('datetime,price\n"2025-01-01,1\n', r"bad\.csv cannot be read \(Error tokenizing"),
+    ],
+)
+def test_a_bad_csv_is_refused_in_one_line(tmp_path: Path, content: str, message: str) -> None:
+    (tmp_path / "bad.csv").write_text(content)
+    with pytest.raises(InputError, match=message) as error:
+        read_series(tmp_path / "bad.csv")
+    assert "\n" not in str(error.value)
+
+
+TIMES = pa.array(["2025-01-01T00:00", "2025-01-01T00:01"]).cast(pa.timestamp("us"))
+PRICES = pa.array([1.0, 2.0])
+BOOL8 = pa.ExtensionArray.from_storage(pa.bool8(), pa.array([1, 0], pa.int8()))
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ([("datetime", TIMES)], r"no column 'price'"),
+        ([("datetime", pa.array([1, 2])), ("price", PRICES)], r"'datetime' holds numbers, got 1:"),
+        ([("datetime", TIMES), ("price", pa.array(["1", "2"]))], r"must hold numbers, got '1' in row 0"),
+        ([("datetime", TIMES), ("price", pa.array([True, False]))], r"must hold numbers, got .*True.* row 0"),
+        ([("datetime", TIMES), ("price", pa.array([[1.0], [2.0]]))], r"must hold numbers, got .* in row 0"),
+        ([("datetime", TIMES), ("price", PRICES), ("price", PRICES)], r"column 'price' more than once"),
+        ([("datetime", TIMES), ("price", PRICES), ("e", pa.array([None, "x"]))], r"'e' must .* 'x' in row 1"),
+        ([("datetime", pa.array([1, 2], pa.time64("us"))), ("price", PRICES)], r"not a time"),
+        ([("datetime", pa.array([1, 2], pa.duration("s"))), ("price", PRICES)], r"not a time"),
+        (
+            [("datetime", TIMES), ("price", BOOL8)],
+            r"column 'price' has extension type .*bool8.*, store it as plain numbers",
+        ),
+    ],
+)
+def test_a_bad_parquet_is_refused_in_one_line(
+    tmp_path: Path, columns: list[tuple[str, pa.Array]], message: str
+) -> None:
+    names, arrays = zip(*columns, strict=True)
+    path = tmp_path / "bad.parquet"
+    pq.write_table(pa.Table.from_arrays(arrays, names=names), path)
+    with pytest.raises(InputError, match=message) as error:
+        read_series(path, [name for name in extra_columns(path) if "price" in names])
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.99])
+def test_a_truncated_parquet_is_refused(tmp_path: Path, write_series: WriteSeries, share: float) -> None:
+    path = write_series(tmp_path / "a.parquet", np.arange(1.0, 500.0))
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+    with pytest.raises(InputError, match=r"a\.parquet cannot be read \(.*truncated or of another format"):
+        read_series(path)
+
+
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"gone\.csv cannot be read"):
+        read_series(tmp_path / "gone.csv")
