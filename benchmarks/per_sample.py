@@ -32,12 +32,17 @@ def expanding_samples(batch: Batch, history: int) -> tuple[NDArray[np.float32], 
 
 
 class PerSampleHybrid(nn.Module):
-    """The same function as `hybrid`, with its layers. attention_span must reach back to launch."""
+    """The same function as `hybrid`, with its layers. attention_span must reach back to launch.
 
-    def __init__(self, hybrid: HybridLSTM, history: int) -> None:
+    keep_weights: self-attention holds its T x T weights, as torch.nn.MultiheadAttention does unless told
+    otherwise; else the fused kernel runs, which never holds them.
+    """
+
+    def __init__(self, hybrid: HybridLSTM, history: int, keep_weights: bool) -> None:
         super().__init__()
         assert hybrid.config.attention_span >= history
         self.hybrid = hybrid
+        self.keep_weights = keep_weights
         self.causal_1TT: Tensor
         self.register_buffer("causal_1TT", torch.ones(1, history, history, dtype=torch.bool).tril())
 
@@ -46,13 +51,23 @@ class PerSampleHybrid(nn.Module):
         hybrid = self.hybrid
         x_NTF = hybrid.scaling(x_NTF)
         h_NTD, _ = hybrid.expanding(x_NTF)
-        attended_NTD = hybrid.self_attention(h_NTD, h_NTD, self.causal_1TT)
+        attended_NTD = self._attend(h_NTD)
         self_NTD = hybrid.self_norm(h_NTD + hybrid.dropout(attended_NTD))
         self_N1D = at(self_NTD, last_N)[:, None]
         cross_N1D = hybrid.cross_attention(self_N1D, self._window_states(x_NTF, last_N), None)
         fused_N1D = hybrid.cross_norm(self_N1D + hybrid.dropout(cross_N1D))
         logits_N1H: Tensor = hybrid.heads(hybrid.fusion(torch.cat([self_N1D, fused_N1D], dim=-1)))
         return logits_N1H[:, 0]
+
+    def _attend(self, h_NTD: Tensor) -> Tensor:
+        attention = self.hybrid.self_attention
+        if not self.keep_weights:
+            fused: Tensor = attention(h_NTD, h_NTD, self.causal_1TT)
+            return fused
+        _, _, values = attention.project(h_NTD, h_NTD)
+        mixed = attention.weights(h_NTD, h_NTD, self.causal_1TT) @ values
+        attended: Tensor = attention.out(mixed.transpose(1, 2).flatten(2))
+        return attended
 
     def _window_states(self, x_NTF: Tensor, last_N: Tensor) -> Tensor:
         """states_NSD."""

@@ -4,8 +4,10 @@ Both have the same weights and give the same logits: `max_logit_difference` in f
 is forward, masked loss, backward, gradient clipping and AdamW, in train mode with dropout, on random-walk
 features and random anchors. Every arm runs in fresh processes pinned to the same one core, with one thread:
 
-- per_sample: benchmarks.per_sample, as one would run it;
+- per_sample: benchmarks.per_sample, as one would run it, with torch.nn.MultiheadAttention's default of keeping
+  the attention weights (which the guide plots);
 - per_sample_flush_denormal: the same with torch.set_flush_denormal(True);
+- per_sample_fused: the same with the fused attention kernel, the strongest rival;
 - ours_fp32, ours_bf16: models.hybrid_lstm prepared as a trial is (models.device), bf16 where the core has it.
 
 Measured: samples a second of CPU time (user and system, building batches included), the median of rounds
@@ -74,11 +76,13 @@ class Arm:
     ours: bool
     precision: Precision = "fp32"
     flush_denormal: bool = True
+    keep_weights: bool = True
 
 
 ARMS = {
     "per_sample": Arm(ours=False, flush_denormal=False),
     "per_sample_flush_denormal": Arm(ours=False),
+    "per_sample_fused": Arm(ours=False, keep_weights=False),
     "ours_fp32": Arm(ours=True),
     "ours_bf16": Arm(ours=True, precision="bf16"),
 }
@@ -121,9 +125,7 @@ def measure_all(plan: Plan) -> dict[str, object]:
     names = [name for name, arm in ARMS.items() if arm.precision in ("fp32", best_precision(CPU))]
     rounds = [{part: spawn(part, plan) for part in [REFERENCE, *names]} for _ in range(plan.rounds)]
     reference = {key: max(parts[REFERENCE][key] for parts in rounds) for key in rounds[0][REFERENCE]}
-    arms = {
-        name: summarise([parts[name] for parts in rounds], reference[ARMS[name].precision]) for name in names
-    }
+    arms = {name: summarise([parts[name] for parts in rounds], reference[ARMS[name].precision]) for name in names}
     speed = {name: arm["samples_per_cpu_second"] for name, arm in arms.items()}
     ratio = speed["ours_fp32"] / speed["per_sample"]
     return {
@@ -134,6 +136,7 @@ def measure_all(plan: Plan) -> dict[str, object]:
         "ratio": round(ratio, 1),
         "ratio_bf16": round(speed["ours_bf16"] / speed["per_sample"], 1) if "ours_bf16" in speed else None,
         "ratio_flush_denormal": round(speed["ours_fp32"] / speed["per_sample_flush_denormal"], 1),
+        "ratio_fused": round(speed["ours_fp32"] / speed["per_sample_fused"], 1),
         "max_logit_difference": reference["max_logit_difference"],
         "claim": CLAIM,
         "holds": ratio >= CLAIM,
@@ -194,7 +197,7 @@ def run_arm(arm: Arm, plan: Plan) -> dict[str, float]:
     if arm.ours:
         step = our_step(model, walks_MTF, rng, arm.precision)
     else:
-        step = rival_step(model, walks_MTF, rng, plan.per_sample_anchors)
+        step = rival_step(PerSampleHybrid(model, HISTORY, arm.keep_weights), walks_MTF, rng, plan.per_sample_anchors)
     for _ in range(budget.warmup_steps):
         step()
     steps, samples, operations = 0, 0, 0.0
@@ -229,16 +232,16 @@ def our_step(
 
 
 def rival_step(
-    model: HybridLSTM, walks_MTF: NDArray[np.float32], rng: np.random.Generator, anchors: int
+    rival: PerSampleHybrid, walks_MTF: NDArray[np.float32], rng: np.random.Generator, anchors: int
 ) -> Callable[[], Batch]:
     """Draws samples as a shuffled loader does (each of another series) and takes the same step."""
-    rival = PerSampleHybrid(model, HISTORY).train()
-    optimizer = new_optimizer(model)
+    rival.train()
+    optimizer = new_optimizer(rival.hybrid)
 
     def step() -> Batch:
         batch = draw_batch(walks_MTF, rng, anchors, 1)
         x_NTF, last_N = (torch.from_numpy(values) for values in expanding_samples(batch, HISTORY))
-        learn(model, optimizer, rival(x_NTF, last_N), batch.y_MKH[batch.valid_MK])
+        learn(rival.hybrid, optimizer, rival(x_NTF, last_N), batch.y_MKH[batch.valid_MK])
         return batch
 
     return step
@@ -292,8 +295,9 @@ def max_logit_difference() -> float:
     model = hybrid(walks_MTF).eval()
     batch = draw_batch(walks_MTF, np.random.default_rng(SEED), series=4, anchors=4)
     x_NTF, last_N = (torch.from_numpy(values) for values in expanding_samples(batch, HISTORY))
-    rival_NH = PerSampleHybrid(model, HISTORY).eval()(x_NTF, last_N)
-    return float((forward(model, batch, CPU, "fp32").flatten(0, 1) - rival_NH).abs().max())
+    ours_NH = forward(model, batch, CPU, "fp32").flatten(0, 1)
+    rivals = [PerSampleHybrid(model, HISTORY, keep_weights).eval() for keep_weights in (True, False)]
+    return max(float((ours_NH - rival(x_NTF, last_N)).abs().max()) for rival in rivals)
 
 
 def matmul_peak(kind: torch.dtype, products: int = 8) -> float:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from data.read import Bars
@@ -18,7 +17,10 @@ from data.read import Bars
 Values = NDArray[np.float64]
 
 VOLUME_FLOOR = 0.001
-"""Keeps the logarithm of a volume ratio finite: log(0.001 / 1.001) = -6.9 is "no volume at all"."""
+"""Share of the mean volume that stands in for none, so that its logarithm is finite."""
+
+SMALLEST_VOLUME = 1e-200
+"""A mean volume below it is no trade: its floor would underflow to zero."""
 
 
 class Series:
@@ -48,22 +50,27 @@ class Series:
 
     @cached_property
     def relative_volume_T(self) -> Values:
-        """log((r + floor) / (1 + floor)), r = volume / mean volume since launch; 0 before any trade."""
-        usual = _running_mean(self.volume_T, len(self.volume_T))
-        traded = usual > 0
-        ratio = np.where(traded, self.volume_T / np.where(traded, usual, 1.0), 1.0)
-        return np.log((ratio + VOLUME_FLOOR) / (1 + VOLUME_FLOOR))
+        """l[t] less its mean since launch, l = log(volume + floor * mean volume since launch); 0 before any trade.
+
+        Logarithms, because volumes are close to lognormal: one minute of a thousandfold volume moves a mean of
+        volumes for hours, a mean of their logarithms hardly.
+        """
+        mean_T = np.maximum(_running_mean(self.volume_T, len(self.volume_T)), 0.0)
+        traded_T = mean_T > SMALLEST_VOLUME
+        first = int(np.argmax(traded_T)) if traded_T.any() else len(mean_T)
+        relative_T = np.zeros(len(mean_T))
+        log_T = np.log(self.volume_T[first:] + VOLUME_FLOOR * mean_T[first:])
+        relative_T[first:] = log_T - _running_mean(log_T, len(log_T))
+        return relative_T
 
 
 def log_return(s: Series, minutes: int) -> Values:
-    since = np.maximum(s.minute_T - minutes, 0)
-    before_T: Values = s.log_price_T[since]
-    change_T: Values = s.log_price_T - before_T
-    return change_T
+    before_T: Values = s.log_price_T[np.maximum(s.minute_T - minutes, 0)]
+    return s.log_price_T - before_T
 
 
 def since_launch(s: Series) -> Values:
-    return s.log_price_T - s.log_price_T[0]
+    return log_return(s, len(s.bars))
 
 
 def drawdown(s: Series) -> Values:
@@ -84,8 +91,6 @@ def volatility(s: Series, minutes: int) -> Values:
 
 
 def relative_volume(s: Series, minutes: int) -> Values:
-    # The mean of logarithms, not the logarithm of the mean: volumes are close to lognormal, and one minute of
-    # a thousandfold volume would hide all others for the length of the window.
     return _running_mean(s.relative_volume_T, minutes)
 
 
@@ -93,9 +98,10 @@ def up_share(s: Series, minutes: int) -> Values:
     return _running_mean((np.sign(s.return_T) + 1) / 2, minutes)
 
 
-def flow(s: Series, minutes: int) -> Values:
-    signed, total = _window_sum(np.sign(s.return_T) * s.volume_T, minutes), _window_sum(s.volume_T, minutes)
-    return np.where(total > 0, signed / np.where(total > 0, total, 1.0), 0.0).astype(np.float64)
+def pressure(s: Series, minutes: int) -> Values:
+    scale = np.sqrt(np.maximum(_running_mean(s.return_T**2, len(s.return_T)), 0.0))
+    standardised = np.where(scale > 0, s.return_T / np.where(scale > 0, scale, 1.0), 0.0).clip(-5.0, 5.0)
+    return _running_mean(standardised * s.relative_volume_T, minutes)
 
 
 def staleness(s: Series) -> Values:
@@ -131,9 +137,8 @@ def _volatility(minutes: int) -> Feature:
 
 
 def _relative_volume(minutes: int) -> Feature:
-    formula = f"mean over the past {minutes} of log((r + 0.001) / 1.001), r = volume / mean volume since launch"
-    compute = partial(relative_volume, minutes=minutes)
-    return Feature(f"volume_{minutes}", formula, "log", ">= -6.91", compute)
+    formula = f"mean over the past {minutes} of l - its mean since launch, l = log(volume + 0.001 * mean since launch)"
+    return Feature(f"volume_{minutes}", formula, "log", "any", partial(relative_volume, minutes=minutes))
 
 
 def _up_share(minutes: int) -> Feature:
@@ -150,8 +155,13 @@ FEATURES: tuple[Feature, ...] = (
     *(_volatility(n) for n in (15, 60, 240)),
     *(_relative_volume(n) for n in (1, 15, 60, 240)),
     *(_up_share(n) for n in (15, 60)),
-    Feature("flow_15", "sum(sign(return) * volume) / sum(volume) over the past 15, 0 without volume",
-            "share", "-1..1", partial(flow, minutes=15)),
+    Feature(
+        "pressure_15",
+        "mean over the past 15 of z * volume_1, z = return_1 / its root mean square since launch, cut at 5",
+        "log",
+        "any",
+        partial(pressure, minutes=15),
+    ),
     Feature("staleness", "log(1 + minutes since the last observed bar)", "log minutes", ">= 0", staleness),
     Feature("age", "log(1 + minutes since launch)", "log minutes", ">= 0", age),
     Feature("time_sin", "sine of the UTC time of day", "1", "-1..1", partial(time_of_day, wave=np.sin)),
@@ -170,13 +180,6 @@ def features(bars: Bars, extras: Sequence[str] = ()) -> NDArray[np.float32]:
     x_TF = np.column_stack([*columns, bars.extras_TE]).clip(-largest, largest).astype(np.float32)
     assert np.isfinite(x_TF).all()
     return x_TF
-
-
-def _window_sum(values_T: Values, minutes: int) -> NDArray[np.longdouble]:
-    """Sum of the past `minutes`, without what a difference of running sums keeps of values long past."""
-    padded = np.pad(values_T, (minutes - 1, 0))
-    total_T: NDArray[np.longdouble] = sliding_window_view(padded, minutes).sum(axis=1, dtype=np.longdouble)
-    return total_T
 
 
 def _running_mean(values_T: Values, minutes: int) -> Values:

@@ -1,7 +1,7 @@
 """Synthetic launches with a hidden, known signal, and the best forecast anyone could make of them.
 
 Legend: M tokens, T minutes, K anchors, H horizons, L volume levels,
-Z = 12 dynamic states (fast x slow x life).
+Z = 24 dynamic states (fast x slow x kind x life).
 """
 
 from collections.abc import Callable, Sequence
@@ -63,11 +63,12 @@ class LaunchProcess:
     """Probability a minute that a normal token dies for good."""
     runaway_rate: float = 0.00012
     """Probability a minute that a normal token runs away."""
-    dead_at_launch: float = 0.08
+    dead_at_launch: float = 0.03
     """Probability that the token is dead from its first minute."""
     fast_drift: float = 0.0023
-    slow_drift: float = 0.0028
-    """Mean log return of a living token is +- fast +- slow."""
+    slow_drift: float = 0.0025
+    kind_drift: float = 0.0008
+    """Mean log return of a living token is +- fast +- slow +- kind. A token's kind, sound or hollow, never changes."""
     runaway_drift: float = 0.02
     """Added to the mean log return while running away."""
     dead_drift: float = -0.0001
@@ -82,6 +83,9 @@ class LaunchProcess:
     fast_volume: float = 0.5
     slow_volume: float = 0.75
     """Mean log volume of a living token is level +- fast +- slow."""
+    kind_coupling: float = 0.12
+    """Log volume that comes with a return one sigma above its mean: + for a sound token, whose buyers are the busy
+    ones, - for a hollow one, whose sellers are. A bar hardly shows it: the evidence adds up from launch on."""
     runaway_volume: float = 1.5
     dead_volume: float = -4.0
     """Added to the level instead of, for the dead, or besides the regimes, for a runaway."""
@@ -100,45 +104,57 @@ class LaunchProcess:
             ]
         )
         fast, slow = (_switch(1 / dwell) for dwell in (self.fast_dwell_minutes, self.slow_dwell_minutes))
-        return np.kron(np.kron(fast, slow), life).astype(np.float64)
+        return _joint(fast, slow, np.eye(2), life)
 
     @cached_property
     def start(self) -> Floats:
-        """Probability of the state at minute 0, (Z,): regimes at rest, life normal or dead."""
-        return np.kron(np.full(4, 0.25), [1 - self.dead_at_launch, self.dead_at_launch, 0.0])
+        """Probability of the state at minute 0, (Z,): regimes at rest, either kind, life normal or dead."""
+        even = np.array([0.5, 0.5])
+        return _joint(even, even, even, np.array([1 - self.dead_at_launch, self.dead_at_launch, 0.0]))
 
     @cached_property
     def drift(self) -> Floats:
         """Mean log return in each state, (Z,)."""
-        living = _regimes(self.fast_drift, self.slow_drift)
-        return _by_life(living, dead=self.dead_drift, runaway=living + self.runaway_drift)
+        living = _signed(self.fast_drift, self.slow_drift, self.kind_drift)
+        return _by_life(living, self.dead_drift, living + self.runaway_drift)
 
     @cached_property
     def sigma(self) -> Floats:
         """Standard deviation of the log return in each state, (Z,)."""
-        return _by_life(np.full(12, self.normal_sigma), self.dead_sigma, self.runaway_sigma)
+        return _by_life(self.normal_sigma, self.dead_sigma, self.runaway_sigma)
+
+    @cached_property
+    def coupling(self) -> Floats:
+        """Log volume for each sigma of the return in each state, (Z,)."""
+        living = _signed(0.0, 0.0, self.kind_coupling)
+        return _by_life(living, 0.0, living)
 
     @cached_property
     def volume_shift(self) -> Floats:
         """Mean log volume less the token's level in each state, (Z,)."""
-        living = _regimes(self.fast_volume, self.slow_volume)
-        return _by_life(living, dead=self.dead_volume, runaway=living + self.runaway_volume)
+        living = _signed(self.fast_volume, self.slow_volume, 0.0)
+        return _by_life(living, self.dead_volume, living + self.runaway_volume)
 
 
 def _switch(rate: float) -> Floats:
     return np.array([[1 - rate, rate], [rate, 1 - rate]])
 
 
-def _by_life(normal: Floats, dead: float, runaway: float | Floats) -> Floats:
-    """One value for each state, (Z,)."""
-    life = np.arange(12) % 3
-    return np.select([life == DEAD, life == RUNAWAY], [dead, runaway], normal)
+def _joint(fast: Floats, slow: Floats, kind: Floats, life: Floats) -> Floats:
+    """The product of independent factors, in the order of the states."""
+    return np.kron(np.kron(np.kron(fast, slow), kind), life).astype(np.float64)
 
 
-def _regimes(fast: float, slow: float) -> Floats:
-    """-+ fast -+ slow for each state, (Z,)."""
+def _signed(fast: float, slow: float, kind: float) -> Floats:
+    """-+ fast -+ slow -+ kind for each state, (Z,)."""
     sign = np.array([-1.0, 1.0])
-    return np.repeat(np.add.outer(fast * sign, slow * sign).ravel(), 3)
+    return np.repeat(np.add.outer(np.add.outer(fast * sign, slow * sign), kind * sign).ravel(), 3)
+
+
+def _by_life(normal: float | Floats, dead: float, runaway: float | Floats) -> Floats:
+    """One value for each state, (Z,)."""
+    life = np.arange(24) % 3
+    return np.select([life == DEAD, life == RUNAWAY], [dead, runaway], normal)
 
 
 @dataclass(frozen=True)
@@ -170,9 +186,11 @@ def sample(process: LaunchProcess, minutes: int, seeds: Sequence[np.random.SeedS
     for t in range(1, minutes):
         state[:, t] = (transition[state[:, t - 1]] <= uniform[:, t, None]).sum(axis=1)
 
+    noise[:, 0, 0] = 0.0  # minute 0 has no return
     log_return = process.drift[state] + process.sigma[state] * noise[:, 0]
     log_return[:, 0] = 0.0
-    log_volume = level[:, None] + process.volume_shift[state] + process.volume_sigma * noise[:, 1]
+    log_volume = level[:, None] + process.volume_shift[state] + process.coupling[state] * noise[:, 0]
+    log_volume += process.volume_sigma * noise[:, 1]
     return Sample(state, log_return, log_volume, log_start_price)
 
 
@@ -190,11 +208,12 @@ def filter_states(process: LaunchProcess, log_return: Floats, log_volume: Floats
     posterior = np.empty((tokens, minutes, len(process.drift)))
     belief = np.broadcast_to(process.start / len(levels), (tokens, *volume_mean.shape))
     for t in range(minutes):
-        score = (log_volume[:, t, None, None] - volume_mean) / process.volume_sigma
+        # Without a return, as at minute 0, volume alone speaks.
+        z = (log_return[:, t, None] - process.drift) / process.sigma if t > 0 else np.zeros((tokens, len(log_sigma)))
+        score = (log_volume[:, t, None, None] - volume_mean - (process.coupling * z)[:, None, :]) / process.volume_sigma
         score *= score
         score *= -0.5
         if t > 0:
-            z = (log_return[:, t, None] - process.drift) / process.sigma
             score -= (0.5 * z * z + log_sigma)[:, None, :]
             belief = (belief.reshape(-1, belief.shape[2]) @ process.transition).reshape(belief.shape)
         with np.errstate(divide="ignore"):  # the log of an impossible state is -inf, as it should be

@@ -11,7 +11,7 @@ pydantic.
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -76,8 +76,10 @@ class SeriesPrediction:
     minute_K: NDArray[np.int64]
     p_KH: NDArray[np.float64]
     spread_KH: NDArray[np.float64]
-    note: str | None
-    """What a user should know of this series, for example that it is too short."""
+    problem: str | None = None
+    """Why there is no prediction at all: the file is unreadable, or the series too short."""
+    goes_on: bool = False
+    """The series has bars behind the last minute that can be predicted from."""
 
     def frame(self, horizons: tuple[int, ...]) -> pd.DataFrame:
         """One row an anchor and horizon."""
@@ -122,7 +124,7 @@ class Bundle:
     def predict(self, files: Iterable[SeriesFile], stride: int = 1, last: bool = False) -> Iterator[SeriesPrediction]:
         """Predictions at every `stride`-th minute from the first with enough history, or at the last only.
 
-        A file that cannot be read gives no rows and a note, like a series that is too short.
+        A file that cannot be read gives no rows and a problem, like a series that is too short.
         """
         waiting: list[tuple[SeriesPrediction, NDArray[np.float32]]] = []
         for file in files:
@@ -141,17 +143,16 @@ class Bundle:
             # One minute more than is used tells whether the series goes on.
             bars = read_series(file.path, document.extras, limit_minutes=document.expanding_max + 1)
         except InputError as error:
-            empty = SeriesPrediction(file, np.datetime64(0, "m"), np.empty(0, np.int64), none, none, str(error))
-            return empty, nothing
+            return SeriesPrediction(file, np.datetime64(0, "m"), np.empty(0, int), none, none, str(error)), nothing
         minute_K = np.arange(document.expanding_min - 1, min(len(bars), document.expanding_max))
         minute_K = minute_K[bars.observed_T[minute_K]]
         minute_K = minute_K[-1:] if last else minute_K[(minute_K - document.expanding_min + 1) % stride == 0]
-        note = None
+        problem = None
         if len(bars) < document.expanding_min:
-            note = f"{file.path} has {len(bars)} minutes, a prediction needs {document.expanding_min}"
-        elif len(bars) > document.expanding_max:
-            note = f"{file.path} goes on after minute {document.expanding_max - 1}, the last that can be predicted from"
-        return SeriesPrediction(file, bars.start, minute_K, none, none, note), features(bars, document.extras)
+            problem = f"{file.path} has {len(bars)} minutes, a prediction needs {document.expanding_min}"
+        goes_on = len(bars) > document.expanding_max
+        prediction = SeriesPrediction(file, bars.start, minute_K, none, none, problem, goes_on)
+        return prediction, features(bars, document.extras)
 
     def _predict_together(
         self, waiting: list[tuple[SeriesPrediction, NDArray[np.float32]]]
@@ -175,9 +176,7 @@ class Bundle:
 
     def _mixed(self, prediction: SeriesPrediction, p_NKH: NDArray[np.float32]) -> SeriesPrediction:
         p_KH = np.einsum("nkh,nh->kh", p_NKH.astype(np.float64), self._weights_NH)
-        return SeriesPrediction(
-            prediction.file, prediction.start, prediction.minute_K, p_KH, p_NKH.std(axis=0), prediction.note
-        )
+        return replace(prediction, p_KH=p_KH, spread_KH=p_NKH.std(axis=0))
 
 
 def save_bundle(

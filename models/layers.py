@@ -53,7 +53,7 @@ class Attention(nn.Module):
 
     def forward(self, query_NKD: Tensor, keys_NJD: Tensor, allowed_NKJ: Tensor | None) -> Tensor:
         """allowed_NKJ: which keys a query may look at, at least one; None allows all."""
-        q, k, v = self._project(query_NKD, keys_NJD)
+        q, k, v = self.project(query_NKD, keys_NJD)
         mask = None if allowed_NKJ is None else allowed_NKJ[:, None]
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
         out: Tensor = self.out(mixed.transpose(1, 2).flatten(2))
@@ -61,14 +61,15 @@ class Attention(nn.Module):
 
     def weights(self, query_NKD: Tensor, keys_NJD: Tensor, allowed_NKJ: Tensor | None) -> Tensor:
         """The attention weights (N, heads, K, J); each row sums to one."""
-        q, k, _ = self._project(query_NKD, keys_NJD)
+        q, k, _ = self.project(query_NKD, keys_NJD)
         scores = q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5
         if allowed_NKJ is not None:
             scores = scores.masked_fill(~allowed_NKJ[:, None], -torch.inf)
         weights: Tensor = scores.softmax(dim=-1)
         return weights
 
-    def _project(self, query_NKD: Tensor, keys_NJD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def project(self, query_NKD: Tensor, keys_NJD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values, each (N, heads, its length, D / heads)."""
         k, v = self.key_value(keys_NJD).chunk(2, dim=-1)
         return self._split(self.query(query_NKD)), self._split(k), self._split(v)
 

@@ -30,8 +30,10 @@ class PredictSummary:
     series: int
     """Series with at least one prediction."""
     rows: int
-    notes: tuple[str, ...]
-    """What is to be said of single series: too short, unreadable, longer than the model can see."""
+    problems: tuple[str, ...]
+    """Of each series without a prediction: too short, or unreadable."""
+    goes_on: int
+    """Series that have bars behind the last minute that can be predicted from."""
 
 
 def predict_folder(
@@ -52,21 +54,22 @@ def predict_folder(
     bundle = Bundle.load(bundle_path)
     files = find_series(raw)
     temporary = out.with_name(f".{out.name}.tmp")
-    notes: list[str] = []
-    series = rows = 0
+    problems: list[str] = []
+    series = rows = goes_on = 0
     try:
         with pq.ParquetWriter(temporary, SCHEMA) as writer:
             for done, prediction in enumerate(bundle.predict(files, stride, last), start=1):
-                if prediction.note is not None:
-                    notes.append(prediction.note)
+                goes_on += prediction.goes_on
+                if prediction.problem is not None:
+                    problems.append(prediction.problem)
                 if len(prediction.minute_K):
                     frame = prediction.frame(bundle.document.horizons)
                     writer.write_table(pa.Table.from_pandas(frame, SCHEMA, preserve_index=False))
                     series, rows = series + 1, rows + len(frame)
                 progress(done, len(files))
         if not series:
-            raise InputError(f"nothing to predict in {raw}: {notes[0] if notes else 'no observed minute'}")
+            raise InputError(f"nothing to predict in {raw}: {problems[0] if problems else 'no observed minute'}")
         temporary.replace(out)
     finally:
         temporary.unlink(missing_ok=True)
-    return PredictSummary(series, rows, tuple(notes))
+    return PredictSummary(series, rows, tuple(problems), goes_on)

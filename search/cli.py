@@ -264,8 +264,10 @@ def predict(
             last,
             lambda done, total: bar.update(task, completed=done, total=total),
         )
-    for note in summary.notes:
-        out.print(note)
+    for problem in summary.problems:
+        out.print(f"no prediction: {problem}")
+    if summary.goes_on:
+        out.print(f"{summary.goes_on} series go on after the last minute that can be predicted from (expanding-max)")
     out.print(f"{summary.rows} predictions for {summary.series} series in {out_file}")
 
 

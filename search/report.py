@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import optuna
 import pandas as pd
 import plotly.graph_objects as go
@@ -132,9 +133,15 @@ def _auc_figure(comparison: Comparison) -> go.Figure:
             "array": [s.auc_high - (s.metrics.auc or 0) for s in values],
             "arrayminus": [(s.metrics.auc or 0) - s.auc_low for s in values],
         }
-        figure.add_scatter(x=names, y=aucs, name=title, mode="markers+lines", error_y=bars)
+        figure.add_scatter(x=names, y=aucs, name=title, mode="markers", error_y=bars)
+    shown = [v for scores in comparison.rows.values() for s in scores.values() for v in (s.auc_low, s.auc_high, 0.5)]
+    margin = 0.02
     figure.add_hline(y=0.5, line_dash="dot", annotation_text="coin")
-    figure.update_layout(xaxis_title="horizon in minutes", yaxis_title="AUC", scattermode="group")
+    figure.update_layout(
+        xaxis_title="horizon in minutes",
+        yaxis={"title": "AUC", "range": [np.nanmin(shown) - margin, np.nanmax(shown) + margin]},
+        scattermode="group",
+    )
     return figure
 
 

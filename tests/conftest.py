@@ -28,9 +28,7 @@ def one_core() -> None:
 def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """24 launches of 400 minutes, below folders that name their category."""
     out = tmp_path_factory.mktemp("raw") / "synth"
-    config = SynthConfig(
-        tokens=24, minutes=400, spacing_minutes=400.0, horizons=HORIZONS, expanding_max=EXPANDING_MAX
-    )
+    config = SynthConfig(tokens=24, minutes=400, spacing_minutes=400.0, horizons=HORIZONS, expanding_max=EXPANDING_MAX)
     generate(config, out)
     return out / "launches"
 

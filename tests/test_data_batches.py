@@ -43,6 +43,15 @@ def test_the_same_seed_gives_the_same_batches_and_another_seed_others(dataset: D
         assert batch.x_MTF.shape != unlike.x_MTF.shape or (batch.x_MTF != unlike.x_MTF).any()
 
 
+def test_another_seed_draws_other_anchors_of_a_series(dataset: Dataset) -> None:
+    drawn = []
+    for seed in (1, 2):
+        batch = TrainingStream(dataset, seed, 16).take(16 * 13)
+        drawn.append(dict(zip(series_of(batch, dataset), batch.anchor_MK.tolist(), strict=True)))
+    assert drawn[0].keys() == drawn[1].keys()
+    assert all(minutes != drawn[1][series] for series, minutes in drawn[0].items())
+
+
 def test_a_stream_resumed_at_a_position_equals_one_never_stopped(dataset: Dataset) -> None:
     never_stopped, sizes = TrainingStream(dataset, 3, 16), [64, 64, 10, 64, 30, 64]
     stopped = TrainingStream(dataset, 3, 16)

@@ -9,9 +9,7 @@ from data.schema import MASKED, Ties
 X = MASKED
 
 
-def column(
-    price: list[float], horizon: int, ties: Ties = "drop", observed: list[int] | None = None
-) -> list[int]:
+def column(price: list[float], horizon: int, ties: Ties = "drop", observed: list[int] | None = None) -> list[int]:
     seen = np.array([1] * len(price) if observed is None else observed, dtype=bool)
     y_TH = labels(np.array(price, dtype=float), seen, (horizon,), ties)
     assert y_TH.dtype == np.int8

@@ -23,7 +23,7 @@ from data.split import PURGED, Shares
 from data.store import Dataset, DatasetInfo
 
 QUARTERS = PrepareConfig(
-    horizons=(2, 5), shares=Shares(0.25, 0.25, 0.25, 0.25), expanding_min=4, expanding_max=12, anchor_stride=3
+    horizons=(2, 5), shares=Shares(0.25, 0.25, 0.25, 0.25), expanding_min=4, expanding_max=12, anchor_stride=4
 )
 
 
@@ -97,9 +97,7 @@ def test_members_of_a_slice_come_in_order_of_launch(dataset: Dataset) -> None:
     assert all(before[-1] < after[0] for before, after in pairwise(starts))
 
 
-def test_a_series_is_purged_from_the_last_bar_that_a_label_uses(
-    tmp_path: Path, write_series: WriteSeries
-) -> None:
+def test_a_series_is_purged_from_the_last_bar_that_a_label_uses(tmp_path: Path, write_series: WriteSeries) -> None:
     """12 bars for anchors and a horizon of 5 minutes take 17 minutes."""
     for gap, purged in ((17, 0), (16, 1)):
         raw = tmp_path / f"raw{gap}"
@@ -117,17 +115,17 @@ def test_frozen_anchors_are_every_stride_from_the_shortest_history(opened: Datas
     for name in SLICES[1:]:
         anchors = opened.frozen_anchors(name)
         assert anchors.series_A.tolist() == np.repeat(np.sort(opened.members(name)), 3).tolist()
-        assert anchors.minute_A.tolist() == [3, 6, 9] * 2
+        assert anchors.minute_A.tolist() == [3, 7, 11] * 2
     assert len(opened.frozen_anchors("train")) == 0
 
 
 def test_an_unlabelled_minute_is_no_frozen_anchor(tmp_path: Path, write_series: WriteSeries) -> None:
     rng = np.random.default_rng(0)
     for day in range(4):
-        times = [f"2025-01-{day + 1:02} 00:{m:02}" for m in range(20) if m != 6]
+        times = [f"2025-01-{day + 1:02} 00:{m:02}" for m in range(20) if m != 7]
         write_series(tmp_path / "raw" / f"{day}.csv", rng.lognormal(size=19), datetime=times)
     prepare(tmp_path / "raw", tmp_path / "out", QUARTERS)
-    assert Dataset(tmp_path / "out").frozen_anchors("tune").minute_A.tolist() == [3, 9]
+    assert Dataset(tmp_path / "out").frozen_anchors("tune").minute_A.tolist() == [3, 11]
 
 
 def test_reopening_and_unpickling_give_the_same_arrays(dataset: Dataset) -> None:
@@ -258,9 +256,7 @@ def fingerprint(launches: Path, out: Path, config: PrepareConfig = QUARTERS) -> 
     return prepare(launches, out, config).fingerprint
 
 
-def test_equal_input_elsewhere_has_the_same_fingerprint(
-    launches: Path, opened: Dataset, tmp_path: Path
-) -> None:
+def test_equal_input_elsewhere_has_the_same_fingerprint(launches: Path, opened: Dataset, tmp_path: Path) -> None:
     shutil.copytree(launches, tmp_path / "copy")
     assert fingerprint(tmp_path / "copy", tmp_path / "out2") == opened.info.fingerprint
 
@@ -286,9 +282,7 @@ def test_one_changed_value_changes_the_fingerprint(
     assert fingerprint(launches, tmp_path / "after") != before
 
 
-def test_another_order_of_launch_changes_the_fingerprint(
-    launches: Path, opened: Dataset, tmp_path: Path
-) -> None:
+def test_another_order_of_launch_changes_the_fingerprint(launches: Path, opened: Dataset, tmp_path: Path) -> None:
     """Training walks a slice in order of launch, and no feature knows the day."""
     for day, shift in ((0, 1), (1, -1)):
         table = pd.read_parquet(launches / f"token{day}.parquet")

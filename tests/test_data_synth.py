@@ -94,9 +94,7 @@ def test_launches_are_spread_at_the_mean_spacing(launches: Path) -> None:
 
 
 def test_some_launches_die_and_some_run_away(launches: Path) -> None:
-    share = {
-        name: len(list((launches / "launches" / name).iterdir())) / TOKENS for name in CATEGORIES.values()
-    }
+    share = {name: len(list((launches / "launches" / name).iterdir())) / TOKENS for name in CATEGORIES.values()}
     assert 0.08 < share["dead_tokens"] < 0.25
     assert 0.08 < share["tokens_with_extremes"] < 0.25
 

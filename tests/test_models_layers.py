@@ -29,7 +29,8 @@ def test_a_window_is_the_last_minutes_up_to_its_anchor(window: int) -> None:
     x_MTF = randn(M, T, 2)
     x_NWF, last_N = gather_windows(x_MTF, ANCHORS_MK, window)
     assert x_NWF.shape == (M * K, min(window, T), 2)
-    for n, (m, t) in enumerate((m, t) for m in range(M) for t in ANCHORS_MK[m].tolist()):
+    anchors = [(m, t) for m, row in enumerate(ANCHORS_MK.tolist()) for t in row]
+    for n, (m, t) in enumerate(anchors):
         expected = x_MTF[m, max(t - window + 1, 0) : t + 1]
         assert last_N[n] == len(expected) - 1
         assert torch.equal(x_NWF[n, : len(expected)], expected)
@@ -139,7 +140,7 @@ def test_a_model_follows_from_its_configuration_and_seed(architecture: str) -> N
 
 
 def test_the_defaults_are_those_of_the_guide() -> None:
-    hybrid, basic = (cls.Config(input_size=1, horizons=1) for cls in (HybridLSTM, BasicLSTM))
+    hybrid, basic = HybridLSTM.Config(1, 1), BasicLSTM.Config(1, 1)
     assert (hybrid.windows, hybrid.hidden_size, hybrid.attention_heads, hybrid.dropout) == ((15, 60, 240), 128, 8, 0.3)
     assert (basic.window, basic.hidden_size, basic.dropout) == (60, 128, 0.3)
 

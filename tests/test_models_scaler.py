@@ -46,7 +46,9 @@ def test_it_is_fitted_on_the_bars_of_train_alone(
         table.assign(price=table["price"] ** 10 * 1e30, volume=1.0).to_parquet(path)
     prepare(tmp_path / "raw", tmp_path / "out", prepare_config)
     changed = Dataset(tmp_path / "out")
-    assert not np.array_equal(changed.x_TF(int(dataset.members("tune")[0])), dataset.x_TF(int(dataset.members("tune")[0])))
+    assert not np.array_equal(
+        changed.x_TF(int(dataset.members("tune")[0])), dataset.x_TF(int(dataset.members("tune")[0]))
+    )
     np.testing.assert_array_equal(train_bars(changed), train_bars(dataset))
 
 

@@ -1,0 +1,48 @@
+PYTHON ?= python3
+BIN := .venv/bin
+DEMO := demo
+
+.PHONY: help install search test clean
+
+help:
+	@echo "make search   the whole path on generated launches: search, report, bundle, predictions (minutes)"
+	@echo "make test     everything that CI runs"
+	@echo "make clean    removes .venv and demo"
+
+install: $(BIN)/.complete
+
+# Fresh whenever the pins change. torch needs pip with the constraints: a looser range can pull gigabytes.
+$(BIN)/.complete: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed, $(PYTHON) is older: make PYTHON=python3.11 ..."; exit 1; }
+	@echo "[install] .venv (takes a minute or two)"
+	@$(PYTHON) -m venv --clear .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+search: install
+	@echo "[1/6] launches with a known signal"
+	@rm -rf $(DEMO)
+	@$(BIN)/hybridtune synth $(DEMO)/raw --tokens 1000
+	@echo "[2/6] dataset"
+	@$(BIN)/hybridtune prepare $(DEMO)/raw/launches $(DEMO)/dataset --anchor-stride 30
+	@echo "[3/6] search, retraining, blend, report"
+	@$(BIN)/hybridtune launch $(DEMO)/dataset --run $(DEMO)/run --space spaces/demo.yaml --trials 12 \
+	  --iterations 12 --samples-per-iteration 4096 --grace-period 1 --top-k 2 --seeds 2
+	@echo "[4/6] bundle"
+	@$(BIN)/hybridtune export $(DEMO)/run $(DEMO)/bundle
+	@echo "[5/6] predictions"
+	@$(BIN)/hybridtune predict $(DEMO)/bundle $(DEMO)/raw/launches --last --out $(DEMO)/predictions.parquet
+	@echo "[6/6] the result beside the best that anyone could do (oracle)"
+	@$(BIN)/hybridtune report $(DEMO)/run --oracle $(DEMO)/raw/oracle.parquet
+	@echo "bundle: $(DEMO)/bundle"
+
+test: install
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/python -m pytest
+
+clean:
+	rm -rf .venv $(DEMO)

@@ -1,0 +1,237 @@
+"""Training: repeatable bit for bit, stoppable between any two iterations, and it learns."""
+
+import copy
+import dataclasses
+import io
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from data.batches import TrainingStream, frozen_batches, frozen_labels
+from data.schema import InputError
+from data.store import Dataset
+from models.architectures import build_model, model_config
+from models.fit import Metric, NonFiniteLossError, Progress, TrainConfig, Training, predict_slice, schedule
+from models.inference import forward
+from models.metrics import all_metrics, mean_auc, mean_log_loss
+from models.scaler import train_bars
+
+CPU = torch.device("cpu")
+QUICK = TrainConfig(learning_rate=3e-3, batch_size=32, iterations=4, samples_per_iteration=160, patience=99)
+"""160 anchors are ten visits of the 13 train series: an iteration ends within an epoch."""
+
+Weights = dict[str, Tensor]
+
+
+def training(
+    dataset: Dataset, config: TrainConfig = QUICK, seed: int = 0, architecture: str = "hybrid_lstm"
+) -> Training:
+    sizes: dict[str, Any] = {"hidden_size": 16, "dropout": 0.3, "layers": 2}
+    own = {"hybrid_lstm": {"windows": (5, 15), "attention_heads": 2}, "basic_lstm": {"window": 15}}[architecture]
+    shape = {"input_size": len(dataset.info.features), "horizons": len(dataset.info.horizons)}
+    model = build_model(model_config(architecture, sizes | own | shape), seed)
+    model.scaling.fit(train_bars(dataset))
+    return Training(model, dataset, config, seed, CPU, "fp32")
+
+
+def run(started: Training) -> Training:
+    while not started.finished:
+        started.run_iteration()
+    return started
+
+
+def same(one: Weights, other: Weights) -> bool:
+    assert one.keys() == other.keys()
+    return all(torch.equal(one[name], other[name]) for name in one)
+
+
+def without_time(history: list[Progress]) -> list[Progress]:
+    return [dataclasses.replace(progress, seconds=0.0) for progress in history]
+
+
+@pytest.fixture(scope="module")
+def finished(dataset: Dataset) -> Training:
+    return run(training(dataset))
+
+
+def test_the_same_seed_gives_the_same_weights_bit_for_bit_whatever_torchs_generator(
+    dataset: Dataset, finished: Training
+) -> None:
+    torch.manual_seed(123)
+    again = run(training(dataset))
+    assert same(again.model.state_dict(), finished.model.state_dict())
+    assert without_time(again.history) == without_time(finished.history)
+    other = run(training(dataset, seed=1))
+    assert not same(other.model.state_dict(), finished.model.state_dict())
+
+
+def test_torchs_generator_is_left_untouched(dataset: Dataset) -> None:
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    training(dataset).run_iteration()
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("stop", [0, 1, 2, 3, 4])
+def test_a_training_stopped_at_any_iteration_ends_like_one_never_stopped(
+    dataset: Dataset, finished: Training, stop: int
+) -> None:
+    started = training(dataset)
+    for _ in range(stop):
+        started.run_iteration()
+    file = io.BytesIO()
+    torch.save(started.state(), file)
+    file.seek(0)
+    resumed = training(dataset, seed=0)
+    torch.nn.init.normal_(next(resumed.model.parameters()))
+    resumed.load_state(torch.load(file, weights_only=True))
+    assert resumed.iteration == stop
+    run(resumed)
+    assert same(resumed.model.state_dict(), finished.model.state_dict())
+    assert same(resumed.best_weights(), finished.best_weights())
+    assert without_time(resumed.history) == without_time(finished.history)
+
+
+def test_an_iteration_is_a_number_of_anchors_whatever_the_batch_size(dataset: Dataset) -> None:
+    for batch_size in (7, 64, 1000):
+        started = training(dataset, dataclasses.replace(QUICK, batch_size=batch_size), architecture="basic_lstm")
+        assert [started.run_iteration().samples for _ in range(2)] == [160, 320]
+        never_split = TrainingStream(dataset, 0, QUICK.anchors_per_series)
+        for _ in range(2):
+            for first in range(0, 160, batch_size):
+                never_split.take(min(batch_size, 160 - first))
+        assert started.state()["position"] == never_split.position
+
+
+def test_patience_ends_a_training_that_no_longer_improves(dataset: Dataset) -> None:
+    still = dataclasses.replace(QUICK, learning_rate=1e-30, patience=2, iterations=9, metric="tune_auc")
+    started = run(training(dataset, still))
+    assert started.iteration == 3
+    assert len({progress.objective for progress in started.history}) == 1
+
+
+@pytest.mark.parametrize("metric", ["tune_loss", "tune_auc"])
+def test_the_weights_kept_are_those_of_the_best_iteration(dataset: Dataset, metric: Metric) -> None:
+    rough = dataclasses.replace(QUICK, learning_rate=3e-2, iterations=6, metric=metric)
+    started = training(dataset, rough, architecture="basic_lstm")
+    weights = []
+    while not started.finished:
+        started.run_iteration()
+        weights.append(copy.deepcopy(started.model.state_dict()))
+    values = [getattr(progress, metric) for progress in started.history]
+    best = int(np.argmin(values) if metric == "tune_loss" else np.argmax(values))
+    assert same(started.best_weights(), weights[best])
+    running = np.minimum.accumulate(values) if metric == "tune_loss" else np.maximum.accumulate(values)
+    assert [progress.objective for progress in started.history] == running.tolist()
+    # The case is worth nothing if the last iteration were the best.
+    assert best < len(values) - 1
+
+    started.model.load_state_dict(started.best_weights())
+    metrics = all_metrics(predict_slice(started.model, dataset, "tune", CPU, "fp32"), frozen_labels(dataset, "tune"))
+    reached = {"tune_loss": mean_log_loss(metrics), "tune_auc": mean_auc(metrics)}
+    assert reached[metric] == started.history[-1].objective
+
+
+@pytest.mark.parametrize("architecture", ["basic_lstm", "hybrid_lstm"])
+def test_it_learns(dataset: Dataset, architecture: str) -> None:
+    config = TrainConfig(learning_rate=5e-3, batch_size=32, iterations=5, samples_per_iteration=480)
+    history = run(training(dataset, config, architecture=architecture)).history
+    assert history[0].train_loss < 0.75
+    assert history[-1].train_loss < history[0].train_loss - 0.05
+
+
+def test_the_train_loss_is_the_mean_over_the_anchors_of_the_iteration(dataset: Dataset) -> None:
+    """With weights that do not move, and without dropout, it is what the same batches give."""
+    still = dataclasses.replace(QUICK, learning_rate=1e-30, batch_size=100)
+    started = training(dataset, still)
+    started.model.apply(lambda part: setattr(part, "p", 0.0) if isinstance(part, torch.nn.Dropout) else None)
+    for lstm in (part for part in started.model.modules() if isinstance(part, torch.nn.LSTM)):
+        lstm.dropout = 0.0
+    stream, losses = TrainingStream(dataset, 0, still.anchors_per_series), []
+    for size in (100, 60):
+        batch = stream.take(size)
+        logits = forward(started.model, batch, CPU, "fp32").detach().numpy()
+        known = batch.y_MKH >= 0
+        losses.append(np.logaddexp(0, np.where(batch.y_MKH == 1, -logits, logits))[known].mean())
+    assert started.run_iteration().train_loss == pytest.approx(np.average(losses, weights=[100, 60]), rel=1e-5)
+
+
+def test_a_loss_that_is_not_finite_is_an_error_and_the_best_weights_stay_good(dataset: Dataset) -> None:
+    started = training(dataset)
+    started.run_iteration()
+    good = copy.deepcopy(started.best_weights())
+    exploding = dataclasses.replace(QUICK, learning_rate=1e38)
+    started.config = exploding
+    with pytest.raises(NonFiniteLossError, match=r"iteration 2"):
+        started.run_iteration()
+    assert started.iteration == 1
+    assert same(started.best_weights(), good)
+    assert all(values.isfinite().all() for values in good.values())
+
+
+@pytest.mark.parametrize(("samples", "seen"), [(160, "loss .* in iteration 1"), (32, "prediction after iteration 1")])
+def test_a_first_iteration_that_explodes_leaves_the_weights_it_began_with(
+    dataset: Dataset, samples: int, seen: str
+) -> None:
+    """The loss of a step shows what the step before it did; that of the last step shows in the predictions."""
+    started = training(dataset, dataclasses.replace(QUICK, learning_rate=1e38, samples_per_iteration=samples))
+    before = copy.deepcopy(started.model.state_dict())
+    with pytest.raises(NonFiniteLossError, match=seen):
+        started.run_iteration()
+    assert same(started.best_weights(), before)
+
+
+def test_predictions_of_a_slice_are_those_of_its_frozen_anchors_in_order(dataset: Dataset, finished: Training) -> None:
+    p_AH = predict_slice(finished.model, dataset, "test", CPU, "fp32")
+    assert p_AH.shape == (len(dataset.frozen_anchors("test")), 2)
+    (batch,) = frozen_batches(dataset, "test", 100)
+    with torch.no_grad():
+        logits = forward(finished.model.eval(), batch, CPU, "fp32")
+    np.testing.assert_allclose(p_AH, logits.sigmoid()[torch.from_numpy(batch.valid_MK)], atol=1e-6)
+
+
+def test_the_learning_rate_warms_up_to_its_peak_and_falls_along_a_cosine() -> None:
+    config = TrainConfig(warmup_share=0.05, final_learning_rate=0.05)
+    assert 0 < schedule(0.0, config) < 0.05
+    assert schedule(0.05, config) == pytest.approx(1.0)
+    assert schedule(0.05 + 0.95 / 2, config) == pytest.approx((1 + 0.05) / 2)
+    assert schedule(1.0, config) == pytest.approx(0.05)
+    shares = np.linspace(0, 1, 501)
+    rates = np.array([schedule(float(share), config) for share in shares])
+    assert (np.diff(rates[shares <= 0.05]) > 0).all()
+    assert (np.diff(rates[shares >= 0.05]) < 0).all()
+    assert np.abs(np.diff(rates)).max() < 0.05
+
+
+def test_the_steps_of_a_training_follow_the_schedule(dataset: Dataset) -> None:
+    config = dataclasses.replace(QUICK, batch_size=80, iterations=2)
+    started = training(dataset, config, architecture="basic_lstm")
+    for iteration, last_share in ((1, 0.25), (2, 0.75)):
+        started.run_iteration()
+        assert started.iteration == iteration
+        (group,) = started.state()["optimizer"]["param_groups"]
+        assert group["lr"] == pytest.approx(config.learning_rate * schedule(last_share, config))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        *[
+            ({name: 0}, f"{name} must be at least 1, got 0")
+            for name in ("batch_size", "iterations", "samples_per_iteration", "patience", "anchors_per_series")
+        ],
+        ({"learning_rate": 0.0}, r"learning_rate must be above 0, got 0\.0"),
+        ({"learning_rate": math.inf}, r"learning_rate must be above 0, got inf"),
+        ({"learning_rate": math.nan}, r"learning_rate must be above 0, got nan"),
+        ({"weight_decay": -1.0}, r"weight_decay must be at least 0, got -1\.0"),
+        ({"weight_decay": math.nan}, r"weight_decay must be at least 0, got nan"),
+        ({"gradient_clip": 0.0}, r"gradient_clip must be above 0, got 0\.0"),
+    ],
+)
+def test_an_impossible_training_is_refused_with_rule_and_value(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        TrainConfig(**values)

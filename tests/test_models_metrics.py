@@ -1,0 +1,104 @@
+"""Metrics against scikit-learn and values by hand, and an interval that counts series and not anchors."""
+
+import math
+
+import numpy as np
+import pytest
+from sklearn import metrics as sk
+
+from models.metrics import all_metrics, auc, bootstrap_auc, horizon_metrics, interval, mean_auc, mean_log_loss
+
+Y = np.array([1, 0, 1, 0, 1], dtype=np.int8)
+P = np.array([0.9, 0.2, 0.4, 0.6, 0.7])
+
+
+def test_metrics_equal_values_by_hand_and_those_of_scikit_learn() -> None:
+    m = horizon_metrics(P, Y)
+    assert (m.labels, m.up_share) == (5, 0.6)
+    assert m.auc == pytest.approx(5 / 6) == pytest.approx(sk.roc_auc_score(Y, P))
+    assert m.log_loss == pytest.approx(-np.mean(np.log([0.9, 0.8, 0.4, 0.4, 0.7])))
+    assert m.log_loss == pytest.approx(sk.log_loss(Y, P))
+    assert m.brier == pytest.approx(np.mean((P - Y) ** 2)) == pytest.approx(sk.brier_score_loss(Y, P))
+    assert m.accuracy == pytest.approx(3 / 5)
+
+
+def test_unknown_labels_count_nowhere() -> None:
+    y = np.concatenate([Y, [-1, -1]]).astype(np.int8)
+    p = np.concatenate([P, [1.0, np.nan]])
+    assert horizon_metrics(p, y) == horizon_metrics(P, Y)
+    np.testing.assert_array_equal(
+        bootstrap_auc(p, y, np.arange(7) % 3, 50, 0), bootstrap_auc(P, Y, np.arange(5) % 3, 50, 0)
+    )
+
+
+@pytest.mark.parametrize("only", [0, 1])
+def test_one_class_has_no_auc_but_every_other_metric(only: int) -> None:
+    m = horizon_metrics(P, np.full(5, only, dtype=np.int8))
+    assert m.auc is None
+    assert (m.up_share, m.labels) == (only, 5)
+    assert m.log_loss == pytest.approx(-np.mean(np.log(P if only else 1 - P)))
+    assert m.brier == pytest.approx(np.mean((P - only) ** 2))
+
+
+def test_a_certain_mistake_costs_a_finite_loss() -> None:
+    assert horizon_metrics(np.array([0.0, 1.0], dtype=np.float32), np.array([1, 0], dtype=np.int8)).log_loss == (
+        pytest.approx(-math.log(1e-7))
+    )
+
+
+def test_ties_count_half_in_the_auc() -> None:
+    assert auc(np.full(5, 0.3), Y) == 0.5
+
+
+def test_means_over_the_horizons_leave_out_an_auc_that_is_not_defined() -> None:
+    y_AH = np.stack([Y, np.ones(5, dtype=np.int8), 1 - Y], axis=1)
+    metrics = all_metrics(np.stack([P, P, P], axis=1), y_AH)
+    assert mean_auc(metrics) == pytest.approx((5 / 6 + 1 / 6) / 2)
+    assert mean_log_loss(metrics) == pytest.approx(np.mean([m.log_loss for m in metrics]))
+    assert mean_auc(all_metrics(P[:, None], np.ones((5, 1), dtype=np.int8))) == 0.5
+
+
+def anchors_of_series(series: int, anchors: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(p, y, series) of anchors whose score and outcome a series decides alone; score | y ~ Normal(y, 1)."""
+    rng = np.random.default_rng(seed)
+    y_M = rng.integers(0, 2, series).astype(np.int8)
+    p_M = y_M + rng.standard_normal(series)
+    return np.repeat(p_M, anchors), np.repeat(y_M, anchors), np.repeat(np.arange(series), anchors)
+
+
+def test_anchors_that_repeat_their_series_do_not_shrink_the_interval() -> None:
+    once, often = (bootstrap_auc(*anchors_of_series(40, anchors, 0), 200, 1) for anchors in (1, 25))
+    np.testing.assert_allclose(often, once)
+    p, y, _ = anchors_of_series(40, 25, 0)
+    one_by_one = bootstrap_auc(p, y, np.arange(1000), 200, 1)
+    assert np.std(often) > 3 * np.std(one_by_one)
+
+
+def test_the_interval_contains_the_truth_about_as_often_as_it_says() -> None:
+    truth = 0.5 * math.erfc(-1 / math.sqrt(2) / math.sqrt(2))
+    inside = 0
+    for seed in range(20):
+        low, high = interval(bootstrap_auc(*anchors_of_series(60, 3, seed), 100, seed))
+        assert 0 < low < high <= 1
+        inside += low < truth < high
+    assert 16 <= inside <= 20
+
+
+def test_the_same_seed_draws_the_same_resamples_for_every_model() -> None:
+    p, y, series = anchors_of_series(30, 4, 0)
+    one, again, other = (bootstrap_auc(p, y, series, 50, seed) for seed in (0, 0, 1))
+    np.testing.assert_array_equal(one, again)
+    assert (one != other).any()
+    np.testing.assert_allclose(bootstrap_auc(-p, y, series, 50, 0), 1 - one)
+
+
+def test_a_resample_of_one_class_is_left_out_of_the_interval() -> None:
+    p, y, series = np.array([0.1, 0.9]), np.array([0, 1], dtype=np.int8), np.arange(2)
+    values = bootstrap_auc(p, y, series, 100, 0)
+    assert np.isnan(values).any()
+    assert interval(values) == (1.0, 1.0)
+
+
+def test_an_interval_is_central() -> None:
+    assert interval(np.arange(101.0)) == pytest.approx((2.5, 97.5))
+    assert interval(np.arange(101.0), level=0.8) == pytest.approx((10, 90))

@@ -1,0 +1,209 @@
+"""Shipped spaces hold what the guide asks for; a file changes one, or is refused with its line."""
+
+import math
+from pathlib import Path
+
+import pytest
+
+from data.schema import InputError
+from models.architectures import build_model
+from models.fit import TrainConfig
+from models.hybrid_lstm import HybridLSTM
+from spaces.load import SHIPPED, check_space, load_space
+from spaces.parameters import Choice, Config, Float, Int, Space
+from spaces.trial_config import Budget, parse_windows, trial_config
+
+
+def write(tmp_path: Path, text: str) -> str:
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    return str(path)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_shipped_space_holds_possible_configurations_only(name: str) -> None:
+    space = load_space(name)
+    assert space.name == name
+    assert set(space.guide) == set(space.dimensions)
+    check_space(space, {})
+    model = trial_config(space.default(), input_size=3, horizons=2, budget=Budget()).model
+    assert sum(p.numel() for p in build_model(model, 0).parameters()) > 1000
+
+
+def test_the_default_is_the_guides() -> None:
+    guide: Config = {
+        "architecture": "hybrid_lstm",
+        "windows": "15/60/240",
+        "hidden_size": 128,
+        "attention_heads": 8,
+        "layers": 1,
+        "dropout": 0.3,
+        "attention_span": 720,
+        "learning_rate": 5e-4,
+        "weight_decay": 1e-2,
+        "batch_size": 64,
+    }
+    assert load_space("hybrid").default() == guide
+    assert load_space("basic").default() == {
+        name: guide[name]
+        for name in ("hidden_size", "layers", "dropout", "learning_rate", "weight_decay", "batch_size")
+    } | {"architecture": "basic_lstm", "window": 60}
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_the_ranges_are_the_guides(name: str) -> None:
+    dimensions = load_space(name).dimensions
+    assert dimensions["learning_rate"] == Float(low=1e-4, high=1e-3, log=True)
+    assert dimensions["dropout"] == Float(low=0.2, high=0.5)
+
+
+def test_heads_divide_the_hidden_size_in_every_combination() -> None:
+    pairs = load_space("hybrid").combinations("hidden_size", "attention_heads")
+    assert len(pairs) == 15 * 3
+    assert all(int(size) % int(heads) == 0 for size, heads in pairs)
+
+
+def test_a_sampled_dict_becomes_a_typed_configuration() -> None:
+    flat = load_space("hybrid").default() | {"windows": "5/30", "batch_size": 32, "learning_rate": 2e-4}
+    config = trial_config(flat, input_size=24, horizons=7, budget=Budget(9, 100, 3, "tune_auc"))
+    assert config.model == HybridLSTM.Config(input_size=24, horizons=7, windows=(5, 30))
+    assert config.train == TrainConfig(
+        learning_rate=2e-4, batch_size=32, iterations=9, samples_per_iteration=100, patience=3, metric="tune_auc"
+    )
+
+
+@pytest.mark.parametrize(("text", "windows"), [("15/60/240", (15, 60, 240)), ("60", (60,)), (60, (60,))])
+def test_windows_are_read_from_text(text: str | int, windows: tuple[int, ...]) -> None:
+    assert parse_windows(text) == windows
+
+
+@pytest.mark.parametrize("text", ["", "15/", "a/b", "15,60", True])
+def test_windows_that_are_no_minutes_are_refused(text: str | bool) -> None:
+    with pytest.raises(InputError, match=r"windows must be minutes like 15/60/240, got"):
+        parse_windows(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "dimension"),
+    [
+        ("dropout: 0.25", Choice(choices=(0.25,))),
+        ("dropout: 0", Choice(choices=(0.0,))),
+        ("dropout: {low: 0.25, high: 0.3}", Float(low=0.25, high=0.3)),
+        ("dropout: {choices: [0.2, 0.4]}", Choice(choices=(0.2, 0.4))),
+        ("learning_rate: {low: 1e-5, high: 1e-2, log: true}", Float(low=1e-5, high=1e-2, log=True)),
+        ("learning_rate: 1e-4", Choice(choices=(1e-4,))),
+        ("hidden_size: {low: 64, high: 512, step: 64}", Int(low=64, high=512, step=64)),
+        ("hidden_size: 64.0", Choice(choices=(64,))),
+        ("attention_span: {low: 30, high: 90, step: 30}", Int(low=30, high=90, step=30)),
+        ("windows: 30/90", Choice(choices=("30/90",))),
+        ("windows: {choices: [60, 30/90]}", Choice(choices=(60, "30/90"))),
+    ],
+)
+def test_a_file_narrows_fixes_or_widens_a_dimension(tmp_path: Path, text: str, dimension: Choice | Float | Int) -> None:
+    space, base = load_space(write(tmp_path, f"dimensions:\n  {text}\n")), SHIPPED["hybrid"]
+    name = text.split(":")[0]
+    assert space.name == "mine"
+    assert space.dimensions[name] == dimension
+    assert {n: d for n, d in space.dimensions.items() if n != name} == {
+        n: d for n, d in base.dimensions.items() if n != name
+    }
+    assert list(space.dimensions) == list(base.dimensions)
+    if isinstance(dimension, Choice | Int):
+        assert [type(value) for value in dimension.values] == [type(v) for v in space.dimensions[name].values]  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("text", ["", "version: 1\n", "base: hybrid\ndimensions: {}\n"])
+def test_a_file_that_changes_nothing_is_its_base(tmp_path: Path, text: str) -> None:
+    space = load_space(write(tmp_path, text))
+    assert (space.dimensions, space.guide) == (SHIPPED["hybrid"].dimensions, SHIPPED["hybrid"].guide)
+
+
+def test_a_file_may_build_on_another_shipped_space(tmp_path: Path) -> None:
+    space = load_space(write(tmp_path, "base: basic\ndimensions:\n  window: 30\n"))
+    assert space.dimensions["window"] == Choice(choices=(30,))
+    assert "attention_heads" not in space.dimensions
+
+
+def test_the_default_moves_to_the_nearest_value_where_the_space_leaves_it_out(tmp_path: Path) -> None:
+    text = """
+dimensions:
+  hidden_size: {low: 32, high: 80, step: 16}
+  dropout: {low: 0.4, high: 0.5}
+  batch_size: {choices: [16, 48]}
+  windows: {choices: [5/10, 10/20]}
+"""
+    default = load_space(write(tmp_path, text)).default()
+    changed = {"hidden_size": 80, "dropout": 0.4, "batch_size": 48, "windows": "5/10"}
+    assert default == SHIPPED["hybrid"].guide | changed
+
+
+def test_the_size_of_a_space_counts_its_configurations(tmp_path: Path) -> None:
+    space = Space("s", {"a": Choice(choices=(1, 2, 3)), "b": Int(low=1, high=9, step=2), "c": Float(low=1, high=1)}, {})
+    assert space.size() == 15
+    assert load_space("hybrid").size() == math.inf
+
+
+LISTED = r"; a dimension is one value, \{choices: \[\.\.\]\} or \{low: \.\., high: \.\., log: \.\. or step: \.\.\}"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("trials: 5\n", r":1: trials: Extra inputs .* got 5; known keys: version, base, dimensions"),
+        ("base: hybrid\nbase2: 1\n", r":2: base2: Extra inputs"),
+        ("version: 2\n", r":1: version: Input should be 1, got 2"),
+        ("base: lstm\n", r":1: base must be one of hybrid, basic, got 'lstm'"),
+        ("dimensions: 5\n", r":1: dimensions: Input should be a valid dictionary, got 5"),
+        ("dimensions:\n  heads: 4\n", r":2: hybrid has no dimension 'heads': it has architecture, windows"),
+        ("base: basic\ndimensions:\n  windows: 60\n", r":3: basic has no dimension 'windows'"),
+        (
+            "dimensions:\n\n  dropout: {low: 0.5, high: 0.2}\n",
+            r":3: dropout: low <= high .*\(low=0\.5, high=0\.2\)" + LISTED,
+        ),
+        (
+            "dimensions:\n  learning_rate: {low: 0, high: 1, log: true}\n",
+            r":2: learning_rate: a log range needs low > 0, got low=0\.0",
+        ),
+        ("dimensions:\n  learning_rate: {low: 0.1}\n", r":2: learning_rate: high: Field required"),
+        ("dimensions:\n  dropout: {low: .nan, high: 1}\n", r":2: dropout: low: .*finite number, got nan"),
+        ("dimensions:\n  dropout: {low: 0.1, high: 0.2, step: 1}\n", r":2: dropout: step: Extra inputs"),
+        ("dimensions:\n  hidden_size: {low: 32, high: 64, step: 0}\n", r":2: hidden_size: step: .*got 0"),
+        ("dimensions:\n  hidden_size: {choices: []}\n", r":2: hidden_size: choices: .*at least 1 item.*got \[\]"),
+        ("dimensions:\n  dropout: high\n", r":2: dropout: .*valid number.* got 'high'" + LISTED),
+        ("dimensions:\n  dropout: {low: a, high: 1}\n", r":2: dropout: low: .*valid number.* got 'a'"),
+        ("dimensions:\n  batch_size: {choices: [32, many]}\n", r":2: batch_size: .*valid integer.* got 'many'"),
+        ("dimensions:\n  layers: 1.5\n", r":2: layers: .*valid integer.* got 1\.5"),
+        ("dimensions:\n  dropout:\n", r":2: dropout: .* got None"),
+        ("dimensions:\n  windows: {low: 5, high: 60}\n", r":2: windows: choices: Field required"),
+        ("dimensions:\n  layers: 1\n  hidden_size: 30\n", r":3: .*must divide .*heads=4, hidden_size=30\)"),
+        ("dimensions:\n  attention_heads: {choices: [8, 3]}\n", r":2: .*, got \(attention_heads=3, hidden_size=32\)"),
+        ("dimensions:\n  dropout: {low: 0.5, high: 1}\n", r":2: .*0 <= dropout < 1 must hold, got dropout=1\.0"),
+        ("dimensions:\n  windows: 60/15\n", r":2: .*windows must be ascending minutes above 0, got \(60, 15\)"),
+        ("dimensions:\n  windows: short\n", r":2: .*windows must be minutes like 15/60/240, got 'short'"),
+        ("dimensions:\n  batch_size: 0\n", r":2: .*batch_size must be at least 1, got 0"),
+        ("dimensions:\n  learning_rate: -1\n", r":2: .*learning_rate must be above 0, got -1"),
+        ("dimensions:\n  architecture: basic_lstm\n", r":2: .*basic_lstm has no parameter"),
+        ("dimensions: {\n", r"mine\.yaml is not a readable YAML file: .* line 2"),
+        ("a: b: c\n", r"mine\.yaml is not a readable YAML file: .* line 1"),
+        ("- 1\n- 2\n", r"mine\.yaml must be a mapping with keys among version, base, dimensions, got \[1, 2\]"),
+        ("hybrid\n", r"mine\.yaml must be a mapping .* got 'hybrid'"),
+    ],
+)
+def test_a_bad_file_is_refused_in_one_line_that_names_file_and_line(tmp_path: Path, text: str, message: str) -> None:
+    path = write(tmp_path, text)
+    with pytest.raises(InputError, match=message) as error:
+        load_space(path)
+    assert str(error.value).startswith(path)
+    assert "\n" not in str(error.value)
+
+
+def test_a_name_that_is_neither_shipped_nor_a_file_is_refused(tmp_path: Path) -> None:
+    for name in ("hybird", str(tmp_path)):
+        with pytest.raises(InputError, match=f"space '{name}' is neither a file nor one of hybrid, basic"):
+            load_space(name)
+
+
+def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InputError, match="is not a readable YAML file"):
+        load_space(str(tmp_path / "mine.yaml"))
