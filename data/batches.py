@@ -65,6 +65,7 @@ class TrainingStream:
         self._seed = seed
         self._anchors_per_series = anchors_per_series
         self._members = dataset.members("train")
+        self._epoch, self._order = -1, np.empty(0, dtype=np.int64)
         self.position = 0
 
     def take(self, anchors: int) -> Batch:
@@ -82,8 +83,10 @@ class TrainingStream:
 
     def _visit(self, number: int) -> tuple[int, NDArray[np.int64]]:
         epoch, place = divmod(number, len(self._members))
-        order = np.random.default_rng([self._seed, 0, epoch]).permutation(len(self._members))
-        index = int(self._members[order[place]])
+        if epoch != self._epoch:
+            rng = np.random.default_rng([self._seed, 0, epoch])
+            self._epoch, self._order = epoch, rng.permutation(self._members)
+        index = int(self._order[place])
         usable = usable_minutes(self._dataset.y_TH(index), self._dataset.info.expanding_min)
         rng = np.random.default_rng([self._seed, 1, number])
         return index, rng.permutation(usable)[: self._anchors_per_series]

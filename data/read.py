@@ -143,7 +143,7 @@ def _column_names(path: Path) -> list[str]:
 def _load(path: Path) -> pd.DataFrame:
     try:
         if path.suffix == ".csv":
-            return pd.read_csv(path)
+            return pd.read_csv(path, index_col=False)
         # A single file, never a dataset of the folder; extension types could run foreign code.
         file = pq.ParquetFile(path)
         for field in file.schema_arrow:

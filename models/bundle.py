@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from data.batches import pad_batch
 from data.document import Document, new_folder, write_atomically
 from data.features import FEATURE_NAMES, features
-from data.read import SeriesFile, read_series
+from data.read import SeriesFile, extra_columns, read_series
 from data.schema import MASKED, InputError
 from models.architectures import build_model, model_config
 from models.inference import predict_batch
@@ -140,6 +140,8 @@ class Bundle:
         none = np.empty((0, len(document.horizons)))
         nothing = np.empty((0, len(document.features)), dtype=np.float32)
         try:
+            if missing := sorted(set(document.extras) - set(extra_columns(file.path))):
+                raise InputError(f"{file.path} has no column '{missing[0]}', which the bundle was trained with")
             # One minute more than is used tells whether the series goes on.
             bars = read_series(file.path, document.extras, limit_minutes=document.expanding_max + 1)
         except InputError as error:
@@ -218,7 +220,7 @@ def _check_sums(path: Path) -> None:
         raise InputError(f"{path} has no readable SHA256SUMS: export the bundle anew") from None
     expected = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
     for file in sorted(p for p in path.iterdir() if p.name != "SHA256SUMS"):
-        if expected.pop(file.name, None) != _digest(file):
+        if not file.is_file() or expected.pop(file.name, None) != _digest(file):
             raise InputError(f"{file} is not what was exported: its checksum differs, export the bundle anew")
     if expected:
         raise InputError(f"{path} lacks {sorted(expected)[0]}: export the bundle anew")

@@ -54,11 +54,10 @@ def mean_auc(metrics: tuple[HorizonMetrics, ...]) -> float:
     return float(np.mean(known)) if known else 0.5
 
 
-def auc(p: Values, y: NDArray[np.int8], weight: Values | None = None) -> float | None:
-    present = y if weight is None else y[weight > 0]
-    if len(present) == 0 or present.min() == present.max():
+def auc(p: Values, y: NDArray[np.int8]) -> float | None:
+    if len(y) == 0 or y.min() == y.max():
         return None
-    return float(roc_auc_score(y, p, sample_weight=weight))
+    return float(roc_auc_score(y, p))
 
 
 def bootstrap_auc(p_A: Values, y_A: NDArray[np.int8], series_A: NDArray[np.int64], resamples: int, seed: int) -> Values:
@@ -72,9 +71,25 @@ def bootstrap_auc(p_A: Values, y_A: NDArray[np.int8], series_A: NDArray[np.int64
     rng = np.random.default_rng(seed)
     draws_BM = rng.multinomial(len(groups), np.full(len(groups), 1 / len(groups)), size=resamples)
     known = y_A >= 0
-    p, y, group = p_A[known], y_A[known], group_A[known]
-    values = [auc(p, y, weight=draws_M[group].astype(np.float64)) for draws_M in draws_BM]
-    return np.array([np.nan if value is None else value for value in values])
+    return weighted_auc(p_A[known], y_A[known], draws_BM[:, group_A[known]])
+
+
+def weighted_auc(p_A: Values, y_A: NDArray[np.int8], weight_BA: NDArray[np.integer]) -> Values:
+    """auc_B: the share of pairs of a rise and a fall that p orders rightly, a tie counting half, for many weightings.
+
+    The Mann-Whitney form (Hanley and McNeil 1982). scikit-learn's takes one weighting at a time and sorts anew for
+    each: a report needs thousands.
+    """
+    order = np.argsort(p_A, kind="stable")
+    first_of_tie = np.flatnonzero(np.diff(p_A[order], prepend=-np.inf))
+    up_BG, down_BG = (
+        np.add.reduceat(weight_BA[:, order] * (y_A[order] == label), first_of_tie, axis=1).astype(np.float64)
+        for label in (1, 0)
+    )
+    below_BG = np.cumsum(down_BG, axis=1) - down_BG
+    pairs_B = up_BG.sum(axis=1) * down_BG.sum(axis=1)
+    right_B = (up_BG * (below_BG + down_BG / 2)).sum(axis=1)
+    return np.divide(right_B, pairs_B, out=np.full(len(pairs_B), np.nan), where=pairs_B > 0)
 
 
 def interval(values_B: Values, level: float = 0.95) -> tuple[float, float]:

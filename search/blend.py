@@ -75,9 +75,13 @@ class Predictions:
 
 
 def best_single(p_NAH: Floats, y_AH: Labels) -> Floats:
-    """weights_NH: all on the member with the lowest mean log loss."""
+    """weights_NH: all on the member with the lowest mean log loss over the horizons that have a known label."""
+    known_H = (y_AH >= 0).any(axis=0)
+    if not known_H.any():
+        return uniform(p_NAH, y_AH)
+    losses_N = [mean_log_loss(all_metrics(p_AH[:, known_H], y_AH[:, known_H])) for p_AH in p_NAH]
     weights_NH = np.zeros((p_NAH.shape[0], p_NAH.shape[2]))
-    weights_NH[np.argmin([mean_log_loss(all_metrics(p_AH, y_AH)) for p_AH in p_NAH])] = 1.0
+    weights_NH[np.argmin(losses_N)] = 1.0
     return weights_NH
 
 

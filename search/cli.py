@@ -5,10 +5,10 @@ Stages are imported when their command runs: help and mistakes answer at once.
 """
 
 import sys
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import click
 import typer
 from rich.console import Console
 
@@ -24,12 +24,14 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     help="Hyperparameter search for models of many short price series.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-out = Console(highlight=False, soft_wrap=True)
+# No markup, no emoji: a path may hold [brackets] and :colons:.
+out = Console(markup=False, emoji=False, highlight=False, soft_wrap=True)
+
+INTERRUPTED = 130
 
 RunArgument = Annotated[Path, typer.Argument(help="A run directory.", show_default=False)]
 
@@ -171,7 +173,7 @@ def launch(
 @app.command()
 def resume(
     run: RunArgument,
-    trials: Annotated[int, typer.Option(help="Add so many trials, to a finished search too.")] = 0,
+    trials: Annotated[int, typer.Option(min=0, help="Add so many trials, to a finished search too.")] = 0,
 ) -> None:
     """Go on with a run that was stopped, or extend its search.
 
@@ -283,25 +285,27 @@ def _run(arguments: list[str], debug: bool) -> int:
     from pydantic import ValidationError
 
     try:
-        # Typer's non-standalone mode returns the status of a help page instead of leaving.
-        code = app(arguments, prog_name="hybridtune", standalone_mode=False)
-    except click.ClickException as error:
-        error.show()
-        return 2
-    except (KeyboardInterrupt, click.Abort):
-        return _fail("interrupted: `hybridtune resume RUN` goes on with a run", 130)
+        # Typer's non-standalone mode returns the status of a help page or an interrupt instead of leaving.
+        code = app(arguments or ["--help"], prog_name="hybridtune", standalone_mode=False)
+    except typer.TyperException as error:
+        command = next((name for name in arguments if name in _commands()), "")
+        return _fail(f"{error.format_message()} (`hybridtune {command} --help` lists what it takes)", 2, debug)
     except (InputError, ValidationError) as error:
-        if debug:
-            raise
-        return _fail(str(error) if isinstance(error, InputError) else _problem(error), 2)
+        return _fail(str(error) if isinstance(error, InputError) else _problem(error), 2, debug)
     except Exception as error:
-        if debug:
-            raise
-        return _fail(f"{type(error).__name__}: {error} (--debug shows where)", 1)
+        return _fail(f"{type(error).__name__}: {error} (--debug shows where)", 1, debug)
+    if code == INTERRUPTED:
+        return _fail("interrupted: `hybridtune resume RUN` goes on with a run", INTERRUPTED)
     return int(code or 0)
 
 
-def _fail(text: str, status: int) -> int:
+def _commands() -> list[str]:
+    return [command.callback.__name__ for command in app.registered_commands if command.callback]
+
+
+def _fail(text: str, status: int, debug: bool = False) -> int:
+    if debug:
+        traceback.print_exc()
     print(f"hybridtune: {' '.join(text.split())}", file=sys.stderr)  # noqa: T201
     return status
 

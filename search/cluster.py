@@ -1,6 +1,7 @@
 """The Ray that a stage runs on: started for it on this machine, ended with it."""
 
 import os
+import signal
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -57,14 +58,28 @@ def local_ray(cpus: int) -> Iterator[None]:
 @contextmanager
 def process_map(processes: int) -> Iterator[Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]]:
     """A parallel map over this machine's cores that yields in order and holds few results at a time."""
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+    pool = ProcessPoolExecutor(processes, mp_context=get_context("spawn"))
 
-        def apply(function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
-            left = iter(items)
-            running: list[Future[Any]] = [pool.submit(function, item) for item in islice(left, 8 * processes)]
-            while running:
-                result = running.pop(0).result()
-                running += [pool.submit(function, item) for item in islice(left, 1)]
-                yield result
+    def apply(function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
+        left = iter(items)
+        running: list[Future[Any]] = _submit(pool, function, islice(left, 8 * processes))
+        while running:
+            result = running.pop(0).result()
+            running += _submit(pool, function, islice(left, 1))
+            yield result
 
+    try:
         yield apply
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _submit(pool: ProcessPoolExecutor, function: Callable[[Any], Any], items: Iterable[Any]) -> list[Future[Any]]:
+    """Starts the pool's processes where they are missing. They inherit that SIGINT is blocked: Ctrl-C reaches every
+    process of a terminal, and this one alone is to answer.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        return [pool.submit(function, item) for item in items]
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -15,15 +15,23 @@ def launch(settings: Settings, run_path: Path, say: Say) -> RunDir:
     """Starts a run and takes it to its end. Raises InputError if `run_path` exists."""
     dataset = Dataset(settings.dataset)
     run = RunDir.create(run_path, settings, dataset.info.fingerprint)
-    take_to_end(run, say)
+    with run.lock():
+        take_to_end(run, say)
     return run
 
 
 def resume(run: RunDir, say: Say, more_trials: int = 0) -> None:
     """Goes on with a run that was stopped; `more_trials` extends its search, finished or not.
 
-    Raises InputError if its dataset is gone or is not the one that it was started with.
+    Raises InputError if its dataset is gone or is not the one that it was started with, or if another process
+    works on the run; nothing is changed then.
     """
+    with run.lock():
+        _reopen(run, more_trials)
+        take_to_end(run, say)
+
+
+def _reopen(run: RunDir, more_trials: int) -> None:
     document = run.document()
     fingerprint = Dataset(document.settings.dataset).info.fingerprint
     if fingerprint != document.dataset_fingerprint:
@@ -33,23 +41,27 @@ def resume(run: RunDir, say: Say, more_trials: int = 0) -> None:
         )
     if more_trials:
         trials = document.settings.trials + more_trials
-        run.update(settings=document.settings.model_copy(update={"trials": trials}).model_dump(), status="searching")
+        settings = document.settings.model_copy(update={"trials": trials})
+        run.update(settings=settings.model_dump(), status="searching", error=None)
+        # Of the smaller search: until the larger one is finished, there is no result.
+        run.ensemble.unlink(missing_ok=True)
     elif document.status == "failed":
         run.update(status="searching", error=None)
-    take_to_end(run, say)
 
 
 def take_to_end(run: RunDir, say: Say) -> None:
-    """Every stage finds what it did already in the run directory, so a stage that was cut short is repeated."""
-    with run.lock():
-        while (status := run.document().status) != "done":
-            stage, following = _stages()[status]
-            try:
-                stage(run, say)
-            except Exception as error:
-                run.update(status="failed", error=str(error))
-                raise
-            run.update(status=following)
+    """Every stage finds what it did already in the run directory, so a stage that was cut short is repeated.
+
+    The caller holds the run's lock.
+    """
+    while (status := run.document().status) != "done":
+        stage, following = _stages()[status]
+        try:
+            stage(run, say)
+        except Exception as error:
+            run.update(status="failed", error=str(error))
+            raise
+        run.update(status=following)
 
 
 def _stages() -> dict[str, tuple[Stage, Status]]:

@@ -14,6 +14,7 @@ from rich.table import Table
 from data.document import write_atomically
 from data.schema import InputError
 from data.store import Dataset, DatasetInfo
+from models.metrics import mean_auc
 from search.blend import EnsembleDocument
 from search.run_dir import RunDir, RunDocument
 from search.scores import ORACLE, Score, contenders, test_scores, with_oracle
@@ -26,6 +27,10 @@ class Comparison:
     horizons: tuple[int, ...]
     rows: dict[str, dict[int, Score]]
     """Title of the contender -> its scores."""
+
+    def mean_auc(self, title: str) -> float:
+        """Over the horizons that have both classes; 0.5 if none has."""
+        return mean_auc(tuple(score.metrics for score in self.rows[title].values()))
 
     @property
     def verdict(self) -> str:
@@ -86,12 +91,15 @@ def write_report(run: RunDir, oracle: Path | None = None) -> Comparison:
 
 
 def terminal_table(comparison: Comparison) -> Table:
-    table = Table(title="Test AUC by horizon in minutes (95% interval, bootstrap over series)")
-    table.add_column("")
+    """A row for each horizon; fits a terminal of 80 columns."""
+    table = Table(title="Test AUC (95% interval by bootstrap over series)")
+    table.add_column("minutes")
+    for title in comparison.rows:
+        table.add_column(title, justify="right", max_width=13)
     for horizon in comparison.horizons:
-        table.add_column(str(horizon), justify="right")
-    for title, scores in comparison.rows.items():
-        table.add_row(title, *(_cell(scores[horizon]) for horizon in comparison.horizons))
+        table.add_row(str(horizon), *(_cell(scores[horizon]) for scores in comparison.rows.values()))
+    table.add_section()
+    table.add_row("mean", *(f"{comparison.mean_auc(title):.3f}" for title in comparison.rows))
     return table
 
 

@@ -31,7 +31,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         self._concurrent = concurrent
         self._seed = seed
         self._live: dict[str, Trial] = {}
-        self._unfinished = [reopen(study, t) for t in started(study) if t.state == TrialState.RUNNING]
+        self._unfinished = [reopen(study, t, space, seed) for t in started(study) if t.state == TrialState.RUNNING]
         self._asked = len(started(study))
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:

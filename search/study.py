@@ -46,20 +46,28 @@ def ask(study: optuna.Study, space: Space, seed: int) -> Trial:
     Its draw depends on the study's trials and on (seed, number) alone, so a search that was interrupted goes on
     with the same trials.
     """
-    number = sum(t.state != TrialState.WAITING for t in study.get_trials(deepcopy=False))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        study.sampler = optuna.samplers.TPESampler(seed=(seed * 1_000_003 + number) % 2**32)
+    study.sampler = _sampler(seed, number=len(started(study)))
     trial = study.ask()
     for name, dimension in space.dimensions.items():
         _suggest(trial, name, dimension)
     return trial
 
 
-def reopen(study: optuna.Study, frozen: FrozenTrial) -> Trial:
-    """A trial that an earlier process asked for and never told."""
+def reopen(study: optuna.Study, frozen: FrozenTrial, space: Space, seed: int) -> Trial:
+    """A trial that an earlier process asked for and never told. Where that process died within `ask`, the draw is
+    finished as it would have been: what is known already is drawn once more and thrown away.
+    """
     assert frozen.state == TrialState.RUNNING
-    return Trial(study, frozen._trial_id)
+    if len(frozen.params) == len(space.dimensions):
+        return Trial(study, frozen._trial_id)
+    study.sampler = _sampler(seed, frozen.number)
+    trial = Trial(study, frozen._trial_id)
+    for name, distribution in frozen.distributions.items():
+        if not distribution.single() and name not in trial.relative_params:
+            study.sampler.sample_independent(study, frozen, name, distribution)
+    for name, dimension in space.dimensions.items():
+        _suggest(trial, name, dimension)
+    return trial
 
 
 def report(trial: Trial, iteration: int, objective: float) -> None:
@@ -93,6 +101,12 @@ def best_first(study: optuna.Study) -> list[FrozenTrial]:
 
 def config_of(trial: Trial | FrozenTrial) -> Config:
     return dict(trial.params)
+
+
+def _sampler(seed: int, number: int) -> optuna.samplers.BaseSampler:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return optuna.samplers.TPESampler(seed=(seed * 1_000_003 + number) % 2**32)
 
 
 def _suggest(trial: Trial, name: str, dimension: Dimension) -> None:

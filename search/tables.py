@@ -1,6 +1,7 @@
 """The search as tables: curves.parquet and trials.parquet."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,11 @@ STATE_NAMES = {
 def append_curve_point(path: Path, trial: int, result: dict[str, Any]) -> None:
     """One line of JSON. A process that dies in the middle of one costs that line only."""
     point = {"trial": trial} | {name: result[name] for name in CURVE_COLUMNS[1:]}
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(point) + "\n")
+    with path.open("a+b") as file:
+        if file.tell() > 0:
+            file.seek(-1, os.SEEK_END)
+        torn = file.read(1) not in (b"", b"\n")
+        file.write(b"\n" * torn + json.dumps(point).encode() + b"\n")
 
 
 def read_curves(path: Path) -> pd.DataFrame:
