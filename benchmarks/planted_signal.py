@@ -2,9 +2,9 @@
 
 Reads what `make search` left (run that first). The margin is the test AUC less 0.5; the oracle is the exact Bayesian
 filter with the generator's parameters, so its margin is the most that anyone could reach. The hybrids are the
-retrained finalists; the claim is about the best configuration, whatever its seed. Their gain over the basic LSTM is the
-difference of the mean test AUC over the horizons, with a 95% interval by bootstrap over series, pair by pair on the same
-resamples.
+retrained finalists; the claim is about the best configuration, whatever its seed. Their gain over the basic LSTM is
+the difference of the mean test AUC over the horizons, with a 95% interval by bootstrap over series, pair by pair on
+the same resamples.
 """
 
 import argparse
@@ -57,7 +57,7 @@ def measure(demo: Path) -> dict[str, object]:
 def margins_of(test: pd.DataFrame, who: str, horizons: tuple[int, ...]) -> dict[int, Values]:
     """Test AUC less 0.5 for each horizon: of the slice itself, then of RESAMPLES resamples of its series."""
     series_A = pd.factorize(test["series"])[0].astype(np.int64)
-    margins = {}
+    margins: dict[int, Values] = {}
     for horizon in horizons:
         p_A, y_A = test[f"{who}/{horizon}"].to_numpy(), test[f"label/{horizon}"].to_numpy()
         value = horizon_metrics(p_A, y_A).auc

@@ -89,7 +89,8 @@ def weighted_auc(p_A: Values, y_A: NDArray[np.int8], weight_BA: NDArray[np.integ
     below_BG = np.cumsum(down_BG, axis=1) - down_BG
     pairs_B = up_BG.sum(axis=1) * down_BG.sum(axis=1)
     right_B = (up_BG * (below_BG + down_BG / 2)).sum(axis=1)
-    return np.divide(right_B, pairs_B, out=np.full(len(pairs_B), np.nan), where=pairs_B > 0)
+    auc_B: Values = np.divide(right_B, pairs_B, out=np.full(len(pairs_B), np.nan), where=pairs_B > 0)
+    return auc_B
 
 
 def interval(values_B: Values, level: float = 0.95) -> tuple[float, float]:

@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
-from models.metrics import all_metrics, auc, bootstrap_auc, horizon_metrics, interval, mean_auc, mean_log_loss
+from models.metrics import (
+    all_metrics,
+    auc,
+    bootstrap_auc,
+    horizon_metrics,
+    interval,
+    mean_auc,
+    mean_log_loss,
+    weighted_auc,
+)
 
 Y = np.array([1, 0, 1, 0, 1], dtype=np.int8)
 P = np.array([0.9, 0.2, 0.4, 0.6, 0.7])
@@ -102,3 +111,19 @@ def test_a_resample_of_one_class_is_left_out_of_the_interval() -> None:
 def test_an_interval_is_central() -> None:
     assert interval(np.arange(101.0)) == pytest.approx((2.5, 97.5))
     assert interval(np.arange(101.0), level=0.8) == pytest.approx((10, 90))
+
+
+def test_weighted_auc_is_that_of_scikit_learn_with_ties_and_whole_weights() -> None:
+    rng = np.random.default_rng(3)
+    p_A = rng.integers(0, 20, 300) / 20
+    y_A = rng.integers(0, 2, 300).astype(np.int8)
+    weight_BA = rng.integers(0, 4, (25, 300))
+    expected = [sk.roc_auc_score(y_A, p_A, sample_weight=weight_A) for weight_A in weight_BA]
+    np.testing.assert_allclose(weighted_auc(p_A, y_A, weight_BA), expected, atol=1e-12)
+
+
+def test_weighted_auc_of_one_class_is_nan() -> None:
+    weight_BA = np.array([[1, 1, 0], [1, 1, 1]])
+    values_B = weighted_auc(np.array([0.1, 0.5, 0.9]), np.array([0, 0, 1], dtype=np.int8), weight_BA)
+    assert np.isnan(values_B[0])
+    assert values_B[1] == 1.0
