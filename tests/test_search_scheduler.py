@@ -1,0 +1,153 @@
+"""ASHA's rules as tables, and what the adapter keeps of them."""
+
+from typing import Any
+
+import optuna
+import pytest
+from optuna.trial import FrozenTrial, TrialState
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import TrialScheduler
+
+from search.scheduler import Asha, decided_rungs, rung_iterations, survives
+
+CONTINUE, STOP = TrialScheduler.CONTINUE, TrialScheduler.STOP
+
+
+@pytest.mark.parametrize(
+    ("grace", "reduction", "iterations", "rungs"),
+    [
+        (4, 3, 100, (4, 12, 36)),
+        (1, 2, 8, (1, 2, 4)),
+        (1, 3, 3, (1,)),
+        (1, 4, 64, (1, 4, 16)),
+        (1, 4, 65, (1, 4, 16, 64)),
+        (4, 3, 4, ()),
+        (5, 3, 4, ()),
+        (1, 2, 1, ()),
+    ],
+)
+def test_rungs_grow_geometrically_below_the_full_budget(
+    grace: int, reduction: int, iterations: int, rungs: tuple[int, ...]
+) -> None:
+    assert rung_iterations(grace, reduction, iterations) == rungs
+
+
+@pytest.mark.parametrize("maximize", [False, True])
+@pytest.mark.parametrize(
+    ("value", "others", "reduction", "survivor"),
+    [
+        (9.0, [], 3, True),  # the first to arrive
+        (2.0, [1.0], 3, False),
+        (1.0, [2.0], 3, True),
+        (1.0, [1.0, 1.0, 1.0], 4, True),  # a tie with the best
+        (2.0, [1.0, 3.0, 4.0], 4, False),  # one in four is kept
+        (2.0, [1.0, 3.0, 4.0], 2, True),  # two in four
+        (3.0, [1.0, 2.0, 4.0], 2, False),
+        (2.0, [1.0, 2.0, 4.0], 2, True),  # a tie for the last place kept
+        (2.0, [1.0, 3.0, 4.0, 5.0, 6.0], 3, True),  # two in six
+        (3.0, [1.0, 2.0, 4.0, 5.0, 6.0], 3, False),
+        (3.0, [1.0, 2.0, 4.0, 5.0], 3, False),  # five are not six: one is kept
+        (2.0, [1.0, 3.0, 4.0, 5.0], 3, False),
+    ],
+)
+def test_the_best_share_of_a_rung_survives(
+    value: float, others: list[float], reduction: int, survivor: bool, maximize: bool
+) -> None:
+    sign = -1 if maximize else 1
+    assert survives(sign * value, [sign * other for other in others], reduction, maximize) is survivor
+
+
+def frozen(number: int, state: TrialState, values: dict[int, float]) -> FrozenTrial:
+    finished = 1.0 if state == TrialState.COMPLETE else None
+    trial = optuna.trial.create_trial(state=state, value=finished, intermediate_values=values)
+    trial.number = number
+    return trial
+
+
+def test_a_resume_knows_the_rungs_that_were_decided() -> None:
+    trials = [
+        frozen(0, TrialState.COMPLETE, {1: 0.9, 2: 0.8, 3: 0.7}),
+        frozen(1, TrialState.PRUNED, {1: 0.95}),
+        frozen(2, TrialState.PRUNED, {1: 0.85, 2: 0.84, 3: 0.83}),
+        frozen(3, TrialState.FAIL, {1: 0.5, 2: 0.4}),
+    ]
+    assert decided_rungs(trials, (1, 3)) == {1: {0: 0.9, 1: 0.95, 2: 0.85, 3: 0.5}, 3: {0: 0.7, 2: 0.83}}
+
+
+@pytest.mark.parametrize(
+    ("reported", "decided"),
+    [
+        ({}, {1: {}, 3: {}}),
+        ({1: 0.9}, {1: {}, 3: {}}),  # its death may have come before the decision
+        ({1: 0.9, 2: 0.8}, {1: {7: 0.9}, 3: {}}),
+        ({1: 0.9, 2: 0.8, 3: 0.7}, {1: {7: 0.9}, 3: {}}),
+        ({1: 0.9, 2: 0.8, 3: 0.7, 4: 0.6}, {1: {7: 0.9}, 3: {7: 0.7}}),
+    ],
+)
+def test_a_running_trials_last_report_is_decided_again(
+    reported: dict[int, float], decided: dict[int, dict[int, float]]
+) -> None:
+    assert decided_rungs([frozen(7, TrialState.RUNNING, reported)], (1, 3)) == decided
+
+
+class Reports:
+    """Sends an Asha the reports of real Tune trials."""
+
+    def __init__(self, rungs: tuple[int, ...], reduction: int = 2, maximize: bool = False) -> None:
+        self.asha = Asha({rung: {} for rung in rungs}, reduction, maximize)
+
+    def send(
+        self, number: int, iteration: int, objective: float, finished: bool = False, failure: str | None = None
+    ) -> str:
+        trial = Trial("test", config={"number": number}, stub=True)
+        result: dict[str, Any] = {"iteration": iteration, "objective": objective}
+        return self.asha.on_trial_result(None, trial, result | {"finished": finished, "failure": failure})  # type: ignore[arg-type]
+
+
+def test_a_trial_behind_its_rung_is_stopped_there_and_nowhere_else() -> None:
+    reports = Reports(rungs=(2,))
+    assert reports.send(0, 2, 0.5) == CONTINUE
+    assert reports.send(1, 1, 9.0) == CONTINUE
+    assert reports.send(1, 2, 0.6) == STOP
+    assert reports.send(2, 2, 0.4) == CONTINUE
+    assert reports.send(2, 3, 9.0) == CONTINUE
+    assert reports.asha.rungs == {2: {0: 0.5, 1: 0.6, 2: 0.4}}
+
+
+def test_the_direction_of_the_metric_decides_who_is_stopped() -> None:
+    reports = Reports(rungs=(1,), maximize=True)
+    assert reports.send(0, 1, 0.5) == CONTINUE
+    assert reports.send(1, 1, 0.4) == STOP
+    assert reports.send(2, 1, 0.6) == CONTINUE
+
+
+def test_a_rung_keeps_the_value_with_which_it_was_first_crossed() -> None:
+    reports = Reports(rungs=(1,))
+    assert reports.send(0, 1, 0.5) == CONTINUE
+    assert reports.send(1, 1, 0.1) == CONTINUE
+    # A retried trial reports the rung again: by now it would be stopped, but it was let through before.
+    assert reports.send(0, 1, 0.9) == CONTINUE
+    assert reports.asha.rungs == {1: {0: 0.5, 1: 0.1}}
+
+
+def test_a_trial_that_skips_a_rung_is_not_recorded_there() -> None:
+    reports = Reports(rungs=(1, 3))
+    assert reports.send(0, 2, 0.5) == CONTINUE
+    assert reports.send(0, 3, 0.4) == CONTINUE
+    assert reports.asha.rungs == {1: {}, 3: {0: 0.4}}
+    # A fresh trial is first at the rung that the other skipped.
+    assert reports.send(1, 1, 0.9) == CONTINUE
+
+
+def test_a_failure_stops_and_leaves_no_trace_in_the_rungs() -> None:
+    reports = Reports(rungs=(1,))
+    assert reports.send(0, 1, 0.0, failure="loss nan in iteration 1") == STOP
+    assert reports.asha.rungs == {1: {}}
+    assert reports.send(1, 1, 0.9) == CONTINUE
+
+
+def test_a_finished_trial_is_never_stopped() -> None:
+    reports = Reports(rungs=(1, 2))
+    assert reports.send(0, 2, 0.1) == CONTINUE
+    assert reports.send(1, 2, 0.9, finished=True) == CONTINUE
+    assert reports.asha.rungs[2] == {0: 0.1, 1: 0.9}

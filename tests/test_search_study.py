@@ -1,0 +1,151 @@
+"""The study on disk: what is asked depends on it and the seed alone; only complete trials are best."""
+
+from pathlib import Path
+
+import pytest
+from optuna.trial import TrialState
+
+import search.study
+from data.schema import InputError
+from search.run_dir import RunDir
+from search.study import ask, best_first, config_of, create_study, open_study, reopen, report, started, tell
+from spaces.parameters import Choice, Config, Float, Int, Space
+
+SPACE = Space(
+    "small",
+    {
+        "kind": Choice(choices=("a", "b", "c")),
+        "size": Int(low=32, high=128, step=16),
+        "fixed": Choice(choices=(1,)),
+        "dropout": Float(low=0.2, high=0.5),
+        "rate": Float(low=1e-4, high=1e-3, log=True),
+    },
+    {"kind": "b", "size": 48, "fixed": 7, "dropout": 0.9, "rate": 5e-4},
+)
+DEFAULT: Config = {"kind": "b", "size": 48, "fixed": 1, "dropout": 0.5, "rate": 5e-4}
+
+
+def folder(path: Path) -> RunDir:
+    path.mkdir(exist_ok=True)
+    return RunDir(path)
+
+
+def loss(flat: Config) -> float:
+    return float(flat["dropout"]) + 100 * float(flat["rate"]) + len(str(flat["size"]))
+
+
+def walk(run: RunDir, trials: int, seed: int, reopened: bool) -> list[Config]:
+    """Asks and tells so many trials, every third one pruned; optionally with a new connection for each."""
+    study = create_study(run, SPACE, "tune_loss")
+    configs = []
+    for number in range(trials):
+        if reopened:
+            study = create_study(run, SPACE, "tune_loss")
+        trial = ask(study, SPACE, seed)
+        report(trial, 1, loss(config_of(trial)))
+        state = TrialState.PRUNED if number % 3 == 2 else TrialState.COMPLETE
+        tell(study, trial, state, loss(config_of(trial)))
+        configs.append(config_of(trial))
+    return configs
+
+
+def test_trial_0_is_the_guides_default_within_the_space(tmp_path: Path) -> None:
+    study = create_study(RunDir(tmp_path), SPACE, "tune_loss")
+    assert started(study) == []
+    first = ask(study, SPACE, seed=3)
+    assert (first.number, config_of(first)) == (0, DEFAULT)
+    assert first.user_attrs["origin"] == "guide default"
+    assert config_of(ask(study, SPACE, seed=3)) != DEFAULT
+
+
+def test_a_second_creation_of_the_study_does_not_enqueue_the_default_again(tmp_path: Path) -> None:
+    run = RunDir(tmp_path)
+    for _ in range(3):
+        study = create_study(run, SPACE, "tune_loss")
+    assert len(study.get_trials()) == 1
+    assert [config_of(ask(study, SPACE, 0)) == DEFAULT for _ in range(3)] == [True, False, False]
+
+
+def test_the_same_seed_asks_the_same_trials_and_another_seed_others(tmp_path: Path) -> None:
+    one = walk(folder(tmp_path / "one"), 4, seed=5, reopened=False)
+    two = walk(folder(tmp_path / "two"), 4, seed=5, reopened=False)
+    other = walk(folder(tmp_path / "other"), 4, seed=6, reopened=False)
+    assert one == two
+    assert one[0] == other[0] == DEFAULT
+    assert all(a != b for a, b in zip(one[1:], other[1:], strict=True))
+
+
+def test_a_reopened_database_asks_what_it_would_have_asked_had_it_stayed_open(tmp_path: Path) -> None:
+    """Beyond the ten random trials that begin a search, so that the guided ones are among them."""
+    kept_open = walk(folder(tmp_path / "open"), 14, seed=1, reopened=False)
+    reopened = walk(folder(tmp_path / "reopened"), 14, seed=1, reopened=True)
+    assert reopened == kept_open
+
+
+class Killed(BaseException):
+    """Stands for the end of a process in the middle of a draw."""
+
+
+@pytest.mark.parametrize("number", [0, 2, 12])
+@pytest.mark.parametrize("drawn", [0, 1, 4])
+def test_a_draw_that_was_cut_short_is_finished_as_it_would_have_been(
+    tmp_path: Path, number: int, drawn: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    undisturbed = walk(folder(tmp_path / "undisturbed"), number + 1, seed=2, reopened=False)
+    run = folder(tmp_path / "killed")
+    walk(run, number, seed=2, reopened=False)
+    suggest, calls = search.study._suggest, iter(range(100))
+
+    def dying(*arguments: object) -> None:
+        if next(calls) == drawn:
+            raise Killed
+        suggest(*arguments)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(search.study, "_suggest", dying)
+        with pytest.raises(Killed):
+            ask(create_study(run, SPACE, "tune_loss"), SPACE, seed=2)
+
+    study = create_study(run, SPACE, "tune_loss")
+    (left,) = [t for t in started(study) if t.state == TrialState.RUNNING]
+    assert (left.number, len(left.params)) == (number, drawn)
+    assert config_of(reopen(study, left, SPACE, seed=2)) == undisturbed[number]
+    assert len(started(study)) == number + 1
+
+
+@pytest.mark.parametrize(("metric", "best_to_worst"), [("tune_loss", [1, 3, 0]), ("tune_auc", [0, 3, 1])])
+def test_only_distinct_complete_trials_are_ranked_best_first(
+    tmp_path: Path, metric: str, best_to_worst: list[int]
+) -> None:
+    study = create_study(RunDir(tmp_path), SPACE, metric)  # type: ignore[arg-type]
+    told = [
+        (TrialState.COMPLETE, 0.9),
+        (TrialState.COMPLETE, 0.1),
+        (TrialState.PRUNED, 0.0),
+        (TrialState.COMPLETE, 0.5),
+        (TrialState.PRUNED, 1.0),
+        (TrialState.FAIL, None),
+    ]
+    for state, value in told:
+        trial = ask(study, SPACE, seed=0)
+        if value is not None:
+            report(trial, 1, value)
+        tell(study, trial, state, value)
+    ask(study, SPACE, seed=0)
+    # The default once more: the same configuration does not stand twice.
+    study.enqueue_trial(DEFAULT)
+    tell(study, ask(study, SPACE, seed=0), TrialState.COMPLETE, 0.9)
+    assert [t.number for t in best_first(study)] == best_to_worst
+
+
+def test_the_first_value_of_an_iteration_is_the_one_kept(tmp_path: Path) -> None:
+    study = create_study(RunDir(tmp_path), SPACE, "tune_loss")
+    trial = ask(study, SPACE, seed=0)
+    for value in (0.7, 0.6):
+        report(trial, 1, value)
+    assert study.get_trials()[0].intermediate_values == {1: 0.7}
+
+
+def test_a_database_without_a_study_is_an_input_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="holds no study"):
+        open_study(RunDir(tmp_path))
