@@ -1,5 +1,6 @@
 PYTHON ?= python3
 BIN := .venv/bin
+PIP = $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
 DEMO := demo
 
 .PHONY: help install search test clean
@@ -15,9 +16,12 @@ install: $(BIN)/.complete
 $(BIN)/.complete: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "Python 3.11 or newer is needed, $(PYTHON) is older: make PYTHON=python3.11 ..."; exit 1; }
-	@echo "[install] .venv (takes a minute or two)"
+	@echo "[install] 1/3 .venv"
 	@$(PYTHON) -m venv --clear .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@echo "[install] 2/3 torch"
+	@$(PIP) torch
+	@echo "[install] 3/3 everything else, about a minute"
+	@$(PIP) -e '.[dev]'
 	@touch $@
 
 search: install

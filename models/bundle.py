@@ -32,9 +32,10 @@ from data.schema import MASKED, InputError
 from models.architectures import build_model, model_config
 from models.inference import predict_batch
 
-SERIES_PER_BATCH = 4
+SERIES_PER_BATCH = 32
+ANCHORS_PER_BATCH = 256
 ANCHORS_PER_PASS = 64
-"""Bounds memory: windows are gathered for so many anchors of a series at a time."""
+"""Bound memory: windows are gathered for so many anchors at a time, at most ANCHORS_PER_PASS of a series."""
 
 
 class MemberEntry(BaseModel):
@@ -127,11 +128,13 @@ class Bundle:
         A file that cannot be read gives no rows and a problem, like a series that is too short.
         """
         waiting: list[tuple[SeriesPrediction, NDArray[np.float32]]] = []
+        anchors = 0
         for file in files:
             waiting.append(self._open(file, stride, last))
-            if len(waiting) == SERIES_PER_BATCH:
+            anchors += min(len(waiting[-1][0].minute_K), ANCHORS_PER_PASS)
+            if len(waiting) == SERIES_PER_BATCH or anchors >= ANCHORS_PER_BATCH:
                 yield from self._predict_together(waiting)
-                waiting = []
+                waiting, anchors = [], 0
         if waiting:
             yield from self._predict_together(waiting)
 

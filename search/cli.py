@@ -158,7 +158,7 @@ def launch(
             "patience": patience,
             "grace_period": grace_period,
             "reduction_factor": reduction_factor,
-            "concurrent": concurrent or cores(),
+            "concurrent": cores() if concurrent is None else concurrent,
             "gpus_per_trial": gpus_per_trial,
             "top_k": top_k,
             "seeds": seeds,

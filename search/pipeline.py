@@ -6,7 +6,7 @@ from pathlib import Path
 from data.schema import InputError
 from data.store import Dataset
 from search.console import Say
-from search.run_dir import RunDir, Settings, Status
+from search.run_dir import RunDir, RunDocument, Settings, Status
 
 Stage = Callable[[RunDir, Say], None]
 
@@ -26,19 +26,23 @@ def resume(run: RunDir, say: Say, more_trials: int = 0) -> None:
     Raises InputError if its dataset is gone or is not the one that it was started with, or if another process
     works on the run; nothing is changed then.
     """
+    _refuse_other_dataset(run.document())
     with run.lock():
         _reopen(run, more_trials)
         take_to_end(run, say)
 
 
-def _reopen(run: RunDir, more_trials: int) -> None:
-    document = run.document()
+def _refuse_other_dataset(document: RunDocument) -> None:
     fingerprint = Dataset(document.settings.dataset).info.fingerprint
     if fingerprint != document.dataset_fingerprint:
         raise InputError(
             f"{document.settings.dataset} has fingerprint {fingerprint}, the run was started with "
             f"{document.dataset_fingerprint}: put the old dataset back or launch anew"
         )
+
+
+def _reopen(run: RunDir, more_trials: int) -> None:
+    document = run.document()
     if more_trials:
         trials = document.settings.trials + more_trials
         settings = document.settings.model_copy(update={"trials": trials})

@@ -87,17 +87,16 @@ def retrain(run: RunDir, say: Say) -> None:
 
 
 def choose_members(study: optuna.Study, settings: Settings) -> list[MemberSpec]:
-    """The top-k distinct configurations that were trained to their end, `seeds` times each; then the guide's
-    default and the basic LSTM's default, once each, for comparison and as voices of their own.
+    """The guide's default and the basic LSTM's default, once each, for comparison and as voices of their own; then the
+    top-k distinct configurations that were trained to their end, `seeds` times each.
     """
     finalists = [(f"trial {t.number}", config_of(t)) for t in best_first(study)[: settings.top_k]]
-    chosen = [(origin, flat, seed) for origin, flat in finalists for seed in range(settings.seeds)]
-    default = settings.space.default()
-    if all(flat != default for _, flat in finalists):
-        chosen.append(("guide default", default, 0))
-    basic = SHIPPED["basic"].default()
-    if all(flat != basic for _, flat in finalists) and basic != default:
-        chosen.append(("basic LSTM", basic, 0))
+    baselines = [("guide default", settings.space.default()), ("basic LSTM", SHIPPED["basic"].default())]
+    chosen: list[tuple[str, Config, int]] = []
+    for origin, flat in baselines:
+        if all(flat != other for _, other in finalists) and all(flat != other for _, other, _ in chosen):
+            chosen.append((origin, flat, 0))
+    chosen += [(origin, flat, seed) for origin, flat in finalists for seed in range(settings.seeds)]
     return [
         # Seeds of the members are not those of the search, whose luck chose the configurations.
         MemberSpec(f"{origin.replace(' ', '-').lower()}-seed-{seed}", origin, flat, settings.seed + 1 + seed)
