@@ -67,6 +67,17 @@ class DatasetInfo(Document):
     fingerprint: str
     """Identifies values, slices and anchors: equal fingerprints, equal results."""
 
+    def summary(self) -> list[str]:
+        """What a person wants to know of the dataset, a line each."""
+        lines = []
+        for name, part in self.slices.items():
+            shares = ", ".join(f"{h}: {share:.2f}" for h, share in zip(self.horizons, part.up_share, strict=True))
+            lines.append(
+                f"{name}: {part.series} series ({part.purged} purged), {part.anchors} anchors, share of rises {shares}"
+            )
+        lines += [f"rejected: {rejected.reason}" for rejected in self.rejected]
+        return lines
+
 
 @dataclass(frozen=True)
 class SeriesTable:

@@ -8,8 +8,9 @@ import torch
 Precision = Literal["fp32", "bf16"]
 
 
-def best_device() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+def pick_device(use_gpu: bool) -> torch.device:
+    """The GPU only for who asked for one: others may be visible that belong to other trainings."""
+    return torch.device("cuda" if use_gpu else "cpu")
 
 
 def best_precision(device: torch.device) -> Precision:

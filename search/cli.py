@@ -92,7 +92,6 @@ def prepare(
     from data.split import Shares
     from search.cluster import cores, process_map
     from search.console import progress_bar
-    from search.report import dataset_lines
 
     config = PrepareConfig(
         horizons=_minutes(horizons),
@@ -112,7 +111,7 @@ def prepare(
             parallel_map,
             lambda done, total: bar.update(task, completed=done, total=total),
         )
-    for line in dataset_lines(info):
+    for line in info.summary():
         out.print(line)
     out.print(f"dataset in {dataset}, fingerprint {info.fingerprint}")
 

@@ -10,7 +10,7 @@ from itertools import islice
 from multiprocessing import get_context
 from typing import Any
 
-from models.device import worker_environment
+from data.schema import InputError
 
 QUIET = {
     # Tune's snapshots are never restored (see sampler.py); once a day is never.
@@ -32,11 +32,24 @@ def cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
+def refuse_missing_gpus(gpus_per_trial: float) -> None:
+    """Raises InputError if a trial would wait for ever for GPUs that are not there."""
+    import torch
+
+    there = torch.cuda.device_count()
+    if gpus_per_trial > there:
+        raise InputError(
+            f"gpus-per-trial is {gpus_per_trial:g}, this machine has {there} GPUs: ask for fewer, or 0 for the CPU"
+        )
+
+
 @contextmanager
 def local_ray(cpus: int) -> Iterator[None]:
     """A Ray of our own on this machine, ended with the block. Never joins one that runs already."""
     os.environ.update({name: os.environ.get(name, value) for name, value in QUIET.items()})
     import ray
+
+    from models.device import worker_environment
 
     # Ray's sockets lie below its temporary folder, and a socket's path has at most 107 characters.
     with tempfile.TemporaryDirectory(prefix="ht-", dir="/tmp", ignore_cleanup_errors=True) as folder:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from data.schema import InputError
 from data.store import Dataset
+from search.cluster import refuse_missing_gpus
 from search.console import Say
 from search.run_dir import RunDir, RunDocument, Settings, Status
 
@@ -13,6 +14,7 @@ Stage = Callable[[RunDir, Say], None]
 
 def launch(settings: Settings, run_path: Path, say: Say) -> RunDir:
     """Starts a run and takes it to its end. Raises InputError if `run_path` exists."""
+    refuse_missing_gpus(settings.gpus_per_trial)
     dataset = Dataset(settings.dataset)
     run = RunDir.create(run_path, settings, dataset.info.fingerprint)
     with run.lock():

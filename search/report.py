@@ -13,7 +13,7 @@ from rich.table import Table
 
 from data.document import write_atomically
 from data.schema import InputError
-from data.store import Dataset, DatasetInfo
+from data.store import Dataset
 from models.metrics import mean_auc
 from search.blend import EnsembleDocument
 from search.run_dir import RunDir, RunDocument
@@ -159,14 +159,3 @@ def _curve_figure(curves: pd.DataFrame, metric: str) -> go.Figure:
         figure.add_scatter(x=curve["iteration"], y=curve[metric], name=f"trial {number}", mode="lines+markers")
     figure.update_layout(xaxis_title="iteration", yaxis_title=metric.replace("_", " "))
     return figure
-
-
-def dataset_lines(info: DatasetInfo) -> list[str]:
-    """What a person wants to know of a dataset, a line each."""
-    lines = []
-    for name, part in info.slices.items():
-        shares = ", ".join(f"{h}: {share:.2f}" for h, share in zip(info.horizons, part.up_share, strict=True))
-        lines.append(
-            f"{name}: {part.series} series ({part.purged} purged), {part.anchors} anchors, share of rises {shares}"
-        )
-    return lines

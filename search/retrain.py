@@ -1,7 +1,6 @@
 """The finalists: the best configurations trained anew with several seeds, and the baselines beside them."""
 
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import optuna
@@ -121,7 +120,7 @@ def train_member(config: dict[str, Any], work: Work) -> None:
     """A Tune function trainable: one member into its folder; member.json is written last."""
     spec = MemberSpec(**config["member"])
     folder = work.run.member(spec.id)
-    training = make_training(work.dataset, spec.flat, work.budget, spec.seed)
+    training = make_training(work, spec.flat, spec.seed)
     if not train_to_end(training, folder, work, lambda t, failure: tune.report(report_of(t, failure))):
         return
     training.model.load_state_dict(training.best_weights())
@@ -144,7 +143,7 @@ def train_member(config: dict[str, Any], work: Work) -> None:
 
 
 def _train_members(run: RunDir, settings: Settings, specs: list[MemberSpec], say: Say) -> None:
-    work = Work(run, Path(settings.dataset), settings.budget, ())
+    work = Work(run, settings.dataset, settings.budget, settings.gpus_per_trial > 0, ())
     tune.run(
         tune.with_parameters(train_member, work=work),
         name="retrain",

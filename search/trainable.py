@@ -13,7 +13,7 @@ from ray import tune
 from data.document import write_atomically
 from data.store import Dataset
 from models.architectures import build_model
-from models.device import best_device, best_precision, use_one_core
+from models.device import best_precision, pick_device, use_one_core
 from models.fit import NonFiniteLossError, Progress, Training
 from models.scaler import train_bars
 from search.run_dir import RunDir
@@ -32,6 +32,7 @@ class Work:
     run: RunDir
     dataset: Path
     budget: Budget
+    use_gpu: bool
     checkpoint_iterations: tuple[int, ...]
     """Iterations that are always saved: the rungs, where a trial may wait for others."""
 
@@ -42,19 +43,19 @@ def run_trial(config: dict[str, Any], work: Work, seed: int) -> None:
     Every trial of a search has the same seed: the same draws of anchors for all, so that what differs between
     two trials is their configuration.
     """
-    training = make_training(work.dataset, config["flat"], work.budget, seed)
+    training = make_training(work, config["flat"], seed)
     folder = work.run.trial(config["number"])
     # The last iteration that the study knows is reported again: its rung may not have been decided.
     train_to_end(training, folder, work, _report, reported=max(config["reported"] - 1, 0))
 
 
-def make_training(dataset_path: Path, flat: Config, budget: Budget, seed: int) -> Training:
+def make_training(work: Work, flat: Config, seed: int) -> Training:
     use_one_core()
-    dataset = Dataset(dataset_path)
-    config = trial_config(flat, len(dataset.info.features), len(dataset.info.horizons), budget)
+    dataset = Dataset(work.dataset)
+    config = trial_config(flat, len(dataset.info.features), len(dataset.info.horizons), work.budget)
     model = build_model(config.model, seed)
     model.scaling.fit(train_bars(dataset))
-    device = best_device()
+    device = pick_device(work.use_gpu)
     return Training(model, dataset, config.train, seed, device, best_precision(device))
 
 

@@ -50,7 +50,7 @@ def _run_trials(run: RunDir, settings: Settings, study: optuna.Study, rungs: tup
     searcher = StudySearcher(study, settings.space, settings.trials, settings.concurrent, settings.seed)
     maximize = higher_is_better(settings.metric)
     scheduler = Asha(decided_rungs(started(study), rungs), settings.reduction_factor, maximize)
-    work = Work(run, settings.dataset, settings.budget, rungs)
+    work = Work(run, settings.dataset, settings.budget, settings.gpus_per_trial > 0, rungs)
     # tune.run rather than Tuner: the latter begins by pickling all of this into the run directory.
     tune.run(
         tune.with_parameters(run_trial, work=work, seed=settings.seed),

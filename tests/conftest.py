@@ -1,6 +1,14 @@
 """What several test files share: one generated launch set, prepared once, and a writer of small series."""
 
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -57,3 +65,113 @@ def write_series() -> WriteSeries:
         return path
 
     return write
+
+
+@dataclass(frozen=True)
+class Command:
+    """A process that runs or ran; its group holds what it started."""
+
+    process: subprocess.Popen[bytes]
+    out: Path
+    err: Path
+
+    @property
+    def stdout(self) -> str:
+        return self.out.read_text()
+
+    @property
+    def stderr(self) -> str:
+        return self.err.read_text()
+
+    def wait(self, seconds: float = 300) -> int:
+        return self.process.wait(timeout=seconds)
+
+    def descendants(self) -> dict[int, str]:
+        """Process id -> command line."""
+        parents, lines = {}, {}
+        for folder in Path("/proc").iterdir():
+            if folder.name.isdigit():
+                with suppress(OSError):
+                    parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+                    lines[int(folder.name)] = (folder / "cmdline").read_text().replace("\0", " ")
+        found = {self.process.pid}
+        while more := {child for child, parent in parents.items() if parent in found} - found:
+            found |= more
+        return {pid: lines.get(pid, "") for pid in found - {self.process.pid}}
+
+    def kill(self) -> None:
+        """SIGKILL to the whole group; then what is left of Ray beyond it goes too."""
+        left = self.descendants()
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        for pid in left:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        for folder in set(re.findall(r"/tmp/ht-\w+", " ".join(left.values()))):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """A folder where `hybridtune` runs as its users run it: in a process of its own, with a home of its own."""
+
+    path: Path
+
+    def start(self, *arguments: str) -> Command:
+        number = len(list(self.path.glob("*.stdout")))
+        out, err = self.path / f"{number}.stdout", self.path / f"{number}.stderr"
+        home = self.path / "home"
+        home.mkdir(exist_ok=True)
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+        with out.open("wb") as stdout, err.open("wb") as stderr:
+            process = subprocess.Popen(
+                [str(Path(sys.executable).with_name("hybridtune")), *arguments],
+                cwd=self.path,
+                stdin=subprocess.DEVNULL,
+                stdout=stdout,
+                stderr=stderr,
+                start_new_session=True,
+                env=environment | {"HOME": str(home)},
+            )
+        return Command(process, out, err)
+
+    def run(self, *arguments: str) -> Command:
+        command = self.start(*arguments)
+        try:
+            command.wait()
+        finally:
+            command.kill()
+        return command
+
+    def succeed(self, *arguments: str) -> str:
+        """Its output."""
+        command = self.run(*arguments)
+        assert command.process.returncode == 0, command.stderr + command.stdout
+        return command.stdout
+
+
+SMALL_SPACE = """
+base: hybrid
+dimensions:
+  hidden_size: 32
+  attention_heads: {choices: [2, 4]}
+  windows: {choices: [15/60, "15"]}
+  layers: 1
+"""
+
+SMALL_LAUNCH = (
+    *("--space", "space.yaml", "--trials", "4", "--iterations", "3", "--samples-per-iteration", "512"),
+    *("--grace-period", "1", "--top-k", "2", "--seeds", "2", "--concurrent", "1"),
+)
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
+    """Where `raw`, `dataset` and a small finished `run` of `SMALL_LAUNCH` lie. Tests must leave them as they are."""
+    place = Workplace(tmp_path_factory.mktemp("finished"))
+    (place.path / "space.yaml").write_text(SMALL_SPACE)
+    place.succeed("synth", "raw", "--tokens", "60", "--minutes", "800")
+    place.succeed("prepare", "raw/launches", "dataset", "--horizons", "15,60", "--expanding-max", "240")
+    place.succeed("launch", "dataset", "--run", "run", *SMALL_LAUNCH)
+    return place

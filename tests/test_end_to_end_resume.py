@@ -1,0 +1,119 @@
+"""Real processes are killed at bad moments: no trial is lost, none is counted twice, and the search is the same."""
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from conftest import SMALL_LAUNCH, SMALL_SPACE, Command, Workplace
+from optuna.trial import TrialState
+
+from search.run_dir import RunDir
+from search.study import best_first, open_study
+from search.tables import read_curves
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Workplace:
+    (tmp_path / "space.yaml").write_text(SMALL_SPACE)
+    return Workplace(tmp_path)
+
+
+def wait_until(condition: Callable[[], object], command: Command, seconds: float = 240) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert command.process.poll() is None, command.stderr + command.stdout
+        assert time.monotonic() < deadline, command.stdout
+        time.sleep(0.01)
+
+
+def curve_points(place: Workplace) -> int:
+    log = place.path / "run" / "tune" / "curves.jsonl"
+    return log.read_bytes().count(b"\n") if log.exists() else 0
+
+
+def states(place: Workplace) -> list[TrialState]:
+    return [trial.state for trial in open_study(RunDir(place.path / "run")).trials]
+
+
+def assert_same_search(place: Workplace, undisturbed: Workplace) -> None:
+    """Every trial, every curve, every value and the winner; the time that it took may differ."""
+    tables = {}
+    for where in (place, undisturbed):
+        folder = where.path / "run"
+        trials = pd.read_parquet(folder / "trials.parquet").drop(columns=["seconds", "retries"])
+        curves = pd.read_parquet(folder / "curves.parquet").drop(columns="seconds")
+        told = [(t.state, t.value, t.intermediate_values) for t in open_study(RunDir(folder)).trials]
+        tables[where.path] = trials, curves, told, best_first(open_study(RunDir(folder)))[0].number
+    (trials, curves, told, winner), expected = tables[place.path], tables[undisturbed.path]
+    assert not curves.duplicated(["trial", "iteration"]).any()
+    pd.testing.assert_frame_equal(trials, expected[0])
+    pd.testing.assert_frame_equal(curves, expected[1])
+    assert (told, winner) == expected[2:]
+
+
+def test_a_search_whose_driver_is_killed_goes_on_as_if_it_never_was(place: Workplace, finished: Workplace) -> None:
+    """Killed twice: as its first trial reports, and in the resume, as soon as another trial has."""
+    arguments: tuple[str, ...] = ("launch", str(finished.path / "dataset"), "--run", "run", *SMALL_LAUNCH)
+    for more in (1, 3):
+        wanted = curve_points(place) + more
+        command = place.start(*arguments)
+        try:
+            wait_until(lambda wanted=wanted: curve_points(place) >= wanted, command)  # type: ignore[misc]
+        finally:
+            command.kill()
+        assert command.process.returncode == -signal.SIGKILL
+        arguments = ("resume", "run")
+    assert RunDir(place.path / "run").document().status == "searching"
+    assert not (place.path / "run" / "trials.parquet").exists()
+
+    output = place.succeed("resume", "run")
+    assert RunDir(place.path / "run").document().status == "done"
+    assert set(states(place)) == {TrialState.COMPLETE, TrialState.PRUNED}
+    assert_same_search(place, finished)
+    assert "report: " in output
+
+
+def test_an_interrupted_search_says_so_in_a_line_and_goes_on_later(place: Workplace, finished: Workplace) -> None:
+    command = place.start("launch", str(finished.path / "dataset"), "--run", "run", *SMALL_LAUNCH)
+    try:
+        wait_until(lambda: curve_points(place) >= 2, command)
+        os.killpg(command.process.pid, signal.SIGINT)
+        assert command.wait() == 130
+        assert command.stderr == "hybridtune: interrupted: `hybridtune resume RUN` goes on with a run\n"
+        assert not [line for line in command.descendants().values() if line]
+    finally:
+        command.kill()
+    assert RunDir(place.path / "run").document().status == "searching"
+
+    resumed = place.start("resume", "run")
+    try:
+        wait_until((place.path / "run" / "trials.parquet").exists, resumed)
+        assert_same_search(place, finished)
+    finally:
+        resumed.kill()
+
+
+def test_a_trial_whose_worker_is_killed_is_retried_by_the_running_search(place: Workplace, finished: Workplace) -> None:
+    command = place.start("launch", str(finished.path / "dataset"), "--run", "run", *SMALL_LAUNCH, "--iterations", "30")
+    try:
+        wait_until(lambda: curve_points(place) >= 2, command)
+        (worker,) = [pid for pid, line in command.descendants().items() if line.startswith("ray::ImplicitFunc")]
+        os.kill(worker, signal.SIGKILL)
+        wait_until(lambda: "goes on from its last checkpoint" in command.stdout, command)
+        wait_until((place.path / "run" / "trials.parquet").exists, command)
+    finally:
+        command.kill()
+    trials = pd.read_parquet(place.path / "run" / "trials.parquet")
+    assert trials["retries"].tolist() == [1, 0, 0, 0]
+    assert trials["failure"].isna().all()
+    assert set(trials["state"]) <= {"complete", "pruned"}
+    assert trials["state"][0] == "complete"
+    curves = read_curves(RunDir(place.path / "run").curve_log)
+    for number, curve in curves.groupby("trial"):
+        assert curve["iteration"].tolist() == list(range(1, trials["iterations"][number] + 1))

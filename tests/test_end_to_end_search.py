@@ -1,0 +1,284 @@
+"""A small search as a user runs it, from generated launches to predictions: what it leaves agrees with itself."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import optuna
+import pandas as pd
+import pytest
+from conftest import SMALL_LAUNCH, SMALL_SPACE, Workplace
+from optuna.trial import TrialState
+
+import search.cli
+from data.store import Dataset
+from search.blend import ENSEMBLE, EnsembleDocument
+from search.retrain import members
+from search.run_dir import RunDir
+from search.study import best_first, config_of, open_study
+from spaces.load import load_space
+
+pytestmark = pytest.mark.slow
+
+HORIZONS = (15, 60)
+KEYS = ["series", "minute"]
+
+
+@pytest.fixture(scope="module")
+def run(finished: Workplace) -> RunDir:
+    return RunDir.open(finished.path / "run")
+
+
+@pytest.fixture(scope="module")
+def trials(run: RunDir) -> pd.DataFrame:
+    return pd.read_parquet(run.path / "trials.parquet")
+
+
+@pytest.fixture(scope="module")
+def curves(run: RunDir) -> pd.DataFrame:
+    return pd.read_parquet(run.path / "curves.parquet")
+
+
+@pytest.fixture(scope="module")
+def ensemble(run: RunDir) -> EnsembleDocument:
+    return EnsembleDocument.read(run.ensemble)
+
+
+@pytest.fixture(scope="module")
+def predictions(run: RunDir) -> pd.DataFrame:
+    return pd.read_parquet(run.predictions)
+
+
+@pytest.fixture(scope="module")
+def bundle(finished: Workplace, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("export") / "bundle"
+    finished.succeed("export", "run", str(out))
+    return out
+
+
+def test_trial_0_is_the_guides_default_within_the_space(finished: Workplace, run: RunDir, trials: pd.DataFrame) -> None:
+    default = load_space(str(finished.path / "space.yaml")).default()
+    assert config_of(open_study(run).trials[0]) == default
+    assert {name: trials[f"config.{name}"][0] for name in default} == default
+
+
+def test_study_tables_and_curves_agree(run: RunDir, trials: pd.DataFrame, curves: pd.DataFrame) -> None:
+    study = open_study(run)
+    names = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned"}
+    assert [names[t.state] for t in study.trials] == trials["state"].tolist()
+    assert len(trials) == 4
+    for trial in study.trials:
+        curve = curves[curves["trial"] == trial.number]
+        row = trials.iloc[trial.number]
+        assert curve["iteration"].tolist() == list(range(1, row["iterations"] + 1))
+        assert sorted(trial.intermediate_values) == curve["iteration"].tolist()
+        # The objective is the best value so far.
+        np.testing.assert_allclose(
+            [trial.intermediate_values[i] for i in curve["iteration"]], curve["tune_loss"].cummin(), rtol=1e-12
+        )
+        assert row["objective"] == trial.value == trial.intermediate_values[row["iterations"]]
+        assert row["samples"] == 512 * row["iterations"]
+        assert row["iterations"] == (3 if row["state"] == "complete" else 1)
+    assert (trials["retries"] == 0).all()
+
+
+def test_the_best_trial_was_trained_to_its_end(
+    run: RunDir, trials: pd.DataFrame, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert search.cli._run(["status", str(run.path), "--json"], debug=False) == 0
+    status = json.loads(capfd.readouterr().out)
+    complete = trials[trials["state"] == "complete"]
+    best = complete.sort_values(["objective", "trial"]).iloc[0]
+    assert (status["best_trial"], status["best_objective"]) == (best["trial"], best["objective"])
+    assert status["best_trial"] == best_first(open_study(run))[0].number
+    assert status["status"] == "done"
+    assert status["error"] is None
+    assert status["trials"] == {
+        "complete": len(complete),
+        "pruned": 4 - len(complete),
+        "failed": 0,
+        "running": 0,
+    }
+    assert status["best_config"] == config_of(open_study(run).trials[int(best["trial"])])
+    assert status["members"] == len(members(run))
+
+
+def test_the_finalists_are_retrained_with_every_seed_beside_the_baselines(
+    run: RunDir, ensemble: EnsembleDocument
+) -> None:
+    finalists = [t.number for t in best_first(open_study(run))[:2]]
+    expected = {f"trial-{number}-seed-{seed}" for number in finalists for seed in (0, 1)} | {"basic-lstm-seed-0"}
+    expected |= set() if 0 in finalists else {"guide-default-seed-0"}
+    trained = {member.id: member for member in members(run)}
+    assert set(trained) == set(ensemble.members) == expected
+    assert {path.name for path in (run.path / "members").iterdir()} == expected
+    for member in trained.values():
+        assert [point.iteration for point in member.curve] == [1, 2, 3]
+        assert {path.name for path in run.member(member.id).iterdir()} == {"model.safetensors", "member.json"}
+        assert member.seed > 0  # the search's own seed chose the configuration
+    basic = trained["basic-lstm-seed-0"]
+    assert (basic.architecture, basic.model["window"], basic.model["hidden_size"]) == ("basic_lstm", 60, 128)
+
+
+def test_the_chosen_blend_is_the_one_that_cross_validated_best(ensemble: EnsembleDocument) -> None:
+    assert set(ensemble.methods) == {"uniform", "convex", "best_single"}
+    losses = {name: method.cross_validated_log_loss for name, method in ensemble.methods.items()}
+    assert ensemble.method == min(losses, key=lambda name: losses[name])
+    for method in ensemble.methods.values():
+        weights_NH = np.array([method.weights[member] for member in ensemble.members])
+        assert (weights_NH >= 0).all()
+        np.testing.assert_allclose(weights_NH.sum(axis=0), 1, atol=1e-9)
+    assert ensemble.horizons == HORIZONS
+    assert ensemble.configurations_tried == 4
+
+
+def test_predictions_hold_every_frozen_anchor_of_blend_and_test_once(
+    finished: Workplace, predictions: pd.DataFrame, ensemble: EnsembleDocument
+) -> None:
+    dataset = Dataset(finished.path / "dataset")
+    names = np.array(dataset.series.name_M)
+    assert not predictions.duplicated(KEYS).any()
+    assert set(predictions["slice"]) == {"blend", "test"}
+    for slice_name in ("blend", "test"):
+        anchors = dataset.frozen_anchors(slice_name)
+        part = predictions[predictions["slice"] == slice_name]
+        expected = set(zip(names[anchors.series_A], anchors.minute_A, strict=True))
+        assert set(zip(part["series"], part["minute"], strict=True)) == expected
+    weights = ensemble.methods[ensemble.method].weights
+    for h, horizon in enumerate(HORIZONS):
+        mixed = sum(weight[h] * predictions[f"{member}/{horizon}"] for member, weight in weights.items())
+        np.testing.assert_allclose(predictions[f"{ENSEMBLE}/{horizon}"], mixed, atol=1e-12)
+
+
+def test_stored_labels_are_what_the_raw_prices_did(finished: Workplace, predictions: pd.DataFrame) -> None:
+    for name, part in predictions.groupby("series"):
+        (path,) = (finished.path / "raw").rglob(f"{name}.parquet")
+        price = pd.read_parquet(path)["price"].to_numpy()
+        for horizon in HORIZONS:
+            rose = price[part["minute"] + horizon] > price[part["minute"]]
+            assert (part[f"label/{horizon}"] == rose).all()
+
+
+def test_the_bundle_predicts_at_these_anchors_what_the_run_stored(
+    finished: Workplace, bundle: Path, predictions: pd.DataFrame, tmp_path: Path
+) -> None:
+    out = tmp_path / "predictions.parquet"
+    finished.succeed("predict", str(bundle), "raw/launches", "--out", str(out), "--stride", "15")
+    fresh = pd.read_parquet(out).pivot(index=KEYS, columns="horizon", values="probability").reset_index()
+    joined = predictions.merge(fresh, on=KEYS, how="left", validate="one_to_one")
+    for horizon in HORIZONS:
+        np.testing.assert_allclose(joined[horizon], joined[f"{ENSEMBLE}/{horizon}"], atol=1e-6)
+
+
+def test_export_refuses_a_place_that_is_taken(run: RunDir, bundle: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    before = {path: path.read_bytes() for path in bundle.iterdir()}
+    assert search.cli._run(["export", str(run.path), str(bundle)], debug=False) == 2
+    assert "exists already" in capfd.readouterr().err
+    assert {path: path.read_bytes() for path in bundle.iterdir()} == before
+
+
+def test_the_report_is_one_page_that_needs_no_network(finished: Workplace, run: RunDir) -> None:
+    output = finished.succeed("report", "run", "--oracle", "raw/oracle.parquet")
+    assert [path.name for path in run.report.parent.iterdir()] == ["index.html"]
+    page = run.report.read_text()
+    assert len(re.findall(r"<html\b", page)) == 1
+    # What stands in a script is text to the browser, not a reference that it fetches.
+    markup = re.sub(r"(<script\b[^>]*>).*?</script>", r"\1", page, flags=re.DOTALL)
+    assert not re.findall(r"""\b(?:src|href|srcset|action|data)\s*=\s*["']?[^"'\s>]+""", markup)
+    assert not re.findall(r"url\(|@import|https?://", markup)
+    for horizon in HORIZONS:
+        assert f"<th>{horizon} min</th>" in markup
+    for contender in ("oracle", "ensemble", "best single", "default configuration", "basic LSTM"):
+        assert f"<td>{contender}</td>" in markup
+        assert contender.split()[0] in output
+    assert "4 configurations were tried" in markup
+
+
+def test_an_oracle_of_other_launches_is_refused(
+    finished: Workplace, run: RunDir, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    before = run.report.read_bytes()
+    oracle = pd.read_parquet(finished.path / "raw" / "oracle.parquet")
+    oracle.iloc[:100].to_parquet(tmp_path / "other.parquet")
+    (tmp_path / "none.parquet").write_text("mine")
+    for name, message in (("other", "belongs to other launches"), ("none", "is not the oracle"), ("gone", "oracle")):
+        arguments = ["report", str(run.path), "--oracle", str(tmp_path / f"{name}.parquet")]
+        assert search.cli._run(arguments, debug=False) == 2
+        stderr = capfd.readouterr().err
+        assert message in stderr
+        assert stderr.count("\n") == 1
+    assert run.report.read_bytes() == before
+
+
+def test_tensorboard_finds_the_events_of_every_trial(run: RunDir) -> None:
+    for number in range(4):
+        assert list(run.trial(number).glob("events.out.tfevents.*"))
+        assert not (run.trial(number) / "checkpoint.pt").exists()
+
+
+def test_nothing_is_left_beside_what_the_layout_names(run: RunDir) -> None:
+    assert {path.name for path in run.path.iterdir()} == {
+        *("run.json", "study.db", "trials.parquet", "curves.parquet", "predictions.parquet", "ensemble.json"),
+        *("tune", "members", "report", ".lock"),
+    }
+
+
+def test_a_finished_search_is_extended_by_more_trials(
+    finished: Workplace, trials: pd.DataFrame, tmp_path: Path
+) -> None:
+    shutil.copytree(finished.path / "run", tmp_path / "run")
+    place = Workplace(tmp_path)
+    place.succeed("resume", "run", "--trials", "2")
+    extended = pd.read_parquet(tmp_path / "run" / "trials.parquet")
+    assert len(extended) == 6
+    assert set(extended["state"]) <= {"complete", "pruned"}
+    pd.testing.assert_frame_equal(extended.iloc[:4], trials, check_dtype=False)
+    run = RunDir.open(tmp_path / "run")
+    assert (run.document().status, run.document().settings.trials) == ("done", 6)
+    assert EnsembleDocument.read(run.ensemble).configurations_tried == 6
+    assert "6 configurations were tried" in run.report.read_text()
+
+
+def test_the_same_seed_searches_the_same_and_an_interrupted_retraining_is_resumed(
+    finished: Workplace, trials: pd.DataFrame, predictions: pd.DataFrame, tmp_path: Path
+) -> None:
+    """A second launch, interrupted when its search is done: both searches are the same, and after the resume so
+    are the members.
+    """
+    place = Workplace(tmp_path)
+    (tmp_path / "space.yaml").write_text(SMALL_SPACE)
+    command = place.start("launch", str(finished.path / "dataset"), "--run", "run", *SMALL_LAUNCH)
+    try:
+        deadline = time.monotonic() + 240
+        while "members" not in command.stdout:
+            assert command.process.poll() is None, command.stderr
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        time.sleep(1)
+        os.killpg(command.process.pid, signal.SIGINT)
+        assert command.wait() == 130
+    finally:
+        command.kill()
+    assert command.stderr == "hybridtune: interrupted: `hybridtune resume RUN` goes on with a run\n"
+
+    run = RunDir.open(tmp_path / "run")
+    again = pd.read_parquet(run.path / "trials.parquet")
+    assert run.document().status == "retraining"
+    pd.testing.assert_frame_equal(again.drop(columns="seconds"), trials.drop(columns="seconds"))
+    refused = place.run("export", "run", "bundle")
+    assert refused.process.returncode == 2
+    assert "is not finished, its status is retraining" in refused.stderr
+
+    place.succeed("resume", "run")
+    assert run.document().status == "done"
+    pd.testing.assert_frame_equal(pd.read_parquet(run.predictions), predictions)
+
+
+def test_optuna_reads_the_study_without_us(run: RunDir) -> None:
+    study = optuna.load_study(study_name="hybridtune", storage=f"sqlite:///{run.path / 'study.db'}")
+    assert len(study.trials) == 4

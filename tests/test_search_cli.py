@@ -1,0 +1,252 @@
+"""The command line: mistakes cost one line and leave nothing behind, help is quick, an interrupt is clean."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import Workplace, WriteSeries
+
+import search.cli
+from data.store import BARS, Dataset
+from search.cluster import cores
+from search.run_dir import RunDir, Settings
+from spaces.hybrid import HYBRID
+
+COMMANDS = ("synth", "prepare", "launch", "resume", "status", "report", "export", "predict")
+
+
+def listing(folder: Path) -> dict[str, bytes]:
+    """Everything below, hidden files too."""
+    return {str(p.relative_to(folder)): p.read_bytes() if p.is_file() else b"" for p in folder.rglob("*")}
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write_series: WriteSeries, dataset: Dataset) -> Path:
+    """What the cases below speak of, as the current folder."""
+    path = tmp_path / "work"
+    price = np.exp(np.random.default_rng(0).normal(0, 0.01, 200).cumsum())
+    write_series(path / "good" / "a.parquet", price)
+    write_series(path / "one_bad" / "a.parquet", price)
+    write_series(path / "one_bad" / "b.csv", price).write_text("datetime,cost\n2025-01-01,1\n")
+    write_series(path / "no_price" / "a.csv", price).write_text("datetime,cost\n2025-01-01,1\n")
+    write_series(path / "text" / "a.csv", ["1.5", "cheap", "1.7"])
+    write_series(path / "truncated" / "a.parquet", price)
+    os.truncate(path / "truncated" / "a.parquet", 1000)
+    (path / "empty").mkdir()
+    (path / "file").write_text("mine")
+    (path / "dataset").symlink_to(dataset.path)
+    (path / "damaged").mkdir()
+    for file in dataset.path.iterdir():
+        (path / "damaged" / file.name).write_bytes(file.read_bytes())
+    os.truncate(path / "damaged" / BARS, 500)
+    (path / "option.yaml").write_text("base: hybrid\ndimension:\n  hidden_size: 32\n")
+    (path / "dimension.yaml").write_text("base: hybrid\ndimensions:\n  hidden_sice: 32\n")
+    (path / "bounds.yaml").write_text("base: hybrid\ndimensions:\n  dropout: {low: 0.5, high: 0.2}\n")
+    settings = Settings(
+        dataset=dataset.path, dimensions=dict(HYBRID.dimensions), guide=HYBRID.guide, trials=4, concurrent=1
+    )
+    RunDir.create(path / "unfinished", settings, dataset.info.fingerprint)
+    RunDir.create(path / "moved", settings.model_copy(update={"dataset": path / "gone"}), "abc")
+    RunDir.create(path / "changed", settings, "another fingerprint")
+    RunDir.create(path / "future", settings, "abc")
+    document = path / "future" / "run.json"
+    document.write_text(
+        document.read_text().replace('"version": 1', '"version": 2').replace('"version":1', '"version":2')
+    )
+    monkeypatch.chdir(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("synth empty", "empty exists already"),
+        ("synth new --tokens 0", "tokens must be at least 1, got 0"),
+        ("synth new --tokens many", "Invalid value for '--tokens'"),
+        ("synth new --minutes 10", "minutes must be at least"),
+        ("synth new --seed -1", "seed must be at least 0"),
+        ("synth", "Missing argument"),
+        ("prepare missing new", "missing does not exist"),
+        ("prepare file new", "file is not a folder"),
+        ("prepare empty new", "empty holds no .parquet or .csv file"),
+        ("prepare no_price new", "a.csv has no column 'price'"),
+        ("prepare truncated new", "a.parquet cannot be read"),
+        ("prepare text new", "column 'price' must hold numbers, got 'cheap' in row 1"),
+        ("prepare good empty", "empty exists already"),
+        ("prepare good file", "file exists already"),
+        ("prepare good new --horizons 15,x", "horizons must be minutes separated by commas like 15,60, got '15,x'"),
+        ("prepare good new --horizons 60,15", "horizons must be ascending minutes above 0"),
+        ("prepare good new --slices 0.5/0.5", "slices must be four shares like 0.6/0.15/0.1/0.15, got '0.5/0.5'"),
+        ("prepare good new --slices 0.9/0.9/0.9/0.9", "must be above 0 and sum to 1"),
+        ("prepare good new --ties maybe", "ties must be drop or down, got 'maybe'"),
+        ("prepare good new --expanding-min 0", "1 <= expanding-min <= expanding-max must hold"),
+        ("prepare good new --anchor-stride 0", "anchor-stride must be at least 1 minute, got 0"),
+        ("prepare good new --horizons 15 --expanding-max 100", "slice 'train' is empty"),
+        ("prepare one_bad new --strict", "b.csv has"),
+        ("launch good --run new", "dataset.json does not exist"),
+        ("launch missing --run new", "missing is not a dataset folder: `hybridtune prepare` makes one"),
+        ("launch damaged --run new", "damaged is damaged"),
+        ("launch dataset --run unfinished", "unfinished exists already"),
+        ("launch dataset --run empty", "empty exists already"),
+        ("launch dataset", "Missing option '--run'"),
+        ("launch dataset --run new --nope", "No such option: --nope"),
+        ("launch dataset --run new --trials 0", "trials: Input should be greater than or equal to 1, got 0"),
+        ("launch dataset --run new --trials some", "Invalid value for '--trials'"),
+        ("launch dataset --run new --concurrent 0", "concurrent: Input should be greater than or equal to 1, got 0"),
+        ("launch dataset --run new --reduction-factor 1", "reduction_factor: Input should be greater than or equal"),
+        ("launch dataset --run new --gpus-per-trial -1", "gpus_per_trial: Input should be greater than or equal to 0"),
+        ("launch dataset --run new --metric profit", "metric: Input should be 'tune_loss' or 'tune_auc', got 'profit'"),
+        ("launch dataset --run new --space mamba", "space 'mamba' is neither a file nor one of hybrid, basic"),
+        ("launch dataset --run new --space option.yaml", "option.yaml:2: dimension: Extra inputs are not permitted"),
+        ("launch dataset --run new --space dimension.yaml", "dimension.yaml:3: hybrid has no dimension 'hidden_sice'"),
+        ("launch dataset --run new --space bounds.yaml", "bounds.yaml:3: dropout: low <= high must hold"),
+        ("resume empty", "empty is not a run directory: `hybridtune launch` makes one"),
+        ("resume unfinished --trials -1", "Invalid value for '--trials'"),
+        ("resume moved", "gone is not a dataset folder"),
+        ("resume changed", "the run was started with another fingerprint: put the old dataset back"),
+        ("resume changed --trials 3", "the run was started with another fingerprint: put the old dataset back"),
+        ("status missing", "missing is not a run directory"),
+        ("status future", "run.json has format version 2, this program reads 1"),
+        ("report empty", "empty is not a run directory"),
+        ("report unfinished", "is not finished, its status is searching: `hybridtune resume"),
+        ("export missing new", "missing is not a run directory"),
+        ("export unfinished new", "is not finished, its status is searching: `hybridtune resume"),
+        ("predict missing good --out new", "missing is not a bundle folder: `hybridtune export` makes one"),
+        ("predict empty good --out new", "bundle.json does not exist"),
+        ("predict missing good --out file", "file exists already"),
+        ("predict missing good --out nowhere/new", "nowhere does not exist: make it first"),
+        ("predict missing good --out new --stride 0", "Invalid value for '--stride'"),
+        ("predict missing good", "Missing option '--out'"),
+        ("forecast", "No such command 'forecast'"),
+        ("--nope", "No such option: --nope"),
+    ],
+)  # fmt: skip
+def test_bad_input_costs_one_line_and_leaves_nothing_behind(
+    folder: Path, line: str, message: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    before = listing(folder)
+    status = search.cli._run(line.split(), debug=False)
+    stdout, stderr = capfd.readouterr()
+    assert (status, stdout) == (2, "")
+    assert stderr.startswith("hybridtune: ")
+    assert stderr.count("\n") == 1
+    assert message in stderr
+    assert "Traceback" not in stderr
+    assert listing(folder) == before
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["--debug status empty", "status --debug empty", "status empty --debug"],
+)
+def test_debug_shows_the_traceback_wherever_it_stands(
+    folder: Path, line: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["hybridtune", *line.split()])
+    with pytest.raises(SystemExit) as caught:
+        search.cli.main()
+    stderr = capfd.readouterr().err
+    assert caught.value.code == 2
+    assert "Traceback (most recent call last)" in stderr
+    assert 'search/run_dir.py", line' in stderr
+    assert stderr.splitlines()[-1].startswith("hybridtune: empty is not a run directory")
+
+
+def test_an_error_of_ours_has_another_status_than_one_of_the_user(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def broken(path: Path) -> RunDir:
+        raise OSError(5, "Input/output\nerror")
+
+    monkeypatch.setattr(RunDir, "open", broken)
+    assert search.cli._run(["status", "unfinished"], debug=False) == 1
+    stderr = capfd.readouterr().err
+    assert stderr == "hybridtune: OSError: [Errno 5] Input/output error (--debug shows where)\n"
+
+
+def test_help_lists_every_command(capfd: pytest.CaptureFixture[str]) -> None:
+    for arguments in ([], ["--help"]):
+        assert search.cli._run(arguments, debug=False) == 0
+        stdout = capfd.readouterr().out
+        assert all(f"\n  {command} " in stdout for command in COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_commands_help_shows_an_example_and_explains_its_options(
+    command: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    assert search.cli._run([command, "--help"], debug=False) == 0
+    stdout = capfd.readouterr().out
+    assert f"Example: hybridtune {command} " in stdout
+    assert f"Usage: hybridtune {command} " in stdout
+
+
+def test_help_answers_without_the_heavy_imports() -> None:
+    program = (
+        "import sys\nsys.argv = ['hybridtune', '--help']\nimport search.cli\ntry:\n    search.cli.main()\nfinally:\n"
+        "    print(sorted({'ray', 'torch', 'pandas', 'optuna', 'pyarrow', 'sklearn'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_a_path_is_printed_as_it_is(tmp_path: Path, dataset: Dataset, capfd: pytest.CaptureFixture[str]) -> None:
+    """Rich would take [brackets] for markup and :names: for emoji."""
+    run = tmp_path / "[red] :smile: run"
+    settings = Settings(
+        dataset=dataset.path, dimensions=dict(HYBRID.dimensions), guide=HYBRID.guide, trials=4, concurrent=1
+    )
+    RunDir.create(run, settings, dataset.info.fingerprint)
+    assert search.cli._run(["status", str(run)], debug=False) == 0
+    assert f"{run}: searching\n" in capfd.readouterr().out
+
+
+def test_without_a_limit_a_trial_runs_on_each_core(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Settings] = []
+
+    def launched(settings: Settings, run: Path, say: Callable[[str], None]) -> RunDir:
+        asked.append(settings)
+        return RunDir(run)
+
+    monkeypatch.setattr("search.pipeline.launch", launched)
+    monkeypatch.setattr(search.cli, "_print_result", lambda run: None)
+    assert search.cli._run(["launch", "dataset", "--run", "new", "--seed", "7"], debug=False) == 0
+    (settings,) = asked
+    assert (settings.concurrent, settings.seed, settings.dataset) == (cores(), 7, (folder / "dataset").resolve())
+    assert settings.space == HYBRID
+
+
+@pytest.mark.parametrize(
+    "line", ["synth new --tokens 4000 --minutes 400", "prepare raw new --horizons 15 --expanding-max 100"]
+)
+def test_an_interrupt_leaves_nothing_half_written(tmp_path: Path, raw: Path, line: str) -> None:
+    """Ctrl-C reaches every process of the terminal's foreground group."""
+    place = Workplace(tmp_path)
+    if line.startswith("prepare"):
+        (tmp_path / "raw").mkdir()
+        for number in range(60):
+            for file in raw.rglob("*.parquet"):
+                (tmp_path / "raw" / f"{file.stem}_{number}.parquet").hardlink_to(file)
+    command = place.start(*line.split())
+    try:
+        deadline = time.monotonic() + 60
+        while not any(p.name.endswith(".partial") and any(p.iterdir()) for p in tmp_path.iterdir()):
+            assert command.process.poll() is None, command.stderr
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        time.sleep(0.1)
+        os.killpg(command.process.pid, signal.SIGINT)
+        assert command.wait(60) == 130
+        assert command.stderr.count("\n") == 1
+        assert command.stderr.startswith("hybridtune: interrupted")
+        names = {p.name for p in tmp_path.iterdir()}
+        assert not {name for name in names if "new" in name}
+    finally:
+        command.kill()
