@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from models.check import at_least, check_sizes
 from models.forecaster import Forecaster
 from models.layers import HorizonHeads, WindowEncoder
-from models.scaler import StandardScaling
+from models.scaler import make_scaling
 
 
 class BasicLSTM(Forecaster):
@@ -25,6 +25,8 @@ class BasicLSTM(Forecaster):
         hidden_size: int = 128
         layers: int = 1
         dropout: float = 0.3
+        scaling: str = "standard"
+        """Of the features: standard, robust or quantile."""
 
         def __post_init__(self) -> None:
             check_sizes(self)
@@ -33,7 +35,7 @@ class BasicLSTM(Forecaster):
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.config = config
-        self.scaling = StandardScaling(config.input_size)
+        self.scaling = make_scaling(config.scaling, config.input_size)
         self.encoder = WindowEncoder(
             config.window, config.input_size, config.hidden_size, config.layers, config.dropout
         )

@@ -3,6 +3,7 @@
 from typing import Protocol
 
 from data.schema import InputError
+from models.scaler import check_scaling
 
 
 class Sizes(Protocol):
@@ -16,12 +17,15 @@ class Sizes(Protocol):
     def layers(self) -> int: ...
     @property
     def dropout(self) -> float: ...
+    @property
+    def scaling(self) -> str: ...
 
 
 def check_sizes(config: Sizes) -> None:
     for name in ("input_size", "horizons", "layers"):
         at_least(name, getattr(config, name), 1)
     at_least("hidden_size", config.hidden_size, 2)
+    check_scaling(config.scaling)
     if not 0 <= config.dropout < 1:
         raise InputError(f"0 <= dropout < 1 must hold, got dropout={config.dropout}")
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from models.scaler import StandardScaling
+from models.scaler import Scaling
 
 
 class Forecaster(nn.Module, ABC):
@@ -17,7 +17,7 @@ class Forecaster(nn.Module, ABC):
 
     Config: type[Any]
     config: Any
-    scaling: StandardScaling
+    scaling: Scaling
 
     @abstractmethod
     def forward(self, x_MTF: Tensor, length_M: Tensor, anchor_MK: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from data.schema import InputError
 from models.check import at_least, check_sizes
 from models.forecaster import Forecaster
 from models.layers import Attention, HorizonHeads, WindowEncoder, anchor_mask, make_lstm, rows_at
-from models.scaler import StandardScaling
+from models.scaler import make_scaling
 
 
 class AttentionMaps(NamedTuple):
@@ -45,6 +45,8 @@ class HybridLSTM(Forecaster):
         layers: int = 1
         """Layers of each LSTM."""
         dropout: float = 0.3
+        scaling: str = "standard"
+        """Of the features: standard, robust or quantile."""
         attention_span: int = 720
         """Minutes up to the anchor that self-attention looks at."""
 
@@ -64,7 +66,7 @@ class HybridLSTM(Forecaster):
         super().__init__()
         self.config = config
         size, dropout = config.hidden_size, config.dropout
-        self.scaling = StandardScaling(config.input_size)
+        self.scaling = make_scaling(config.scaling, config.input_size)
         self.expanding = make_lstm(config.input_size, size, config.layers, dropout)
         self.self_attention = Attention(size, config.attention_heads)
         self.self_norm = nn.LayerNorm(size)

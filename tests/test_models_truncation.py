@@ -16,7 +16,7 @@ from data.batches import TrainingStream
 from data.store import Dataset
 from models.architectures import build_model, model_config
 from models.inference import predict_batch
-from models.scaler import StandardScaling, train_bars
+from models.scaler import train_bars
 
 LENGTHS = (240, 131, 47, 9, 1)
 """Bars of the series in a batch: beyond every window, between them, and one minute only."""
@@ -29,6 +29,8 @@ CONFIGS = {
     "hybrid, two layers": ("hybrid_lstm", {"layers": 2, "windows": (5, 15, 60)}),
     "hybrid, span of 30 minutes": ("hybrid_lstm", {"attention_span": 30, "attention_heads": 2}),
     "hybrid, one window, span of one minute": ("hybrid_lstm", {"attention_span": 1, "windows": (100,)}),
+    "basic, robust scaling": ("basic_lstm", {"scaling": "robust"}),
+    "hybrid, quantile scaling": ("hybrid_lstm", {"scaling": "quantile"}),
     "hybrid, five windows": ("hybrid_lstm", {"windows": (1, 2, 15, 120, 480)}),
 }
 
@@ -40,9 +42,7 @@ def model(request: pytest.FixtureRequest, dataset: Dataset) -> nn.Module:
     small: dict[str, Any] = {"hidden_size": 16, "dropout": 0.5, "input_size": len(dataset.info.features), "horizons": 3}
     heads = {"attention_heads": 4} if architecture == "hybrid_lstm" else {}
     model = build_model(model_config(architecture, small | heads | values), seed=0)
-    scaling = model.scaling
-    assert isinstance(scaling, StandardScaling)
-    scaling.fit(train_bars(dataset))
+    model.scaling.fit(train_bars(dataset))
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for parameter in model.parameters():

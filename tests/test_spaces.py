@@ -38,6 +38,7 @@ def test_the_default_is_the_guides() -> None:
         "attention_heads": 8,
         "layers": 1,
         "dropout": 0.3,
+        "scaling": "standard",
         "attention_span": 720,
         "learning_rate": 5e-4,
         "weight_decay": 1e-2,
