@@ -47,7 +47,7 @@ def test_the_default_is_the_guides() -> None:
     assert load_space("hybrid").default() == guide
     assert load_space("basic").default() == {
         name: guide[name]
-        for name in ("hidden_size", "layers", "dropout", "learning_rate", "weight_decay", "batch_size")
+        for name in ("hidden_size", "layers", "dropout", "scaling", "learning_rate", "weight_decay", "batch_size")
     } | {"architecture": "basic_lstm", "window": 60}
 
 
