@@ -23,7 +23,7 @@ from data.schema import (
     SliceName,
     Ties,
 )
-from data.split import PURGED, Shares, Split, split
+from data.split import Shares, Split, earlier_folds, split
 from data.store import (
     INFO,
     Anchors,
@@ -51,6 +51,8 @@ class PrepareConfig:
     """Fewest and most bars from launch that an anchor sees."""
     anchor_stride: int = 15
     """Minutes between two frozen anchors of a series in tune, blend and test."""
+    folds: int = 1
+    """Walk-forward folds of train and tune; blend and test are those of the last."""
     strict: bool = False
     """A file that cannot be used ends everything instead of being rejected."""
 
@@ -62,6 +64,8 @@ class PrepareConfig:
                 "1 <= expanding-min <= expanding-max must hold, "
                 f"got (expanding-min={self.expanding_min}, expanding-max={self.expanding_max})"
             )
+        if self.folds < 1:
+            raise InputError(f"folds must be at least 1, got {self.folds}")
         if self.anchor_stride < 1:
             raise InputError(f"anchor-stride must be at least 1 minute, got {self.anchor_stride}")
         if self.ties not in ("drop", "down"):
@@ -86,6 +90,7 @@ class PreparedSeries:
     last: np.datetime64
     x_TF: NDArray[np.float32]
     y_TH: NDArray[np.int8]
+    ties_H: NDArray[np.int64]
     unusable_rows: int
 
 
@@ -127,7 +132,9 @@ def prepare_series(file: SeriesFile, config: PrepareConfig, extras: tuple[str, .
         bars = read_series(file.path, extras, limit_minutes=config.used_minutes)
     except InputError as error:
         return Rejected(path=str(file.path), reason=str(error))
-    y_TH = labels(bars.price_T, bars.observed_T, config.horizons, config.ties)[: config.expanding_max]
+    dropped_TH, down_TH = (labels(bars.price_T, bars.observed_T, config.horizons, ties) for ties in ("drop", "down"))
+    tied_TH = (dropped_TH != down_TH)[config.expanding_min - 1 : config.expanding_max]
+    y_TH = (dropped_TH if config.ties == "drop" else down_TH)[: config.expanding_max]
     if not len(usable_minutes(y_TH, config.expanding_min)):
         reason = (
             f"{file.path} has no usable anchor: {len(bars)} minutes, {int(bars.observed_T.sum())} observed; an anchor "
@@ -140,6 +147,7 @@ def prepare_series(file: SeriesFile, config: PrepareConfig, extras: tuple[str, .
         last=bars.start + len(bars) - 1,
         x_TF=features(bars, extras)[: config.expanding_max],
         y_TH=y_TH,
+        ties_H=tied_TH.sum(axis=0),
         unusable_rows=bars.unusable_rows,
     )
 
@@ -159,6 +167,7 @@ class _Index:
         self.usable_counts: list[int] = []
         self.all_labels: list[NDArray[np.int64]] = []
         self.frozen_labels: list[NDArray[np.int64]] = []
+        self.ties: list[NDArray[np.int64]] = []
 
     def reject(self, rejected: Rejected) -> None:
         if self.config.strict:
@@ -199,22 +208,25 @@ class _Index:
         self.frozen_minutes.append(frozen)
         self.all_labels.append(_label_counts(series.y_TH[usable]))
         self.frozen_labels.append(_label_counts(series.y_TH[frozen]))
+        self.ties.append(series.ties_H)
 
     def finish(self, folder: Path, bars_digest: str, raw: Path, extras: tuple[str, ...]) -> DatasetInfo:
         if not self.files:
             raise self._nothing_usable()
-        start_M = np.array(self.starts, dtype="datetime64[m]")
-        cut = split(start_M, np.array(self.lasts, dtype="datetime64[m]"), self.config.shares)
+        config = self.config
+        start_M, last_M = (np.array(times, dtype="datetime64[m]") for times in (self.starts, self.lasts))
+        cut = split(start_M, last_M, config.shares)
+        folds = earlier_folds(start_M, last_M, config.shares, config.folds)
         table = SeriesTable(
             name_M=tuple(file.name for file in self.files),
             category_M=tuple(file.category for file in self.files),
             start_M=start_M,
             bars_M=np.array(self.bars),
             slice_M=cut.slice_M,
+            earlier_folds=tuple(fold.slice_M for fold in folds),
         )
         write_series_table(folder, table)
-        anchors_hash = write_anchors(folder, *self._frozen_anchors(cut))
-        config = self.config
+        anchors_hash = write_anchors(folder, self._frozen_anchors())
         contents: dict[str, Any] = {
             "features": FEATURE_NAMES + extras,
             "extras": extras,
@@ -224,6 +236,7 @@ class _Index:
             "ties": config.ties,
             "anchor_stride": config.anchor_stride,
             "slices": {name: self._slice_info(name, cut) for name in SLICES},
+            "folds": tuple({name: self._slice_info(name, fold) for name in SLICES[:2]} for fold in folds),
             "categories": dict(sorted(Counter(file.category for file in self.files).items())),
             "anchors_hash": anchors_hash,
         }
@@ -235,15 +248,9 @@ class _Index:
             fingerprint=dataset_fingerprint(contents, bars_digest, table),
         )
 
-    def _frozen_anchors(self, cut: Split) -> tuple[NDArray[np.int8], Anchors]:
-        judged = [i for i, s in enumerate(cut.slice_M) if s not in (PURGED, SLICES.index("train"))]
-        counts = [len(self.frozen_minutes[i]) for i in judged]
-        minutes = [self.frozen_minutes[i] for i in judged]
-        anchors = Anchors(
-            series_A=np.repeat(np.array(judged, dtype=np.int64), counts),
-            minute_A=np.concatenate(minutes) if minutes else np.empty(0, dtype=np.int64),
-        )
-        return cut.slice_M[anchors.series_A], anchors
+    def _frozen_anchors(self) -> Anchors:
+        counts = [len(minutes) for minutes in self.frozen_minutes]
+        return Anchors(np.repeat(np.arange(len(counts)), counts), np.concatenate(self.frozen_minutes))
 
     def _slice_info(self, name: SliceName, cut: Split) -> SliceInfo:
         members = np.flatnonzero(cut.slice_M == SLICES.index(name))
@@ -264,6 +271,7 @@ class _Index:
             anchors=anchors,
             up_share=tuple((up_H / known_H).tolist()),
             known_labels=tuple(known_H.tolist()),
+            tied_labels=tuple(np.sum([self.ties[i] for i in members], axis=0).tolist()),
         )
 
     def _nothing_usable(self) -> InputError:

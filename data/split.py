@@ -53,7 +53,7 @@ class Split:
 
 
 def split(start_M: NDArray[np.datetime64], last_M: NDArray[np.datetime64], shares: Shares) -> Split:
-    """Cuts the launches into slices and purges what reaches into a later one.
+    """Cuts the launches into the four slices and purges what reaches into a later one.
 
     start_M, last_M: time of the first bar and of the last bar that a feature or a label of the series
     uses. Launches of the same minute stay together. A series is purged if its last bar is not before the
@@ -61,14 +61,44 @@ def split(start_M: NDArray[np.datetime64], last_M: NDArray[np.datetime64], share
 
     Raises InputError if a slice ends up empty.
     """
+    result = _cut_and_purge(start_M, last_M, shares.as_tuple())
+    _refuse_empty(result, SLICES, "other --slices")
+    return result
+
+
+def earlier_folds(
+    start_M: NDArray[np.datetime64], last_M: NDArray[np.datetime64], shares: Shares, folds: int
+) -> list[Split]:
+    """Train and tune of the walk-forward folds before the last one, which `split` itself gives.
+
+    Their origin lies one tune share after another earlier: a fold trains on all launches before its origin and is
+    judged on the tune share behind it (Bergmeir and Benitez 2012, rolling-origin evaluation with blocks). What
+    follows belongs to no slice of that fold. Purged as `split` does.
+
+    Raises InputError if the train share is used up or a slice ends up empty.
+    """
+    result = []
+    for back in range(folds - 1, 0, -1):
+        train = shares.train - back * shares.tune
+        if train <= 1e-9:
+            raise InputError(
+                f"{folds} folds need a train share above {folds - 1} tune shares, got train={shares.train} and "
+                f"tune={shares.tune}: ask for fewer --folds or other --slices"
+            )
+        cut = _cut_and_purge(start_M, last_M, (train, shares.tune, 1 - train - shares.tune))
+        later = cut.cut_M == 2
+        fold = Split(np.where(later, PURGED, cut.slice_M).astype(np.int8), cut.cut_M)
+        _refuse_empty(fold, SLICES[:2], f"fewer --folds (fold {folds - back})")
+        result.append(fold)
+    return result
+
+
+def _cut_and_purge(start_M: NDArray[np.datetime64], last_M: NDArray[np.datetime64], shares: Sequence[float]) -> Split:
     assert len(start_M) == len(last_M)
-    firsts = _first_launches(np.sort(start_M), shares.as_tuple())
+    firsts = _first_launches(np.sort(start_M), shares)
     cut_M = np.searchsorted(np.array(firsts[1:]), start_M, side="right").astype(np.int8)
     next_first_M = np.array([*firsts[1:], np.datetime64("9999-01-01")], dtype="datetime64[m]")[cut_M]
-    slice_M = np.where(last_M < next_first_M, cut_M, PURGED).astype(np.int8)
-    result = Split(slice_M, cut_M)
-    _refuse_empty(result)
-    return result
+    return Split(np.where(last_M < next_first_M, cut_M, PURGED).astype(np.int8), cut_M)
 
 
 def _first_launches(sorted_start_M: NDArray[np.datetime64], shares: Sequence[float]) -> list[np.datetime64]:
@@ -77,11 +107,11 @@ def _first_launches(sorted_start_M: NDArray[np.datetime64], shares: Sequence[flo
     return [sorted_start_M[min(cut, len(sorted_start_M) - 1)].astype("datetime64[m]") for cut in cuts]
 
 
-def _refuse_empty(result: Split) -> None:
-    for index, name in enumerate(SLICES):
+def _refuse_empty(result: Split, names: Sequence[SliceName], remedy: str) -> None:
+    for index, name in enumerate(names):
         if not (result.slice_M == index).any():
             raise InputError(
                 f"slice '{name}' is empty: of {len(result.slice_M)} series {int((result.cut_M == index).sum())} "
                 f"were cut into it and {result.purged_from(name)} of them purged because they reach into the "
-                "next slice; give more or shorter series (--expanding-max), shorter --horizons or other --slices"
+                f"next slice; give more or shorter series (--expanding-max), shorter --horizons or {remedy}"
             )

@@ -1,17 +1,19 @@
 """The prepared dataset: how it is written, opened without reading it, and identified.
 
     dataset.json    DatasetInfo
-    series.arrow    one row a kept series: name, category, start, bars, slice
+    series.arrow    one row a kept series: name, category, start, bars, slice, and fold_<k> of earlier folds
     bars.arrow      one record batch a series, in the order of series.arrow: x (T, F) float32, y (T, H) int8
-    anchors.arrow   the frozen anchors on which every configuration is judged: slice, series, minute
+    anchors.arrow   every series' frozen anchors, on which all configurations are judged: series, minute
 
 Arrow IPC without compression, so that a memory-mapped array is the file itself: every process of a machine
 shares one copy. Nothing is pickled.
 """
 
+import copy
 import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -24,6 +26,7 @@ from data.document import Document
 from data.schema import SLICES, InputError, SliceName, Ties
 
 INFO, SERIES, BARS, ANCHORS = "dataset.json", "series.arrow", "bars.arrow", "anchors.arrow"
+FOLD = "fold_"
 
 
 class SliceInfo(BaseModel):
@@ -37,6 +40,9 @@ class SliceInfo(BaseModel):
     up_share: tuple[float, ...]
     """Share of label 1 among the known labels of those anchors, for each horizon."""
     known_labels: tuple[int, ...]
+    """Of those anchors, for each horizon; the others are masked."""
+    tied_labels: tuple[int, ...]
+    """Equal prices, at every minute with enough history."""
 
 
 class Rejected(BaseModel):
@@ -59,6 +65,8 @@ class DatasetInfo(Document):
     anchor_stride: int
     """Minutes between two frozen anchors of a series."""
     slices: dict[SliceName, SliceInfo]
+    folds: tuple[dict[SliceName, SliceInfo], ...]
+    """Train and tune of the walk-forward folds before the last; the last is that of `slices`."""
     categories: dict[str, int]
     sources: tuple[str, ...]
     rejected: tuple[Rejected, ...]
@@ -71,12 +79,23 @@ class DatasetInfo(Document):
         """What a person wants to know of the dataset, a line each."""
         lines = []
         for name, part in self.slices.items():
-            shares = ", ".join(f"{h}: {share:.2f}" for h, share in zip(self.horizons, part.up_share, strict=True))
+            shares = self._by_horizon(f"{share:.2f}" for share in part.up_share)
             lines.append(
-                f"{name}: {part.series} series ({part.purged} purged), {part.anchors} anchors, share of rises {shares}"
+                f"{name}: {part.series} series ({part.purged} purged: they reach into the next slice), {part.anchors} "
+                f"anchors, share of rises {shares}"
             )
+            masked = self._by_horizon(part.anchors - known for known in part.known_labels)
+            lines.append(f"  masked labels {masked}; ties {self._by_horizon(part.tied_labels)}")
+        for number, fold in enumerate(self.folds, start=1):
+            parts = ", ".join(f"{name} {part.series} ({part.purged} purged)" for name, part in fold.items())
+            lines.append(f"fold {number} of {len(self.folds) + 1}: {parts}")
+        lines.append("categories: " + ", ".join(f"{name or '-'} {count}" for name, count in self.categories.items()))
+        lines.append(f"{self.unusable_rows} rows without a usable time or price, {len(self.rejected)} files rejected")
         lines += [f"rejected: {rejected.reason}" for rejected in self.rejected]
         return lines
+
+    def _by_horizon(self, values: Iterable[object]) -> str:
+        return ", ".join(f"{horizon}: {value}" for horizon, value in zip(self.horizons, values, strict=True))
 
 
 @dataclass(frozen=True)
@@ -86,6 +105,8 @@ class SeriesTable:
     start_M: NDArray[np.datetime64]
     bars_M: NDArray[np.int64]
     slice_M: NDArray[np.int8]
+    earlier_folds: tuple[NDArray[np.int8], ...] = ()
+    """slice_M of each walk-forward fold before the last, with train and tune only."""
 
 
 @dataclass(frozen=True)
@@ -134,9 +155,17 @@ class Dataset:
 
     def frozen_anchors(self, name: SliceName) -> Anchors:
         """The anchors on which every configuration is judged in a slice."""
-        slice_A, series_A, minute_A = self._anchors
-        chosen = slice_A == SLICES.index(name)
-        return Anchors(series_A[chosen], minute_A[chosen])
+        chosen = self.series.slice_M[self._anchors.series_A] == SLICES.index(name)
+        return Anchors(self._anchors.series_A[chosen], self._anchors.minute_A[chosen])
+
+    def folds(self) -> list["Dataset"]:
+        """The dataset as each walk-forward fold sees its train and tune, the earliest first and itself last."""
+        views = []
+        for slice_M in self.series.earlier_folds:
+            view = copy.copy(self)
+            view.series = replace(self.series, slice_M=slice_M, earlier_folds=())
+            views.append(view)
+        return [*views, self]
 
 
 def dataset_fingerprint(contents: dict[str, Any], bars_digest: str, series: SeriesTable) -> str:
@@ -144,7 +173,8 @@ def dataset_fingerprint(contents: dict[str, Any], bars_digest: str, series: Seri
     series.
     """
     settings = json.dumps(contents, sort_keys=True, default=lambda model: model.model_dump())
-    rows = f"{series.start_M.astype(np.int64).tolist()} {series.slice_M.tolist()}"
+    folds = [slice_M.tolist() for slice_M in (*series.earlier_folds, series.slice_M)]
+    rows = f"{series.start_M.astype(np.int64).tolist()} {folds}"
     return hashlib.sha256(f"{settings} {bars_digest} {rows}".encode()).hexdigest()[:16]
 
 
@@ -186,13 +216,13 @@ def write_series_table(folder: Path, series: SeriesTable) -> None:
         "start": pa.array(series.start_M.astype("datetime64[s]")),
         "bars": pa.array(series.bars_M),
         "slice": pa.array(series.slice_M),
-    }
+    } | {f"{FOLD}{k}": pa.array(slice_M) for k, slice_M in enumerate(series.earlier_folds, start=1)}
     _write_table(folder / SERIES, pa.table(columns))
 
 
-def write_anchors(folder: Path, slice_A: NDArray[np.int8], anchors: Anchors) -> str:
+def write_anchors(folder: Path, anchors: Anchors) -> str:
     """Returns the digest of the anchors, in hexadecimal."""
-    columns = {"slice": slice_A, "series": anchors.series_A, "minute": anchors.minute_A}
+    columns = {"series": anchors.series_A, "minute": anchors.minute_A}
     _write_table(folder / ANCHORS, pa.table(columns))
     digest = hashlib.sha256()
     for values in columns.values():
@@ -217,12 +247,13 @@ def _read_series_table(path: Path) -> SeriesTable:
         start_M=table.column("start").to_numpy().astype("datetime64[m]"),
         bars_M=table.column("bars").to_numpy(),
         slice_M=table.column("slice").to_numpy(),
+        earlier_folds=tuple(table.column(name).to_numpy() for name in table.column_names if name.startswith(FOLD)),
     )
 
 
-def _read_anchors(path: Path) -> tuple[NDArray[np.int8], NDArray[np.int64], NDArray[np.int64]]:
+def _read_anchors(path: Path) -> Anchors:
     table = _read_table(path)
-    return tuple(table.column(name).to_numpy() for name in ("slice", "series", "minute"))
+    return Anchors(table.column("series").to_numpy(), table.column("minute").to_numpy())
 
 
 def _matrix(column: pa.FixedSizeListArray, width: int) -> NDArray[Any]:

@@ -7,6 +7,7 @@ look at the frozen anchors of the tune slice.
 import copy
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -127,8 +128,7 @@ class Training:
     @property
     def finished(self) -> bool:
         """The full budget is spent, or patience is."""
-        waited = sum(progress.objective == self.history[-1].objective for progress in self.history) - 1
-        return self.iteration >= self.config.iterations or waited >= self.config.patience
+        return is_finished(self.history, self.config)
 
     def run_iteration(self) -> Progress:
         """Raises NonFiniteLossError if a loss or a prediction is not finite; `best_weights` stay good."""
@@ -214,6 +214,14 @@ class Training:
         rate = self.config.learning_rate * schedule(share_done, self.config)
         for group in self._optimizer.param_groups:
             group["lr"] = rate
+
+
+def is_finished(history: Sequence[Progress], config: TrainConfig) -> bool:
+    """The full budget is spent, or the objective has not moved for `patience` iterations."""
+    if not history:
+        return False
+    waited = sum(progress.objective == history[-1].objective for progress in history) - 1
+    return len(history) >= config.iterations or waited >= config.patience
 
 
 def schedule(share_done: float, config: TrainConfig) -> float:

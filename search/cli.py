@@ -80,6 +80,9 @@ def prepare(
     anchor_stride: Annotated[
         int, typer.Option(help="Minutes between two anchors on which configurations are judged.")
     ] = 15,
+    folds: Annotated[
+        int, typer.Option(help="Walk-forward folds of train and tune; a trial is judged by their mean.")
+    ] = 1,
     strict: Annotated[bool, typer.Option("--strict", help="End at the first file that cannot be used.")] = False,
 ) -> None:
     """Turn raw series into a dataset: features, labels, the four slices and their frozen anchors.
@@ -100,6 +103,7 @@ def prepare(
         expanding_min=expanding_min,
         expanding_max=expanding_max,
         anchor_stride=anchor_stride,
+        folds=folds,
         strict=strict,
     )
     with progress_bar(out) as bar, process_map(cores()) as parallel_map:

@@ -120,12 +120,12 @@ def train_member(config: dict[str, Any], work: Work) -> None:
     """A Tune function trainable: one member into its folder; member.json is written last."""
     spec = MemberSpec(**config["member"])
     folder = work.run.member(spec.id)
-    training = make_training(work, spec.flat, spec.seed)
+    dataset = Dataset(work.dataset)
+    training = make_training(work, spec.flat, spec.seed, dataset)
     if not train_to_end(training, folder, work, lambda t, failure: tune.report(report_of(t, failure))):
         return
     training.model.load_state_dict(training.best_weights())
     architecture, values = config_values(training.model.config)
-    dataset = Dataset(work.dataset)
     # Scores that are kept come from float32 on the CPU, as a user's prediction will.
     predicted = predict_slice(training.model.cpu(), dataset, "tune", torch.device("cpu"), "fp32")
     write_atomically(folder / WEIGHTS, save(training.best_weights()))

@@ -15,6 +15,7 @@ from data.store import Dataset
 from models.architectures import build_model
 from models.device import best_precision, pick_device, use_one_core
 from models.fit import NonFiniteLossError, Progress, Training
+from models.folds import FoldedTraining
 from models.scaler import train_bars
 from search.run_dir import RunDir
 from spaces.parameters import Config
@@ -43,15 +44,21 @@ def run_trial(config: dict[str, Any], work: Work, seed: int) -> None:
     Every trial of a search has the same seed: the same draws of anchors for all, so that what differs between
     two trials is their configuration.
     """
-    training = make_training(work, config["flat"], seed)
+    training = folded_training(work, config["flat"], seed)
     folder = work.run.trial(config["number"])
     # The last iteration that the study knows is reported again: its rung may not have been decided.
     train_to_end(training, folder, work, _report, reported=max(config["reported"] - 1, 0))
 
 
-def make_training(work: Work, flat: Config, seed: int) -> Training:
+def folded_training(work: Work, flat: Config, seed: int) -> Training | FoldedTraining:
+    """What a search judges: a training on each walk-forward fold of the dataset, mostly one."""
+    folds = Dataset(work.dataset).folds()
+    trainings = [make_training(work, flat, seed, fold) for fold in folds]
+    return trainings[0] if len(trainings) == 1 else FoldedTraining(trainings)
+
+
+def make_training(work: Work, flat: Config, seed: int, dataset: Dataset) -> Training:
     use_one_core()
-    dataset = Dataset(work.dataset)
     config = trial_config(flat, len(dataset.info.features), len(dataset.info.horizons), work.budget)
     model = build_model(config.model, seed)
     model.scaling.fit(train_bars(dataset))
@@ -60,10 +67,10 @@ def make_training(work: Work, flat: Config, seed: int) -> Training:
 
 
 def train_to_end(
-    training: Training,
+    training: Training | FoldedTraining,
     folder: Path,
     work: Work,
-    report: Callable[[Training, str | None], None],
+    report: Callable[[Training | FoldedTraining, str | None], None],
     reported: int = 0,
 ) -> bool:
     """Goes on from the folder's checkpoint, if any, and reports every iteration after the first `reported`.
@@ -93,7 +100,7 @@ def train_to_end(
     return True
 
 
-def report_of(training: Training, failure: str | None) -> dict[str, Any]:
+def report_of(training: Training | FoldedTraining, failure: str | None) -> dict[str, Any]:
     """What Tune is told of an iteration."""
     if failure is not None:
         return {"failure": failure, "finished": False, "iteration": training.iteration + 1, "objective": 0.0}
@@ -101,17 +108,17 @@ def report_of(training: Training, failure: str | None) -> dict[str, Any]:
     return asdict(progress) | {"finished": training.finished, "failure": None}
 
 
-def _report(training: Training, failure: str | None) -> None:
+def _report(training: Training | FoldedTraining, failure: str | None) -> None:
     tune.report(report_of(training, failure))
 
 
-def _save(training: Training, path: Path) -> None:
+def _save(training: Training | FoldedTraining, path: Path) -> None:
     buffer = io.BytesIO()
     torch.save(training.state(), buffer)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, buffer.getvalue())
 
 
-def _load(training: Training, path: Path) -> list[Progress]:
+def _load(training: Training | FoldedTraining, path: Path) -> list[Progress]:
     training.load_state(torch.load(path, map_location="cpu", weights_only=True))
     return training.history
