@@ -58,9 +58,18 @@ def find_series(folder: Path) -> list[SeriesFile]:
 
 
 def extra_columns(path: Path) -> tuple[str, ...]:
-    """Names of the columns beside time, price and volume, in order of name."""
-    own = {TIME_COLUMN, PRICE_COLUMN, VOLUME_COLUMN}
-    return tuple(sorted(set(_column_names(path)) - own))
+    """Names of the columns beside time, price and volume, in order of name.
+
+    Raises InputError if the file cannot be read or lacks time or price.
+    """
+    names = set(_column_names(path))
+    for required in (TIME_COLUMN, PRICE_COLUMN):
+        if required not in names:
+            raise InputError(
+                f"{path} has no column '{required}': columns '{TIME_COLUMN}' and '{PRICE_COLUMN}' are required, "
+                f"'{VOLUME_COLUMN}' is optional"
+            )
+    return tuple(sorted(names - {TIME_COLUMN, PRICE_COLUMN, VOLUME_COLUMN}))
 
 
 def read_series(path: Path, extras: Sequence[str] = (), limit_minutes: int | None = None) -> Bars:
@@ -71,10 +80,8 @@ def read_series(path: Path, extras: Sequence[str] = (), limit_minutes: int | Non
 
     Raises InputError naming the file, what is wrong and how to mend it.
     """
-    missing = [c for c in (TIME_COLUMN, PRICE_COLUMN) if c not in _column_names(path)]
-    if missing:
-        raise InputError(f"{path} has no column '{missing[0]}': columns '{TIME_COLUMN}' and "
-                         f"'{PRICE_COLUMN}' are required, '{VOLUME_COLUMN}' is optional")  # fmt: skip
+    if missing := sorted(set(extras) - set(extra_columns(path))):
+        raise InputError(f"{path} has no column '{missing[0]}', which the other series have: add it")
     table = _load(path)
     if len(table) == 0:
         raise InputError(f"{path} has no rows")

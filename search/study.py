@@ -37,7 +37,7 @@ def open_study(run: RunDir) -> optuna.Study:
     try:
         return optuna.load_study(storage=_storage(run), study_name=STUDY_NAME)
     except KeyError:
-        raise InputError(f"{run.path}/study.db holds no study: the search did not start, launch it anew") from None
+        raise InputError(f"{run.path}/study.db holds no study yet: `hybridtune resume {run.path}` starts it") from None
 
 
 def ask(study: optuna.Study, space: Space, seed: int) -> Trial:
