@@ -39,13 +39,13 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from benchmarks.machine import cpu_name
 from benchmarks.per_sample import PerSampleHybrid, expanding_samples
 from data.batches import Batch
 from data.schema import DEFAULT_EXPANDING_MAX, DEFAULT_EXPANDING_MIN, DEFAULT_HORIZONS, MASKED
@@ -339,11 +339,6 @@ def anchor_operations() -> int:
     size, horizons = CONFIG.hidden_size, CONFIG.horizons
     fusion_and_heads = (4 + horizons) * size**2 + horizons * size
     return attention_operations(1, len(CONFIG.windows)) + fusion_and_heads
-
-
-def cpu_name() -> str:
-    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ shares one copy. Nothing is pickled.
 import copy
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
@@ -26,6 +26,7 @@ from data.document import Document
 from data.schema import SLICES, InputError, SliceName, Ties
 
 INFO, SERIES, BARS, ANCHORS = "dataset.json", "series.arrow", "bars.arrow", "anchors.arrow"
+ARRAYS = (SERIES, BARS, ANCHORS)
 FOLD = "fold_"
 
 
@@ -120,24 +121,43 @@ class Anchors:
         return len(self.series_A)
 
 
+@dataclass(frozen=True)
+class DatasetBytes:
+    """A dataset's files as bytes, wherever they lie: what travels where its folder is not."""
+
+    info: DatasetInfo
+    files: Mapping[str, NDArray[np.uint8]]
+
+    @classmethod
+    def map(cls, path: Path) -> Self:
+        """The files of a folder, memory-mapped. Raises InputError if `path` is no dataset."""
+        info = Dataset(path).info
+        return cls(info, {name: np.memmap(path / name, np.uint8, "r").view(np.ndarray) for name in ARRAYS})
+
+
 class Dataset:
     """A prepared dataset, memory-mapped. Opening it reads the index only, not the bars."""
 
-    def __init__(self, path: Path) -> None:
-        """Raises InputError if `path` is no dataset or was damaged."""
-        self.path = path
-        if not path.is_dir():
-            raise InputError(f"{path} is not a dataset folder: `hybridtune prepare` makes one")
-        self.info = DatasetInfo.read(path / INFO)
+    def __init__(self, source: Path | DatasetBytes) -> None:
+        """Raises InputError if the source is no dataset or was damaged."""
+        self.source = source
+        if isinstance(source, Path) and not source.is_dir():
+            raise InputError(f"{source} is not a dataset folder: `hybridtune prepare` makes one")
+        self.info = source.info if isinstance(source, DatasetBytes) else DatasetInfo.read(source / INFO)
         try:
-            self._bars = pa.ipc.open_file(pa.memory_map(str(path / BARS)))
-            self.series = _read_series_table(path / SERIES)
-            self._anchors = _read_anchors(path / ANCHORS)
+            self._bars = self._open(BARS)
+            self.series = _series_table(self._open(SERIES).read_all())
+            self._anchors = _anchors(self._open(ANCHORS).read_all())
         except (pa.ArrowException, OSError, KeyError) as error:
-            raise InputError(f"{path} is damaged ({error}): prepare it anew") from None
+            raise InputError(f"{source} is damaged ({error}): prepare it anew") from None
 
-    def __reduce__(self) -> tuple[type[Self], tuple[Path]]:
-        return type(self), (self.path,)
+    def _open(self, name: str) -> pa.ipc.RecordBatchFileReader:
+        if isinstance(self.source, Path):
+            return pa.ipc.open_file(pa.memory_map(str(self.source / name)))
+        return pa.ipc.open_file(pa.BufferReader(pa.py_buffer(self.source.files[name])))
+
+    def __reduce__(self) -> tuple[type[Self], tuple[Path | DatasetBytes]]:
+        return type(self), (self.source,)
 
     def __len__(self) -> int:
         return int(self._bars.num_record_batches)
@@ -235,12 +255,7 @@ def _write_table(path: Path, table: pa.Table) -> None:
         writer.write_table(table)
 
 
-def _read_table(path: Path) -> pa.Table:
-    return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
-
-
-def _read_series_table(path: Path) -> SeriesTable:
-    table = _read_table(path)
+def _series_table(table: pa.Table) -> SeriesTable:
     return SeriesTable(
         name_M=tuple(table.column("name").to_pylist()),
         category_M=tuple(table.column("category").to_pylist()),
@@ -251,8 +266,7 @@ def _read_series_table(path: Path) -> SeriesTable:
     )
 
 
-def _read_anchors(path: Path) -> Anchors:
-    table = _read_table(path)
+def _anchors(table: pa.Table) -> Anchors:
     return Anchors(table.column("series").to_numpy(), table.column("minute").to_numpy())
 
 

@@ -18,8 +18,8 @@ from data.store import Dataset
 CLIP: Final = 10.0
 """Scaled values are cut here: launches know jumps of a thousandfold."""
 
-SAMPLE_BARS: Final = 200_000
-"""Bars of the train slice that are looked at, evenly spaced: enough for moments and quantiles at any size."""
+SAMPLE_BARS: Final = 50_000
+"""Bars of the train slice that are looked at, evenly spaced: enough for moments and quantiles, little to hold."""
 
 WINSORISE_PERCENT: Final = 0.5
 """Share of bars at either end that the robust scaling moves to the rest."""

@@ -83,6 +83,10 @@ def prepare(
     folds: Annotated[
         int, typer.Option(help="Walk-forward folds of train and tune; a trial is judged by their mean.")
     ] = 1,
+    address: Annotated[
+        str | None,
+        typer.Option(help="Spread over this Ray cluster; its nodes must reach RAW.", show_default="none"),
+    ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="End at the first file that cannot be used.")] = False,
 ) -> None:
     """Turn raw series into a dataset: features, labels, the four slices and their frozen anchors.
@@ -93,7 +97,7 @@ def prepare(
     from data.prepare import prepare as prepare_dataset
     from data.schema import as_ties
     from data.split import Shares
-    from search.cluster import cores, process_map
+    from search.cluster import cores, process_map, ray_map
     from search.console import progress_bar
 
     config = PrepareConfig(
@@ -106,7 +110,8 @@ def prepare(
         folds=folds,
         strict=strict,
     )
-    with progress_bar(out) as bar, process_map(cores()) as parallel_map:
+    workers = process_map(cores()) if address is None else ray_map(address)
+    with progress_bar(out) as bar, workers as parallel_map:
         task = bar.add_task("preparing series", total=None)
         info = prepare_dataset(
             raw,

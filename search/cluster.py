@@ -3,13 +3,16 @@
 import os
 import signal
 import tempfile
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from itertools import islice
 from multiprocessing import get_context
 from typing import Any
 
+from data.prepare import ParallelMap
 from data.schema import InputError
 
 QUIET = {
@@ -25,6 +28,9 @@ QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DEDUP_LOGS": "1",
 }
+
+AHEAD = 8
+"""Items of a parallel map that are started ahead, for each core: enough to keep it busy, few enough to hold."""
 
 
 def cores() -> int:
@@ -69,30 +75,54 @@ def local_ray(cpus: int) -> Iterator[None]:
 
 
 @contextmanager
-def process_map(processes: int) -> Iterator[Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]]:
-    """A parallel map over this machine's cores that yields in order and holds few results at a time."""
+def process_map(processes: int) -> Iterator[ParallelMap]:
+    """A parallel map over this machine's cores."""
     pool = ProcessPoolExecutor(processes, mp_context=get_context("spawn"))
 
-    def apply(function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
-        left = iter(items)
-        running: list[Future[Any]] = _submit(pool, function, islice(left, 8 * processes))
-        while running:
-            result = running.pop(0).result()
-            running += _submit(pool, function, islice(left, 1))
-            yield result
+    def start(function: Callable[[Any], Any], item: Any) -> Future[Any]:
+        # The pool's processes start here and inherit that SIGINT is blocked: Ctrl-C reaches every process of a
+        # terminal, and this one alone is to answer.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            return pool.submit(function, item)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     try:
-        yield apply
+        yield lambda function, items: _in_order(partial(start, function), Future.result, items, AHEAD * processes)
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _submit(pool: ProcessPoolExecutor, function: Callable[[Any], Any], items: Iterable[Any]) -> list[Future[Any]]:
-    """Starts the pool's processes where they are missing. They inherit that SIGINT is blocked: Ctrl-C reaches every
-    process of a terminal, and this one alone is to answer.
+@contextmanager
+def ray_map(address: str) -> Iterator[ParallelMap]:
+    """A parallel map over the cores of the Ray cluster at `address`. Its nodes must reach the items' files.
+
+    Raises InputError if nobody answers there.
     """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        return [pool.submit(function, item) for item in items]
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    import ray
+
+    if not ray.is_initialized():
+        try:
+            ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            raise InputError(f"no Ray cluster answers at {address!r}: {error}") from None
+    call = ray.remote(num_cpus=1)(_call)
+    ahead = AHEAD * max(1, int(ray.cluster_resources().get("CPU", 1)))
+    yield lambda function, items: _in_order(partial(call.remote, function), ray.get, items, ahead)
+
+
+def _call(function: Callable[[Any], Any], item: Any) -> Any:
+    return function(item)
+
+
+def _in_order(
+    start: Callable[[Any], Any], finish: Callable[[Any], Any], items: Iterable[Any], ahead: int
+) -> Iterator[Any]:
+    """Results in the order of the items, with at most so many started ahead of the one that is awaited."""
+    left = iter(items)
+    running = deque(start(item) for item in islice(left, ahead))
+    while running:
+        result = finish(running.popleft())
+        running.extend(start(item) for item in islice(left, 1))
+        yield result

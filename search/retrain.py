@@ -14,7 +14,6 @@ from torch import nn
 
 from data.batches import frozen_labels
 from data.document import Document, write_atomically
-from data.store import Dataset
 from models.architectures import build_model, config_values, model_config
 from models.fit import predict_slice
 from models.metrics import HorizonMetrics, all_metrics
@@ -22,6 +21,7 @@ from search.cluster import local_ray
 from search.console import Say
 from search.recorder import Heartbeat, describe
 from search.run_dir import RunDir, Settings
+from search.sharing import share_dataset
 from search.study import best_first, config_of, open_study
 from search.trainable import CHECKPOINT, Work, make_training, report_of, train_to_end
 from spaces.load import SHIPPED
@@ -120,7 +120,7 @@ def train_member(config: dict[str, Any], work: Work) -> None:
     """A Tune function trainable: one member into its folder; member.json is written last."""
     spec = MemberSpec(**config["member"])
     folder = work.run.member(spec.id)
-    dataset = Dataset(work.dataset)
+    dataset = work.dataset.open()
     training = make_training(work, spec.flat, spec.seed, dataset)
     if not train_to_end(training, folder, work, lambda t, failure: tune.report(report_of(t, failure))):
         return
@@ -143,7 +143,7 @@ def train_member(config: dict[str, Any], work: Work) -> None:
 
 
 def _train_members(run: RunDir, settings: Settings, specs: list[MemberSpec], say: Say) -> None:
-    work = Work(run, settings.dataset, settings.budget, settings.gpus_per_trial > 0, ())
+    work = Work(run, share_dataset(settings.dataset), settings.budget, settings.gpus_per_trial > 0, ())
     tune.run(
         tune.with_parameters(train_member, work=work),
         name="retrain",

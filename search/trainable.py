@@ -18,6 +18,7 @@ from models.fit import NonFiniteLossError, Progress, Training
 from models.folds import FoldedTraining
 from models.scaler import train_bars
 from search.run_dir import RunDir
+from search.sharing import SharedDataset
 from spaces.parameters import Config
 from spaces.trial_config import Budget, trial_config
 
@@ -31,7 +32,7 @@ class Work:
     """What all trials of a stage have in common."""
 
     run: RunDir
-    dataset: Path
+    dataset: SharedDataset
     budget: Budget
     use_gpu: bool
     checkpoint_iterations: tuple[int, ...]
@@ -52,7 +53,7 @@ def run_trial(config: dict[str, Any], work: Work, seed: int) -> None:
 
 def folded_training(work: Work, flat: Config, seed: int) -> Training | FoldedTraining:
     """What a search judges: a training on each walk-forward fold of the dataset, mostly one."""
-    folds = Dataset(work.dataset).folds()
+    folds = work.dataset.open().folds()
     trainings = [make_training(work, flat, seed, fold) for fold in folds]
     return trainings[0] if len(trainings) == 1 else FoldedTraining(trainings)
 

@@ -13,6 +13,7 @@ from search.recorder import Recorder
 from search.run_dir import RunDir, Settings
 from search.sampler import StudySearcher
 from search.scheduler import Asha, decided_rungs, rung_iterations
+from search.sharing import share_dataset
 from search.study import best_first, create_study, started
 from search.tables import write_tables
 from search.trainable import Work, run_trial
@@ -50,7 +51,7 @@ def _run_trials(run: RunDir, settings: Settings, study: optuna.Study, rungs: tup
     searcher = StudySearcher(study, settings.space, settings.trials, settings.concurrent, settings.seed)
     maximize = higher_is_better(settings.metric)
     scheduler = Asha(decided_rungs(started(study), rungs), settings.reduction_factor, maximize)
-    work = Work(run, settings.dataset, settings.budget, settings.gpus_per_trial > 0, rungs)
+    work = Work(run, share_dataset(settings.dataset), settings.budget, settings.gpus_per_trial > 0, rungs)
     # tune.run rather than Tuner: the latter begins by pickling all of this into the run directory.
     tune.run(
         tune.with_parameters(run_trial, work=work, seed=settings.seed),

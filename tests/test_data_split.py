@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.schema import SLICES, InputError
-from data.split import PURGED, Shares, Split, split
+from data.split import PURGED, Shares, Split, earlier_folds, split
 
 DAY = np.datetime64("2025-01-01T00:00", "m")
 
@@ -89,3 +89,39 @@ def test_shares_are_read_from_text() -> None:
     for text in ("0.7/0.3", "a/b/c/d", ""):
         with pytest.raises(InputError, match=f"four shares like 0.6/0.15/0.1/0.15, got '{text}'"):
             Shares.parse(text)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    series=st.lists(st.tuples(st.integers(0, 400), st.integers(1, 40)), min_size=12, max_size=60),
+    folds=st.integers(2, 4),
+)
+def test_no_fold_trains_on_what_reaches_into_its_tune_slice(series: list[tuple[int, int]], folds: int) -> None:
+    starts, lengths = np.array(series).T
+    lasts = starts + lengths - 1
+    try:
+        earlier = earlier_folds(DAY + starts, DAY + lasts, Shares(), folds)
+    except InputError:
+        return
+    assert len(earlier) == folds - 1
+    for fold in earlier:
+        train, tune, follows = (fold.slice_M == 0), (fold.slice_M == 1), (fold.cut_M == 2)
+        assert lasts[train].max() < starts[fold.cut_M == 1].min()
+        assert lasts[tune].max() < starts[follows].min()
+        assert not (train | tune)[follows].any()
+
+
+def test_the_origin_moves_forward_by_the_tune_share_and_the_last_fold_is_the_split_itself() -> None:
+    starts = np.arange(100) * 10
+    folds = earlier_folds(DAY + starts, DAY + starts + 9, Shares(), 3)
+    assert [(fold.slice_M == 0).sum() for fold in folds] == [30, 45]
+    assert [np.flatnonzero(fold.slice_M == 1).tolist() for fold in folds] == [list(range(30, 45)), list(range(45, 60))]
+    assert earlier_folds(DAY + starts, DAY + starts + 9, Shares(), 1) == []
+
+
+def test_more_folds_than_the_train_share_holds_are_refused_with_the_numbers() -> None:
+    starts = DAY + np.arange(100) * 10
+    with pytest.raises(
+        InputError, match=r"5 folds need a train share above 4 tune shares, got train=0\.6 and tune=0\.15"
+    ):
+        earlier_folds(starts, starts + 9, Shares(), 5)

@@ -40,7 +40,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write_series: WriteS
     os.truncate(path / "truncated" / "a.parquet", 1000)
     (path / "empty").mkdir()
     (path / "file").write_text("mine")
-    (path / "dataset").symlink_to(dataset.path)
+    (path / "dataset").symlink_to(dataset.source)
     (path / "damaged").mkdir()
     for file in dataset.path.iterdir():
         (path / "damaged" / file.name).write_bytes(file.read_bytes())

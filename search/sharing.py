@@ -1,0 +1,37 @@
+"""How the trials of a stage reach the dataset without a copy each."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import ray
+
+from data.store import Dataset, DatasetBytes, DatasetInfo
+
+if TYPE_CHECKING:
+    from ray import ObjectRef
+
+
+@dataclass(frozen=True)
+class SharedDataset:
+    """A prepared dataset: by its path, memory-mapped, or through Ray's object store, whose one copy on a node all
+    trials there share.
+    """
+
+    path: Path
+    info: DatasetInfo | None = None
+    files: Mapping[str, "ObjectRef[Any]"] = field(default_factory=dict)
+
+    def open(self) -> Dataset:
+        if self.info is None:
+            return Dataset(self.path)
+        return Dataset(DatasetBytes(self.info, {name: ray.get(ref) for name, ref in self.files.items()}))
+
+
+def share_dataset(path: Path) -> SharedDataset:
+    """By its path where Ray is this machine alone, else put into the object store once. Needs a running Ray."""
+    if sum(node["Alive"] for node in ray.nodes()) == 1:
+        return SharedDataset(path)
+    mapped = DatasetBytes.map(path)
+    return SharedDataset(path, mapped.info, {name: ray.put(values) for name, values in mapped.files.items()})
