@@ -1,0 +1,79 @@
+"""One trial as a worker runs it, without Ray: what it reports, what it saves, where it goes on."""
+
+import contextlib
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from data.prepare import PrepareConfig, prepare
+from data.store import Dataset
+from models.fit import Training
+from models.folds import FoldedTraining
+from search.run_dir import RunDir
+from search.sharing import SharedDataset
+from search.trainable import CHECKPOINT, Work, folded_training, report_of, train_to_end
+from spaces.basic import BASIC
+from spaces.trial_config import Budget
+
+FLAT = BASIC.default() | {"hidden_size": 8, "window": 15}
+
+
+@pytest.fixture(scope="module", params=[1, 2], ids=["one fold", "two folds"])
+def work(
+    request: pytest.FixtureRequest, raw: Path, prepare_config: PrepareConfig, tmp_path_factory: pytest.TempPathFactory
+) -> Work:
+    out = tmp_path_factory.mktemp("folds") / "dataset"
+    prepare(raw, out, dataclasses.replace(prepare_config, folds=request.param))
+    budget = Budget(iterations=4, samples_per_iteration=64)
+    return Work(RunDir(out), SharedDataset(out), budget, use_gpu=False, checkpoint_iterations=(1, 2))
+
+
+class WorkerLostError(Exception):
+    pass
+
+
+def trained(work: Work, folder: Path, reported: int = 0, interrupt_at: int | None = None) -> list[dict[str, Any]]:
+    """Reports of one life of a trial, which may end in the middle of a report."""
+    reports: list[dict[str, Any]] = []
+
+    def report(training: Training | FoldedTraining, failure: str | None) -> None:
+        reports.append(report_of(training, failure) | {"seconds": 0.0})
+        if training.iteration == interrupt_at:
+            raise WorkerLostError
+
+    with contextlib.suppress(WorkerLostError):
+        train_to_end(folded_training(work, FLAT, seed=0), folder, work, report, reported)
+    return reports
+
+
+def test_a_dataset_with_folds_is_trained_on_all_of_them(work: Work) -> None:
+    folds = len(Dataset(work.dataset.path).folds())
+    training = folded_training(work, FLAT, seed=0)
+    assert isinstance(training, Training) == (folds == 1)
+    if isinstance(training, FoldedTraining):
+        assert len(training.parts) == folds
+
+
+def test_every_iteration_is_reported_once_and_the_last_as_finished(work: Work, tmp_path: Path) -> None:
+    reports = trained(work, tmp_path)
+    assert [report["iteration"] for report in reports] == [1, 2, 3, 4]
+    assert [report["finished"] for report in reports] == [False, False, False, True]
+    assert all(report["failure"] is None for report in reports)
+
+
+@pytest.mark.parametrize("stopped_at", [1, 2, 3])
+def test_a_trial_that_lost_its_worker_goes_on_from_its_checkpoint(work: Work, tmp_path: Path, stopped_at: int) -> None:
+    undisturbed = trained(work, tmp_path / "whole")
+    before = trained(work, tmp_path / "stopped", interrupt_at=stopped_at)
+    assert (tmp_path / "stopped" / CHECKPOINT).exists()
+    after = trained(work, tmp_path / "stopped", reported=stopped_at - 1)
+    # The last iteration that was reported is reported again, all else once.
+    assert before[:-1] + after == undisturbed
+
+
+def test_a_checkpoint_ahead_of_the_reports_is_reported_up_to(work: Work, tmp_path: Path) -> None:
+    undisturbed = trained(work, tmp_path)
+    assert trained(work, tmp_path) == undisturbed
+    assert trained(work, tmp_path, reported=3) == undisturbed[3:]
