@@ -17,6 +17,7 @@ import ray
 
 from benchmarks.machine import cpu_name, rollup_kb
 from data.prepare import PrepareConfig, prepare
+from data.store import Dataset
 from data.synth import SynthConfig, generate
 from search.cluster import cores, local_ray, process_map
 from search.run_dir import RunDir
@@ -59,7 +60,7 @@ def measure(folder: Path, tokens: int) -> dict[str, float]:
     with local_ray(TRIALS):
         work = Work(
             run=RunDir(folder / "run"),
-            dataset=share_dataset(folder / "dataset"),
+            dataset=share_dataset(Dataset(folder / "dataset")),
             budget=Budget(iterations=2, samples_per_iteration=512),
             use_gpu=False,
             checkpoint_iterations=(),

@@ -5,7 +5,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -85,25 +85,40 @@ def write_atomically(path: Path, content: bytes) -> None:
 def new_folder(path: Path) -> Iterator[Path]:
     """Yields a folder to fill; it becomes `path` when the block ends and vanishes if the block raises.
 
-    Raises InputError if `path` exists already.
+    Parents are made where they are missing, and taken away again if the block raises. Raises InputError if `path`
+    exists already or cannot be written.
     """
     refuse_existing(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    missing_parents = [parent for parent in path.parents if not parent.exists()]
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
-    temporary.mkdir()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.mkdir()
+    except OSError as error:
+        _remove_empty(missing_parents)
+        raise InputError(f"{path} cannot be written ({error.strerror}): name another place") from None
     try:
         yield temporary
         refuse_existing(path)
         temporary.rename(path)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
+        _remove_empty(missing_parents)
         raise
     _sync_folder(path.parent)
 
 
 def refuse_existing(path: Path) -> None:
-    if path.exists():
+    # A dangling link counts: what is renamed onto it would vanish.
+    if os.path.lexists(path):
         raise InputError(f"{path} exists already: name another place or remove it")
+
+
+def _remove_empty(folders: list[Path]) -> None:
+    """The deepest first; one that somebody filled meanwhile stays."""
+    for folder in folders:
+        with suppress(OSError):
+            folder.rmdir()
 
 
 def _sync_folder(path: Path) -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from data.document import new_folder, refuse_existing
 from data.features import FEATURE_NAMES, features
 from data.labels import labels
-from data.read import SeriesFile, extra_columns, find_series, read_series
+from data.read import SeriesFile, by_name, extra_columns, find_series, printable, read_series, same_name
 from data.schema import (
     DEFAULT_EXPANDING_MAX,
     DEFAULT_EXPANDING_MIN,
@@ -131,7 +131,7 @@ def prepare_series(file: SeriesFile, config: PrepareConfig, extras: tuple[str, .
     try:
         bars = read_series(file.path, extras, limit_minutes=config.used_minutes)
     except InputError as error:
-        return Rejected(path=str(file.path), reason=str(error))
+        return Rejected(path=printable(file.path), reason=str(error))
     dropped_TH, down_TH = (labels(bars.price_T, bars.observed_T, config.horizons, ties) for ties in ("drop", "down"))
     tied_TH = (dropped_TH != down_TH)[config.expanding_min - 1 : config.expanding_max]
     y_TH = (dropped_TH if config.ties == "drop" else down_TH)[: config.expanding_max]
@@ -177,15 +177,14 @@ class _Index:
     def agree_on_extras(self, files: list[SeriesFile]) -> tuple[tuple[str, ...], list[SeriesFile]]:
         """The extra columns that most files have, and the files that have just these."""
         columns: dict[SeriesFile, tuple[str, ...]] = {}
-        names: set[str] = set()
+        files, twins = by_name(files)
+        for twin in twins:
+            self.reject(Rejected(path=printable(twin.path), reason=same_name(twin)))
         for file in files:
             try:
-                if file.name in names:
-                    raise InputError(f"{file.path}: another file is named {file.name} too, rename one")
                 columns[file] = extra_columns(file.path)
-                names.add(file.name)
             except InputError as error:
-                self.reject(Rejected(path=str(file.path), reason=str(error)))
+                self.reject(Rejected(path=printable(file.path), reason=str(error)))
         if not columns:
             raise self._nothing_usable()
         (usual, _), *_ = Counter(columns.values()).most_common(1)

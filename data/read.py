@@ -1,5 +1,8 @@
 """The only place that opens raw files: parquet or CSV in, bars on a whole minute grid out."""
 
+import os
+import re
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +16,8 @@ from numpy.typing import NDArray
 from data.schema import PRICE_COLUMN, TIME_COLUMN, VOLUME_COLUMN, InputError
 
 SUFFIXES = (".parquet", ".csv")
+SAVED_INDEX = re.compile(r"__index_level_\d+__|Unnamed: \d+")
+"""Columns that pandas makes of a saved row number; no feature."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,9 @@ def find_series(folder: Path) -> list[SeriesFile]:
         raise InputError(f"{folder} does not exist: name a folder of <token>.parquet or <token>.csv files")
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder: name the folder that holds the series files")
-    paths = sorted(p for p in folder.rglob("*") if p.suffix in SUFFIXES and p.is_file())
+    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+    # Editors and systems keep copies in hidden folders.
+    paths = [p for p in paths if not any(part.startswith(".") for part in p.relative_to(folder).parts)]
     if not paths:
         raise InputError(f"{folder} holds no .parquet or .csv file: one file a token is expected")
     return [SeriesFile(p, p.stem, "" if p.parent == folder else p.parent.name) for p in paths]
@@ -62,7 +69,8 @@ def extra_columns(path: Path) -> tuple[str, ...]:
 
     Raises InputError if the file cannot be read or lacks time or price.
     """
-    names = set(_column_names(path))
+    refuse_unprintable(path)
+    names = {name for name in _column_names(path) if not SAVED_INDEX.fullmatch(name)}
     for required in (TIME_COLUMN, PRICE_COLUMN):
         if required not in names:
             raise InputError(
@@ -70,6 +78,28 @@ def extra_columns(path: Path) -> tuple[str, ...]:
                 f"'{VOLUME_COLUMN}' is optional"
             )
     return tuple(sorted(names - {TIME_COLUMN, PRICE_COLUMN, VOLUME_COLUMN}))
+
+
+def by_name(files: Sequence[SeriesFile]) -> tuple[list[SeriesFile], list[SeriesFile]]:
+    """The first file of each name, and those whose name another has already: a name stands for one series."""
+    first: dict[str, SeriesFile] = {}
+    for file in files:
+        first.setdefault(file.name, file)
+    return list(first.values()), [file for file in files if first[file.name] is not file]
+
+
+def same_name(file: SeriesFile) -> str:
+    return f"{printable(file.path)}: another file is named {file.name} too, rename one"
+
+
+def printable(path: Path) -> str:
+    """The path as text that any file can hold."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def refuse_unprintable(path: Path) -> None:
+    if printable(path) != str(path):
+        raise InputError(f"{printable(path)}: the name is not UTF-8, rename the file")
 
 
 def read_series(path: Path, extras: Sequence[str] = (), limit_minutes: int | None = None) -> Bars:
@@ -140,17 +170,20 @@ def _carried_forward(extra_RE: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _column_names(path: Path) -> list[str]:
     try:
-        if path.suffix == ".parquet":
+        if path.suffix.lower() == ".parquet":
             return list(pq.read_schema(path).names)
         return list(pd.read_csv(path, nrows=0).columns)
-    except (pa.ArrowException, OSError, ValueError) as error:
+    except (pa.ArrowException, OSError, ValueError, pd.errors.ParserWarning) as error:
         raise _unreadable(path, error) from None
 
 
 def _load(path: Path) -> pd.DataFrame:
     try:
-        if path.suffix == ".csv":
-            return pd.read_csv(path, index_col=False)
+        if path.suffix.lower() == ".csv":
+            with warnings.catch_warnings():
+                # A row with more fields than the header, such as one with decimal commas, would lose some.
+                warnings.simplefilter("error", pd.errors.ParserWarning)
+                return pd.read_csv(path, index_col=False, low_memory=False)
         # A single file, never a dataset of the folder; extension types could run foreign code.
         file = pq.ParquetFile(path)
         for field in file.schema_arrow:
@@ -164,7 +197,7 @@ def _load(path: Path) -> pd.DataFrame:
         return table
     except InputError:
         raise
-    except (pa.ArrowException, OSError, ValueError) as error:
+    except (pa.ArrowException, OSError, ValueError, pd.errors.ParserWarning) as error:
         raise _unreadable(path, error) from None
 
 

@@ -149,10 +149,15 @@ class Bundle:
             return SeriesPrediction(file, np.datetime64(0, "m"), np.empty(0, int), none, none, str(error)), nothing
         minute_K = np.arange(document.expanding_min - 1, min(len(bars), document.expanding_max))
         minute_K = minute_K[bars.observed_T[minute_K]]
-        minute_K = minute_K[-1:] if last else minute_K[(minute_K - document.expanding_min + 1) % stride == 0]
         problem = None
         if len(bars) < document.expanding_min:
             problem = f"{file.path} has {len(bars)} minutes, a prediction needs {document.expanding_min}"
+        elif not len(minute_K):
+            problem = (
+                f"{file.path} has no observed minute from {document.expanding_min - 1} to {document.expanding_max - 1} "
+                "after launch"
+            )
+        minute_K = minute_K[-1:] if last else minute_K[(minute_K - document.expanding_min + 1) % stride == 0]
         goes_on = len(bars) > document.expanding_max
         prediction = SeriesPrediction(file, bars.start, minute_K, none, none, problem, goes_on)
         return prediction, features(bars, document.extras)
@@ -220,8 +225,11 @@ def _check_sums(path: Path) -> None:
     except (OSError, UnicodeDecodeError):
         raise InputError(f"{path} has no readable SHA256SUMS: export the bundle anew") from None
     expected = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
-    for file in sorted(p for p in path.iterdir() if p.name != "SHA256SUMS"):
-        if not file.is_file() or expected.pop(file.name, None) != _digest(file):
+    # Systems leave hidden files of their own; nothing reads them.
+    for file in sorted(p for p in path.iterdir() if p.name != "SHA256SUMS" and not p.name.startswith(".")):
+        if file.name not in expected:
+            raise InputError(f"{file} is not part of the bundle: remove it")
+        if not file.is_file() or expected.pop(file.name) != _digest(file):
             raise InputError(f"{file} is not what was exported: its checksum differs, export the bundle anew")
     if expected:
         raise InputError(f"{path} lacks {sorted(expected)[0]}: export the bundle anew")

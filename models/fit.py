@@ -69,8 +69,8 @@ class TrainConfig:
             at_least(name, getattr(self, name), 1)
         if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
             raise InputError(f"learning_rate must be above 0, got {self.learning_rate}")
-        if not self.weight_decay >= 0:
-            raise InputError(f"weight_decay must be at least 0, got {self.weight_decay}")
+        if not (math.isfinite(self.weight_decay) and self.weight_decay >= 0):
+            raise InputError(f"weight_decay must be at least 0 and finite, got {self.weight_decay}")
         if not self.gradient_clip > 0:
             raise InputError(f"gradient_clip must be above 0, got {self.gradient_clip}")
 

@@ -1,5 +1,6 @@
 """A bundle and a folder of series -> one parquet file of predictions, streamed."""
 
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data.document import refuse_existing
-from data.read import find_series
+from data.read import by_name, find_series, same_name
 from data.schema import InputError
 from models.bundle import Bundle
 from models.device import use_one_core
@@ -52,9 +53,9 @@ def predict_folder(
     if not out.parent.is_dir():
         raise InputError(f"{out.parent} does not exist: make it first")
     bundle = Bundle.load(bundle_path)
-    files = find_series(raw)
-    temporary = out.with_name(f".{out.name}.tmp")
-    problems: list[str] = []
+    files, twins = by_name(find_series(raw))
+    temporary = out.with_name(f".{out.name}.{secrets.token_hex(4)}.tmp")
+    problems = [same_name(twin) for twin in twins]
     series = rows = goes_on = 0
     try:
         with pq.ParquetWriter(temporary, SCHEMA) as writer:
@@ -70,6 +71,8 @@ def predict_folder(
         if not series:
             raise InputError(f"nothing to predict in {raw}: {problems[0] if problems else 'no observed minute'}")
         temporary.replace(out)
+    except OSError as error:
+        raise InputError(f"{out} cannot be written ({error.strerror}): name another place") from None
     finally:
         temporary.unlink(missing_ok=True)
     return PredictSummary(series, rows, tuple(problems), goes_on)

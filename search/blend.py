@@ -122,8 +122,7 @@ def cross_validated_log_loss(method: Callable[[Floats, Labels], Floats], predict
 
 def blend(run: RunDir, say: Say) -> None:
     """Writes predictions.parquet and ensemble.json. The test slice is read after everything is fitted."""
-    document = run.document()
-    dataset = Dataset(document.settings.dataset)
+    dataset = run.open_dataset()
     chosen = members(run)
     ids = [member.id for member in chosen]
     fitting = predict(run, dataset, "blend")
@@ -148,7 +147,7 @@ def blend(run: RunDir, say: Say) -> None:
         },
         best_single=ids[int(best_single(fitting.p_NAH, fitting.y_AH)[:, 0].argmax())],
         members={member.id: member.origin for member in chosen},
-        configurations_tried=len(pd.read_parquet(run.path / "trials.parquet", columns=["trial"])),
+        configurations_tried=distinct_configurations(pd.read_parquet(run.path / "trials.parquet")),
     ).write(run.ensemble)
 
 
@@ -158,6 +157,10 @@ def method_losses(fitting: Predictions) -> dict[str, float]:
         p_AH = fitting.p_NAH.mean(axis=0)
         return {"uniform": mean_log_loss(all_metrics(p_AH, fitting.y_AH))}
     return {name: cross_validated_log_loss(method, fitting) for name, method in METHODS.items()}
+
+
+def distinct_configurations(trials: pd.DataFrame) -> int:
+    return len(trials.filter(regex=r"^config\.").drop_duplicates())
 
 
 def predict(run: RunDir, dataset: Dataset, name: SliceName) -> Predictions:

@@ -4,6 +4,7 @@ Exit status: 0 done; 2 bad arguments or input, with one line on stderr; 130 inte
 Stages are imported when their command runs: help and mistakes answer at once.
 """
 
+import signal
 import sys
 import traceback
 from pathlib import Path
@@ -286,6 +287,8 @@ def main() -> None:
     # --debug is taken out here, so that it may stand before or after the command.
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     debug = len(arguments) < len(sys.argv) - 1
+    # A polite kill ends a command as Ctrl-C does: what is half-written is taken away.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(_run(arguments, debug))
 
 
@@ -303,7 +306,8 @@ def _run(arguments: list[str], debug: bool) -> int:
     except Exception as error:
         return _fail(f"{type(error).__name__}: {error} (--debug shows where)", 1, debug)
     if code == INTERRUPTED:
-        return _fail("interrupted: `hybridtune resume RUN` goes on with a run", INTERRUPTED)
+        resumable = {"launch", "resume"} & set(arguments)
+        return _fail("interrupted" + (": `hybridtune resume RUN` goes on" if resumable else ""), INTERRUPTED)
     return int(code or 0)
 
 

@@ -59,6 +59,7 @@ def local_ray(cpus: int) -> Iterator[None]:
 
     # Ray's sockets lie below its temporary folder, and a socket's path has at most 107 characters.
     with tempfile.TemporaryDirectory(prefix="ht-", dir="/tmp", ignore_cleanup_errors=True) as folder:
+        on_sigterm = signal.getsignal(signal.SIGTERM)
         ray.init(
             address="local",
             num_cpus=cpus,
@@ -68,6 +69,8 @@ def local_ray(cpus: int) -> Iterator[None]:
             runtime_env={"env_vars": worker_environment()},
             _temp_dir=folder,
         )
+        # Ray takes SIGTERM for itself, prints its own stack and leaves.
+        signal.signal(signal.SIGTERM, on_sigterm)
         try:
             yield
         finally:

@@ -6,7 +6,6 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from data.document import refuse_existing
-from data.store import Dataset
 from models.bundle import BundleDocument, MemberEntry, save_bundle
 from search.report import finished
 from search.retrain import WEIGHTS, MemberDocument, members
@@ -20,7 +19,7 @@ def export(run: RunDir, out: Path) -> BundleDocument:
     ensemble = finished(run)
     refuse_existing(out)
     run_document = run.document()
-    info = Dataset(run_document.settings.dataset).info
+    info = run.open_dataset().info
     chosen = ensemble.methods[ensemble.method]
     trained = {member.id: member for member in members(run)}
     voices = [member_id for member_id, weights in chosen.weights.items() if any(weights)]

@@ -3,11 +3,10 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from data.schema import InputError
 from data.store import Dataset
 from search.cluster import refuse_missing_gpus
 from search.console import Say
-from search.run_dir import RunDir, RunDocument, Settings, Status
+from search.run_dir import RunDir, Settings, Status
 
 Stage = Callable[[RunDir, Say], None]
 
@@ -28,19 +27,10 @@ def resume(run: RunDir, say: Say, more_trials: int = 0) -> None:
     Raises InputError if its dataset is gone or is not the one that it was started with, or if another process
     works on the run; nothing is changed then.
     """
-    _refuse_other_dataset(run.document())
+    run.open_dataset()
     with run.lock():
         _reopen(run, more_trials)
         take_to_end(run, say)
-
-
-def _refuse_other_dataset(document: RunDocument) -> None:
-    fingerprint = Dataset(document.settings.dataset).info.fingerprint
-    if fingerprint != document.dataset_fingerprint:
-        raise InputError(
-            f"{document.settings.dataset} has fingerprint {fingerprint}, the run was started with "
-            f"{document.dataset_fingerprint}: put the old dataset back or launch anew"
-        )
 
 
 def _reopen(run: RunDir, more_trials: int) -> None:
@@ -48,9 +38,9 @@ def _reopen(run: RunDir, more_trials: int) -> None:
     if more_trials:
         trials = document.settings.trials + more_trials
         settings = document.settings.model_copy(update={"trials": trials})
-        run.update(settings=settings.model_dump(), status="searching", error=None)
         # Of the smaller search: until the larger one is finished, there is no result.
         run.ensemble.unlink(missing_ok=True)
+        run.update(settings=settings.model_dump(), status="searching", error=None)
     elif document.status == "failed":
         run.update(status="searching", error=None)
 

@@ -13,11 +13,10 @@ from rich.table import Table
 
 from data.document import write_atomically
 from data.schema import InputError
-from data.store import Dataset
 from models.metrics import mean_auc
 from search.blend import EnsembleDocument
 from search.run_dir import RunDir, RunDocument
-from search.scores import ORACLE, Score, contenders, test_scores, with_oracle
+from search.scores import FEWEST_SERIES, ORACLE, Score, contenders, test_scores, with_oracle
 from search.study import open_study
 from spaces.parameters import Config
 
@@ -27,6 +26,7 @@ class Comparison:
     horizons: tuple[int, ...]
     rows: dict[str, dict[int, Score]]
     """Title of the contender -> its scores."""
+    test_series: int
 
     def mean_auc(self, title: str) -> float:
         """Over the horizons that have both classes; 0.5 if none has."""
@@ -34,14 +34,17 @@ class Comparison:
 
     @property
     def verdict(self) -> str:
+        if self.test_series < FEWEST_SERIES:
+            return f"No claim of skill: {self.test_series} test series are too few for an interval."
         shown = [h for h in self.horizons if self.rows["ensemble"][h].skill]
+        rule = f"(95% over all horizons together, {self.test_series} test series)"
         if not shown:
-            return "No skill shown: at every horizon the ensemble's 95% interval includes an AUC of 0.5."
+            return f"No skill shown: at no horizon does the ensemble's interval lie above an AUC of 0.5 {rule}."
         if len(shown) == len(self.horizons):
-            return "At every horizon the ensemble's 95% interval lies above an AUC of 0.5."
+            return f"Skill shown: at every horizon the ensemble's interval lies above an AUC of 0.5 {rule}."
         listed = ", ".join(map(str, shown))
         return (
-            f"The ensemble's 95% interval lies above an AUC of 0.5 at {listed} minutes; no skill shown at the others."
+            f"Skill shown at {listed} minutes: the ensemble's interval lies above an AUC of 0.5 {rule}; not elsewhere."
         )
 
 
@@ -55,7 +58,8 @@ def compare(run: RunDir, oracle: Path | None = None) -> Comparison:
         named = {"oracle": ORACLE} | named
     seed = run.document().settings.seed
     rows = {title: test_scores(predictions, who, ensemble.horizons, seed) for title, who in named.items()}
-    return Comparison(ensemble.horizons, rows)
+    test_series = predictions.loc[predictions["slice"] == "test", "series"].nunique()
+    return Comparison(ensemble.horizons, rows, int(test_series))
 
 
 def finished(run: RunDir) -> EnsembleDocument:
@@ -77,7 +81,7 @@ def write_report(run: RunDir, oracle: Path | None = None) -> Comparison:
         comparison=comparison,
         document=document,
         ensemble=ensemble,
-        dataset=Dataset(document.settings.dataset).info,
+        dataset=run.open_dataset().info,
         trials=trials,
         states=trials["state"].value_counts().to_dict(),
         hours=trials["seconds"].sum() / 3600,
@@ -106,6 +110,8 @@ def terminal_table(comparison: Comparison) -> Table:
 def _cell(score: Score) -> str:
     if score.metrics.auc is None:
         return "one class"
+    if np.isnan(score.auc_low):
+        return f"{score.metrics.auc:.3f}\ntoo few"
     return f"{score.metrics.auc:.3f}\n{score.auc_low:.2f}-{score.auc_high:.2f}"
 
 

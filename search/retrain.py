@@ -143,7 +143,7 @@ def train_member(config: dict[str, Any], work: Work) -> None:
 
 
 def _train_members(run: RunDir, settings: Settings, specs: list[MemberSpec], say: Say) -> None:
-    work = Work(run, share_dataset(settings.dataset), settings.budget, settings.gpus_per_trial > 0, ())
+    work = Work(run, share_dataset(run.open_dataset()), settings.budget, settings.gpus_per_trial > 0, ())
     tune.run(
         tune.with_parameters(train_member, work=work),
         name="retrain",

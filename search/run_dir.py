@@ -19,9 +19,11 @@ from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy import URL
 
 from data.document import Document, new_folder, refuse_existing
 from data.schema import InputError
+from data.store import Dataset
 from models.fit import Metric
 from spaces.parameters import Config, Dimension, Space
 from spaces.trial_config import Budget
@@ -100,7 +102,9 @@ class RunDir:
 
     @property
     def study_url(self) -> str:
-        return f"sqlite:///{self.path / 'study.db'}"
+        """Escaped: a path may hold what means something in a URL."""
+        url = URL.create("sqlite", database=str(self.path / "study.db"))
+        return url.render_as_string(hide_password=False)
 
     @property
     def curve_log(self) -> Path:
@@ -126,6 +130,17 @@ class RunDir:
 
     def document(self) -> RunDocument:
         return RunDocument.read(self.path / "run.json")
+
+    def open_dataset(self) -> Dataset:
+        """Raises InputError if the dataset is gone or is not the one that the run was started with."""
+        document = self.document()
+        dataset = Dataset(document.settings.dataset)
+        if dataset.info.fingerprint != document.dataset_fingerprint:
+            raise InputError(
+                f"{document.settings.dataset} has fingerprint {dataset.info.fingerprint}, the run was started with "
+                f"{document.dataset_fingerprint}: put the old dataset back or launch anew"
+            )
+        return dataset
 
     def update(self, **changes: object) -> RunDocument:
         """Writes run.json anew with some fields changed."""

@@ -10,22 +10,24 @@ from data.schema import InputError
 from models.metrics import HorizonMetrics, bootstrap_auc, horizon_metrics, interval
 from search.blend import ENSEMBLE, EnsembleDocument
 
-RESAMPLES = 200
+RESAMPLES = 1000
+FEWEST_SERIES = 10
+"""Below so many test series a bootstrap over them says too little: it would claim skill where there is none."""
 ORACLE = "oracle"
 
 
 @dataclass(frozen=True)
 class Score:
-    """One contender at one horizon on the test slice; the interval covers 95%, by bootstrap over series."""
+    """One contender at one horizon on the test slice. The interval covers 95%, by bootstrap over series; it is NaN
+    where there are too few of them.
+    """
 
     metrics: HorizonMetrics
     auc_low: float
     auc_high: float
-
-    @property
-    def skill(self) -> bool:
-        """Whether the interval excludes a coin's AUC of 0.5."""
-        return self.auc_low > 0.5
+    skill: bool
+    """Whether a coin's AUC of 0.5 lies below the interval, widened so that a claim at any of the horizons is wrong in
+    at most 5% of runs (Bonferroni)."""
 
 
 def contenders(ensemble: EnsembleDocument) -> dict[str, str]:
@@ -44,12 +46,15 @@ def test_scores(predictions: pd.DataFrame, who: str, horizons: tuple[int, ...], 
     """Scores of one contender for each horizon. Every contender meets the same bootstrap resamples."""
     test = predictions[predictions["slice"] == "test"]
     series_A = pd.factorize(test["series"])[0].astype(np.int64)
+    enough = len(np.unique(series_A)) >= FEWEST_SERIES
     scores = {}
     for horizon in horizons:
         p_A, y_A = test[f"{who}/{horizon}"].to_numpy(), test[f"label/{horizon}"].to_numpy()
         values = bootstrap_auc(p_A, y_A, series_A, RESAMPLES, seed)
-        low, high = interval(values) if np.isfinite(values).any() else (float("nan"), float("nan"))
-        scores[horizon] = Score(horizon_metrics(p_A, y_A), low, high)
+        usable = enough and bool(np.isfinite(values).any())
+        low, high = interval(values) if usable else (float("nan"), float("nan"))
+        skill = usable and interval(values, 1 - 0.05 / len(horizons))[0] > 0.5
+        scores[horizon] = Score(horizon_metrics(p_A, y_A), low, high, skill)
     return scores
 
 

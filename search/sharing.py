@@ -29,8 +29,10 @@ class SharedDataset:
         return Dataset(DatasetBytes(self.info, {name: ray.get(ref) for name, ref in self.files.items()}))
 
 
-def share_dataset(path: Path) -> SharedDataset:
+def share_dataset(dataset: Dataset) -> SharedDataset:
     """By its path where Ray is this machine alone, else put into the object store once. Needs a running Ray."""
+    path = dataset.source
+    assert isinstance(path, Path)
     if sum(node["Alive"] for node in ray.nodes()) == 1:
         return SharedDataset(path)
     mapped = DatasetBytes.map(path)

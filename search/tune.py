@@ -34,7 +34,8 @@ def search(run: RunDir, say: Say) -> None:
     settings = run.document().settings
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = create_study(run, settings.space, settings.metric)
-    left = settings.trials - sum(t.state.is_finished() for t in started(study))
+    wanted = wanted_trials(settings)
+    left = wanted - sum(t.state.is_finished() for t in started(study))
     if left > 0:
         rungs = rung_iterations(settings.grace_period, settings.reduction_factor, settings.iterations)
         say(
@@ -48,10 +49,10 @@ def search(run: RunDir, say: Say) -> None:
 
 
 def _run_trials(run: RunDir, settings: Settings, study: optuna.Study, rungs: tuple[int, ...], say: Say) -> None:
-    searcher = StudySearcher(study, settings.space, settings.trials, settings.concurrent, settings.seed)
+    searcher = StudySearcher(study, settings.space, wanted_trials(settings), settings.concurrent, settings.seed)
     maximize = higher_is_better(settings.metric)
     scheduler = Asha(decided_rungs(started(study), rungs), settings.reduction_factor, maximize)
-    work = Work(run, share_dataset(settings.dataset), settings.budget, settings.gpus_per_trial > 0, rungs)
+    work = Work(run, share_dataset(run.open_dataset()), settings.budget, settings.gpus_per_trial > 0, rungs)
     # tune.run rather than Tuner: the latter begins by pickling all of this into the run directory.
     tune.run(
         tune.with_parameters(run_trial, work=work, seed=settings.seed),
@@ -59,16 +60,21 @@ def _run_trials(run: RunDir, settings: Settings, study: optuna.Study, rungs: tup
         storage_path=str(run.path),
         resources_per_trial={"cpu": 1, "gpu": settings.gpus_per_trial},
         # The searcher says when it is finished: trials under way at a resume count as well.
-        num_samples=settings.trials,
+        num_samples=wanted_trials(settings),
         search_alg=searcher,
         scheduler=scheduler,
-        callbacks=[Recorder(run, study, searcher, settings.trials, say)],
+        callbacks=[Recorder(run, study, searcher, wanted_trials(settings), say)],
         reuse_actors=True,
         max_failures=RETRIES,
         raise_on_failed_trial=False,
         trial_dirname_creator=trial_folder,
         verbose=0,
     )
+
+
+def wanted_trials(settings: Settings) -> int:
+    """As many as asked for, but no more than the space has configurations."""
+    return int(min(settings.trials, settings.space.size()))
 
 
 def trial_folder(trial: Trial) -> str:

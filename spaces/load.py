@@ -68,7 +68,7 @@ def _read_space_file(path: Path) -> Space:
         text = path.read_text(encoding="utf-8")
         content = yaml.safe_load(text)
         root = yaml.compose(text, Loader=yaml.SafeLoader)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
         raise InputError(f"{path} is not a readable YAML file: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict | None):
         raise InputError(f"{path} must be a mapping with keys among version, base, dimensions, got {content!r:.80}")

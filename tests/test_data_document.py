@@ -98,3 +98,23 @@ def test_what_a_killed_process_left_is_not_in_the_way(tmp_path: Path) -> None:
     with new_folder(tmp_path / "out") as folder:
         (folder / "file").write_text(json.dumps(1))
     assert (tmp_path / "out" / "file").exists()
+
+
+def test_parents_made_for_a_folder_that_failed_are_taken_away_again(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(ZeroDivisionError), new_folder(tmp_path / "mine" / "new" / "a" / "b"):
+        raise ZeroDivisionError
+    assert list((tmp_path / "mine").iterdir()) == []
+    with new_folder(tmp_path / "mine" / "new" / "a" / "b") as folder:
+        (folder / "kept").touch()
+    assert (tmp_path / "mine" / "new" / "a" / "b" / "kept").exists()
+
+
+@pytest.mark.parametrize("place", ["file/new", "x" * 300, "dangling"])
+def test_a_place_that_cannot_be_written_is_refused_before_any_work(tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "dangling").symlink_to(tmp_path / "nothing")
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(InputError, match=r"cannot be written|exists already"), new_folder(tmp_path / place):
+        pytest.fail("the work was begun")
+    assert sorted(tmp_path.iterdir()) == before

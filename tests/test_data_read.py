@@ -1,6 +1,7 @@
 """Raw files become bars on a whole minute grid, or an error that says what is wrong."""
 
 import math
+import os
 from pathlib import Path
 
 import numpy as np
@@ -248,3 +249,39 @@ def test_a_truncated_parquet_is_refused(tmp_path: Path, write_series: WriteSerie
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"gone\.csv cannot be read"):
         read_series(tmp_path / "gone.csv")
+
+
+def test_a_csv_row_with_more_fields_than_the_header_is_refused_and_not_cut(tmp_path: Path) -> None:
+    path = tmp_path / "decimal_comma.csv"
+    path.write_text("datetime,price\n2025-01-01 00:00,1,57\n2025-01-01 00:01,1,58\n")
+    with pytest.raises(InputError, match="cannot be read"):
+        read_series(path)
+
+
+def test_a_late_text_in_a_long_price_column_costs_no_warning(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    path = tmp_path / "long.csv"
+    rows = [f"2025-01-01T00:00:{second % 60:02},1.5" for second in range(300_000)]
+    rows[290_000] = "2025-01-01T00:00:00,oops"
+    path.write_text("datetime,price\n" + "\n".join(rows))
+    with pytest.raises(InputError, match="got 'oops' in row 290000"):
+        read_series(path)
+    assert len(recwarn) == 0
+
+
+def test_a_name_that_is_not_utf8_is_refused_in_print(tmp_path: Path) -> None:
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/bad\xff.csv"))
+    path.write_text("datetime,price\n2025-01-01,1\n")
+    with pytest.raises(InputError, match=r"bad\\xff\.csv: the name is not UTF-8"):
+        read_series(path)
+
+
+def test_upper_case_suffixes_are_found_and_hidden_folders_are_not(tmp_path: Path, write_series: WriteSeries) -> None:
+    write_series(tmp_path / "A.CSV", [1.0, 2.0]).rename(tmp_path / "B.CSV")
+    write_series(tmp_path / ".checkpoints" / "B.csv", [1.0, 2.0])
+    assert [file.path.name for file in find_series(tmp_path)] == ["B.CSV"]
+
+
+def test_a_saved_row_number_is_no_feature(tmp_path: Path, write_series: WriteSeries) -> None:
+    path = write_series(tmp_path / "a.csv", [1.0, 2.0], strength=[3.0, 4.0])
+    pd.read_csv(path).to_csv(path)
+    assert extra_columns(path) == ("strength",)

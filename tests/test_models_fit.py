@@ -227,8 +227,9 @@ def test_the_steps_of_a_training_follow_the_schedule(dataset: Dataset) -> None:
         ({"learning_rate": 0.0}, r"learning_rate must be above 0, got 0\.0"),
         ({"learning_rate": math.inf}, r"learning_rate must be above 0, got inf"),
         ({"learning_rate": math.nan}, r"learning_rate must be above 0, got nan"),
-        ({"weight_decay": -1.0}, r"weight_decay must be at least 0, got -1\.0"),
-        ({"weight_decay": math.nan}, r"weight_decay must be at least 0, got nan"),
+        ({"weight_decay": -1.0}, r"weight_decay must be at least 0 and finite, got -1\.0"),
+        ({"weight_decay": math.nan}, r"weight_decay must be at least 0 and finite, got nan"),
+        ({"weight_decay": math.inf}, r"weight_decay must be at least 0 and finite, got inf"),
         ({"gradient_clip": 0.0}, r"gradient_clip must be above 0, got 0\.0"),
     ],
 )

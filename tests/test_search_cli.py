@@ -42,14 +42,14 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write_series: WriteS
     (path / "file").write_text("mine")
     (path / "dataset").symlink_to(dataset.source)
     (path / "damaged").mkdir()
-    for file in dataset.path.iterdir():
+    for file in dataset.source.iterdir():
         (path / "damaged" / file.name).write_bytes(file.read_bytes())
     os.truncate(path / "damaged" / BARS, 500)
     (path / "option.yaml").write_text("base: hybrid\ndimension:\n  hidden_size: 32\n")
     (path / "dimension.yaml").write_text("base: hybrid\ndimensions:\n  hidden_sice: 32\n")
     (path / "bounds.yaml").write_text("base: hybrid\ndimensions:\n  dropout: {low: 0.5, high: 0.2}\n")
     settings = Settings(
-        dataset=dataset.path, dimensions=dict(HYBRID.dimensions), guide=HYBRID.guide, trials=4, concurrent=1
+        dataset=dataset.source, dimensions=dict(HYBRID.dimensions), guide=HYBRID.guide, trials=4, concurrent=1
     )
     RunDir.create(path / "unfinished", settings, dataset.info.fingerprint)
     RunDir.create(path / "moved", settings.model_copy(update={"dataset": path / "gone"}), "abc")
@@ -201,7 +201,7 @@ def test_a_path_is_printed_as_it_is(tmp_path: Path, dataset: Dataset, capfd: pyt
     """Rich would take [brackets] for markup and :names: for emoji."""
     run = tmp_path / "[red] :smile: run"
     settings = Settings(
-        dataset=dataset.path, dimensions=dict(HYBRID.dimensions), guide=HYBRID.guide, trials=4, concurrent=1
+        dataset=dataset.source, dimensions=dict(HYBRID.dimensions), guide=HYBRID.guide, trials=4, concurrent=1
     )
     RunDir.create(run, settings, dataset.info.fingerprint)
     assert search.cli._run(["status", str(run)], debug=False) == 0

@@ -16,6 +16,7 @@ from data.schema import InputError
 from data.store import Dataset
 from search.pipeline import resume
 from search.run_dir import RunDir, Settings
+from search.study import create_study
 from spaces.basic import BASIC
 from spaces.hybrid import HYBRID
 from spaces.parameters import Space
@@ -155,7 +156,7 @@ def test_the_lock_is_refused_while_another_process_holds_it_and_free_when_that_i
 
 
 def test_a_run_that_another_process_works_on_cannot_be_extended(tmp_path: Path, dataset: Dataset) -> None:
-    run = RunDir.create(tmp_path / "run", settings(dataset=dataset.path), dataset.info.fingerprint)
+    run = RunDir.create(tmp_path / "run", settings(dataset=dataset.source), dataset.info.fingerprint)
     write_atomically(run.ensemble, b"{}")
     with held_by_another_process(run):
         before = listing(run.path)
@@ -169,3 +170,17 @@ def test_a_run_whose_dataset_is_gone_is_not_resumed(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="/nowhere/dataset is not a dataset folder"):
         resume(run, print)
     assert run.document().status == "searching"
+
+
+def test_the_study_lies_in_the_run_whatever_its_path_means_in_a_url(tmp_path: Path) -> None:
+    run = RunDir.create(tmp_path / "r ü?mode=ro#%20 [x]", settings(), "abc")
+    create_study(run, HYBRID, "tune_loss")
+    assert (run.path / "study.db").stat().st_size > 0
+    assert [path.name for path in tmp_path.iterdir()] == [run.path.name]
+
+
+def test_another_dataset_in_the_old_place_is_refused_wherever_it_is_opened(tmp_path: Path, dataset: Dataset) -> None:
+    assert isinstance(dataset.source, Path)
+    run = RunDir.create(tmp_path / "run", settings(dataset=dataset.source), "the fingerprint of before")
+    with pytest.raises(InputError, match="put the old dataset back or launch anew"):
+        run.open_dataset()

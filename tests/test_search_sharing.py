@@ -41,7 +41,7 @@ def test_on_several_nodes_it_goes_through_the_object_store_once(
     try:
         cluster.add_node(num_cpus=1, resources={"second": 1})
         ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
-        shared = share_dataset(dataset.source)
+        shared = share_dataset(dataset)
         assert set(shared.files) == {"series.arrow", "bars.arrow", "anchors.arrow"}
         remote = ray.remote(seen)
         results = ray.get([remote.options(resources={"second": 0.1}).remote(shared), remote.remote(shared)])
@@ -55,6 +55,6 @@ def test_on_several_nodes_it_goes_through_the_object_store_once(
 def test_on_one_machine_it_is_the_path_and_prepare_spreads_over_ray(dataset: Dataset) -> None:
     assert isinstance(dataset.source, Path)
     with local_ray(2):
-        assert share_dataset(dataset.source) == SharedDataset(dataset.source)
+        assert share_dataset(dataset) == SharedDataset(dataset.source)
         with ray_map("auto") as spread:
             assert list(spread(abs, range(-40, 0))) == list(range(40, 0, -1))
