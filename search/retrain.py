@@ -5,7 +5,6 @@ from typing import Any
 
 import optuna
 import torch
-from pydantic import BaseModel, ConfigDict
 from ray import tune
 from ray.tune import Callback
 from ray.tune.experiment import Trial
@@ -15,7 +14,7 @@ from torch import nn
 from data.batches import frozen_labels
 from data.document import Document, write_atomically
 from models.architectures import build_model, config_values, model_config
-from models.fit import predict_slice
+from models.fit import Progress, predict_slice
 from models.metrics import HorizonMetrics, all_metrics
 from search.cluster import local_ray
 from search.console import Say
@@ -40,18 +39,6 @@ class MemberSpec:
     seed: int
 
 
-class CurvePoint(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    iteration: int
-    samples: int
-    train_loss: float
-    tune_loss: float
-    tune_auc: float
-    objective: float
-    seconds: float
-
-
 class MemberDocument(Document):
     """member.json"""
 
@@ -62,7 +49,7 @@ class MemberDocument(Document):
     architecture: str
     model: dict[str, Any]
     """What the architecture's Config is made from."""
-    curve: tuple[CurvePoint, ...]
+    curve: tuple[Progress, ...]
     tune: tuple[HorizonMetrics, ...]
     """Per horizon, on the tune slice that also chose the configuration: optimistic."""
 
@@ -136,7 +123,7 @@ def train_member(config: dict[str, Any], work: Work) -> None:
         seed=spec.seed,
         architecture=architecture,
         model=values,
-        curve=tuple(CurvePoint(**asdict(progress)) for progress in training.history),
+        curve=tuple(training.history),
         tune=all_metrics(predicted, frozen_labels(dataset, "tune")),
     ).write(folder / MEMBER)
     (folder / CHECKPOINT).unlink(missing_ok=True)

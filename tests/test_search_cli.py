@@ -226,8 +226,9 @@ def test_without_a_limit_a_trial_runs_on_each_core(folder: Path, monkeypatch: py
 @pytest.mark.parametrize(
     "line", ["synth new --tokens 4000 --minutes 400", "prepare raw new --horizons 15 --expanding-max 100"]
 )
-def test_an_interrupt_leaves_nothing_half_written(tmp_path: Path, raw: Path, line: str) -> None:
-    """Ctrl-C reaches every process of the terminal's foreground group."""
+@pytest.mark.parametrize("how", ["ctrl-c", "kill"])
+def test_an_interrupt_leaves_nothing_half_written(tmp_path: Path, raw: Path, line: str, how: str) -> None:
+    """Ctrl-C reaches every process of the terminal's foreground group, kill the one it names."""
     place = Workplace(tmp_path)
     if line.startswith("prepare"):
         (tmp_path / "raw").mkdir()
@@ -242,7 +243,10 @@ def test_an_interrupt_leaves_nothing_half_written(tmp_path: Path, raw: Path, lin
             assert time.monotonic() < deadline
             time.sleep(0.02)
         time.sleep(0.1)
-        os.killpg(command.process.pid, signal.SIGINT)
+        if how == "ctrl-c":
+            os.killpg(command.process.pid, signal.SIGINT)
+        else:
+            command.process.send_signal(signal.SIGTERM)
         assert command.wait(60) == 130
         assert command.stderr.count("\n") == 1
         assert command.stderr.startswith("hybridtune: interrupted")
