@@ -28,7 +28,7 @@ HORIZONS = (15, 60)
 def place(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
     place = Workplace(tmp_path_factory.mktemp("real"))
     (place.path / "space.yaml").write_text(SMALL_SPACE)
-    place.succeed("prepare", str(REALDATA), "dataset", "--horizons", "15,60", "--expanding-max", "240")
+    place.succeed("prepare", str(REALDATA), "dataset", "--horizons", "15,60", "--expanding-max", "240", "--folds", "2")
     place.succeed(
         *("launch", "dataset", "--run", "run", "--space", "space.yaml", "--trials", "2", "--iterations", "2"),
         *("--samples-per-iteration", "512", "--grace-period", "1", "--top-k", "1", "--seeds", "1", "--concurrent", "1"),

@@ -236,3 +236,15 @@ def test_the_steps_of_a_training_follow_the_schedule(dataset: Dataset) -> None:
 def test_an_impossible_training_is_refused_with_rule_and_value(values: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         TrainConfig(**values)
+
+
+def test_every_configuration_is_judged_on_the_same_anchors_whatever_its_windows_and_batches(dataset: Dataset) -> None:
+    shape = {"input_size": len(dataset.info.features), "horizons": len(dataset.info.horizons), "hidden_size": 16}
+    expected = len(dataset.frozen_anchors("tune"))
+    for architecture, values in (
+        ("basic_lstm", {"window": 15}),
+        ("basic_lstm", {"window": 400}),
+        ("hybrid_lstm", {"windows": (240,), "attention_heads": 2, "attention_span": 5}),
+    ):
+        model = build_model(model_config(architecture, shape | values), 0)
+        assert len(predict_slice(model, dataset, "tune", CPU, "fp32")) == expected
