@@ -307,7 +307,7 @@ def _run(arguments: list[str], debug: bool) -> int:
         return _fail(f"{type(error).__name__}: {error} (--debug shows where)", 1, debug)
     if code == INTERRUPTED:
         resumable = {"launch", "resume"} & set(arguments)
-        return _fail("interrupted" + (": `hybridtune resume RUN` goes on" if resumable else ""), INTERRUPTED)
+        return _fail("interrupted" + (": `hybridtune resume RUN` goes on with a run" if resumable else ""), INTERRUPTED)
     return int(code or 0)
 
 
