@@ -29,10 +29,10 @@ search: install
 	@rm -rf $(DEMO)
 	@$(BIN)/hybridtune synth $(DEMO)/raw --tokens 1000
 	@echo "[2/6] dataset"
-	@$(BIN)/hybridtune prepare $(DEMO)/raw/launches $(DEMO)/dataset --anchor-stride 60
+	@$(BIN)/hybridtune prepare $(DEMO)/raw/launches $(DEMO)/dataset --anchor-stride 30
 	@echo "[3/6] search, retraining, blend, report"
 	@$(BIN)/hybridtune launch $(DEMO)/dataset --run $(DEMO)/run --space spaces/demo.yaml --trials 12 \
-	  --iterations 9 --samples-per-iteration 4096 --grace-period 2 --top-k 2 --seeds 2
+	  --iterations 10 --samples-per-iteration 4096 --grace-period 2 --top-k 2 --seeds 2
 	@echo "[4/6] bundle"
 	@$(BIN)/hybridtune export $(DEMO)/run $(DEMO)/bundle
 	@echo "[5/6] predictions"
