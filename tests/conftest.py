@@ -132,6 +132,8 @@ class Workplace:
                 stdout=stdout,
                 stderr=stderr,
                 start_new_session=True,
+                # A shell without job control starts its background jobs deaf to SIGINT, and they hand that on.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
                 env=environment | {"HOME": str(home)},
             )
         return Command(process, out, err)
