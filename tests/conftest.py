@@ -1,5 +1,6 @@
-"""What several test files share: one generated launch set, prepared once, and a writer of small series."""
+"""What several test files share: one generated launch set, prepared once, and makers of small series."""
 
+import dataclasses
 import os
 import re
 import shutil
@@ -17,6 +18,7 @@ import pytest
 from numpy.typing import ArrayLike
 
 from data.prepare import PrepareConfig, prepare
+from data.read import Bars
 from data.store import Dataset
 from data.synth import SynthConfig, generate
 from models.device import use_one_core
@@ -24,7 +26,36 @@ from models.device import use_one_core
 HORIZONS = (15, 60)
 EXPANDING_MAX = 240
 
+BARS_EXTRAS = ("holders",)
+"""Extra columns of `violent_bars`."""
+
 WriteSeries = Callable[..., Path]
+
+
+def violent_bars(seed: int, minutes: int) -> Bars:
+    """Crashes and jumps of a thousandfold, flat stretches, gaps, and volumes over sixteen decades."""
+    rng = np.random.default_rng(seed)
+    step = rng.choice([0.0, 1e-4, 0.05, 7.0], size=minutes, p=[0.3, 0.3, 0.35, 0.05]) * rng.standard_normal(minutes)
+    observed = rng.random(minutes) < rng.choice([0.3, 0.9, 1.0])
+    observed[0] = True
+    minute = np.arange(minutes)
+    staleness = minute - np.maximum.accumulate(np.where(observed, minute, 0))
+    volume = 10.0 ** rng.uniform(-8, 8, minutes) * (rng.random(minutes) < rng.choice([0.0, 0.5, 1.0]))
+    return Bars(
+        start=np.datetime64("2025-03-01T00:00", "m") + rng.integers(1440),
+        price_T=np.exp(np.cumsum(np.clip(step, -20, 20)) - 9)[minute - staleness],
+        volume_T=np.where(observed, volume, 0.0),
+        observed_T=observed,
+        staleness_T=staleness,
+        extras_TE=rng.standard_cauchy((minutes, len(BARS_EXTRAS))),
+        unusable_rows=0,
+    )
+
+
+def with_rows(bars: Bars, change: Callable[[np.ndarray, str], np.ndarray]) -> Bars:
+    """The bars with `change(array, its name)` in place of each array."""
+    arrays = {name: value for name, value in vars(bars).items() if isinstance(value, np.ndarray)}
+    return dataclasses.replace(bars, **{name: change(value, name) for name, value in arrays.items()})
 
 
 @pytest.fixture(scope="session", autouse=True)

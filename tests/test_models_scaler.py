@@ -1,5 +1,6 @@
 """Scaling is fitted on train only, survives any column, and cuts what is far out."""
 
+import dataclasses
 import shutil
 from pathlib import Path
 
@@ -7,9 +8,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from conftest import violent_bars, with_rows
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sklearn.preprocessing import QuantileTransformer
 
+from data.features import features
 from data.prepare import PrepareConfig, prepare
+from data.read import Bars
 from data.store import Dataset
 from models.scaler import CLIP, SCALINGS, Scaling, StandardScaling, make_scaling, train_bars
 
@@ -127,3 +133,25 @@ def test_the_scaling_travels_with_the_weights(name: str) -> None:
     copy.load_state_dict(scaling.state_dict())
     np.testing.assert_array_equal(scaled(copy, x_NF), scaled(scaling, x_NF))
     assert list(scaling.parameters()) == []
+
+
+@pytest.mark.parametrize("name", SCALINGS)
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), minutes=st.integers(31, 300), data=st.data())
+def test_a_scaled_feature_does_not_depend_on_later_bars(
+    dataset: Dataset, name: str, seed: int, minutes: int, data: st.DataObject
+) -> None:
+    t = data.draw(st.integers(0, minutes - 31))
+    scaling = fitted(train_bars(dataset), name)
+    bars, other = violent_bars(seed, minutes), violent_bars(seed + 1, minutes)
+    before = scaled(scaling, features(without_extras(bars)))
+    changed = with_rows(bars, lambda rows, column: np.concatenate([rows[: t + 1], getattr(other, column)[t + 1 :]]))
+    after = scaled(scaling, features(without_extras(changed)))
+    np.testing.assert_array_equal(after[: t + 1], before[: t + 1])
+    assert (after[t + 1 :] != before[t + 1 :]).any()
+    cut = scaled(scaling, features(without_extras(with_rows(bars, lambda rows, _: rows[: t + 1]))))
+    np.testing.assert_array_equal(cut, before[: t + 1])
+
+
+def without_extras(bars: Bars) -> Bars:
+    return dataclasses.replace(bars, extras_TE=np.empty((len(bars), 0)))
