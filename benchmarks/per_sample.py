@@ -54,7 +54,7 @@ class PerSampleHybrid(nn.Module):
         attended_NTD = self._attend(h_NTD)
         self_NTD = hybrid.self_norm(h_NTD + hybrid.dropout(attended_NTD))
         self_N1D = at(self_NTD, last_N)[:, None]
-        cross_N1D = hybrid.cross_attention(self_N1D, self._window_states(x_NTF, last_N), None)
+        cross_N1D = hybrid.cross_attention(self_N1D, self._window_states(x_NTF, last_N))
         fused_N1D = hybrid.cross_norm(self_N1D + hybrid.dropout(cross_N1D))
         logits_N1H: Tensor = hybrid.heads(hybrid.fusion(torch.cat([self_N1D, fused_N1D], dim=-1)))
         return logits_N1H[:, 0]

@@ -9,11 +9,18 @@ from data.schema import InputError
 from models.basic_lstm import BasicLSTM
 from models.forecaster import Forecaster
 from models.hybrid_lstm import HybridLSTM
+from models.tcn import TCN
+from models.transformer import Transformer
 
-ARCHITECTURES: dict[str, type[Forecaster]] = {"basic_lstm": BasicLSTM, "hybrid_lstm": HybridLSTM}
+ARCHITECTURES: dict[str, type[Forecaster]] = {
+    "basic_lstm": BasicLSTM,
+    "hybrid_lstm": HybridLSTM,
+    "transformer": Transformer,
+    "tcn": TCN,
+}
 """Each is made from its own Config."""
 
-ModelConfig = BasicLSTM.Config | HybridLSTM.Config
+ModelConfig = BasicLSTM.Config | HybridLSTM.Config | Transformer.Config | TCN.Config
 
 
 def model_config(architecture: str, values: dict[str, Any]) -> ModelConfig:

@@ -3,12 +3,14 @@
 Shapes: M series, T minutes, K anchors, F features, D hidden, H horizons.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor, nn
 
-from models.check import at_least, check_sizes
-from models.forecaster import Forecaster
+from models.check import at_least, check_sizes, check_window
+from models.forecaster import Component, Forecaster
 from models.layers import HorizonHeads, WindowEncoder
 from models.scaler import make_scaling
 
@@ -20,6 +22,8 @@ class BasicLSTM(Forecaster):
         """Features of a bar."""
         horizons: int
         """How many horizons are predicted."""
+        history: int = 720
+        """Most bars of a series."""
         window: int = 60
         """Minutes up to the anchor that the LSTM reads."""
         hidden_size: int = 128
@@ -27,20 +31,24 @@ class BasicLSTM(Forecaster):
         dropout: float = 0.3
         scaling: str = "standard"
         """Of the features: standard, robust or quantile."""
+        horizon_heads: str = "independent"
+        """Or hierarchical: each reads that of the next shorter horizon."""
 
         def __post_init__(self) -> None:
             check_sizes(self)
-            at_least("window", self.window, 1)
+            at_least("layers", self.layers, 1)
+            check_window("window", self.window, self.history)
+
+    components: ClassVar[Mapping[str, Component]] = {"encoder": "encoder", "heads": "head"}
 
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.config = config
+        size, dropout = config.hidden_size, config.dropout
         self.scaling = make_scaling(config.scaling, config.input_size)
-        self.encoder = WindowEncoder(
-            config.window, config.input_size, config.hidden_size, config.layers, config.dropout
-        )
-        self.dropout = nn.Dropout(config.dropout)
-        self.heads = HorizonHeads(config.hidden_size, config.hidden_size // 2, config.horizons, config.dropout)
+        self.encoder = WindowEncoder(config.window, config.input_size, size, config.layers, dropout)
+        self.dropout = nn.Dropout(dropout)
+        self.heads = HorizonHeads(size, size // 2, config.horizons, dropout, config.horizon_heads)
 
     def forward(self, x_MTF: Tensor, length_M: Tensor, anchor_MK: Tensor) -> Tensor:  # noqa: ARG002 the one signature
         state_MKD = self.encoder(self.scaling(x_MTF), anchor_MK)

@@ -1,11 +1,24 @@
 """What every architecture is, whatever it does inside."""
 
 from abc import ABC, abstractmethod
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from torch import Tensor, nn
 
 from models.scaler import Scaling
+
+Component = Literal["encoder", "attention", "head"]
+"""What a part of a model is for; each kind learns at a rate of its own."""
+
+
+class AttentionMaps(NamedTuple):
+    """Where each anchor looked; the weights of a head sum to one."""
+
+    minutes: Tensor
+    """(M, heads, K, T): over the minutes since launch."""
+    windows: Tensor | None
+    """(M, heads, K, S): over the fixed windows, where the architecture has them."""
 
 
 class Forecaster(nn.Module, ABC):
@@ -18,7 +31,13 @@ class Forecaster(nn.Module, ABC):
     Config: type[Any]
     config: Any
     scaling: Scaling
+    components: ClassVar[Mapping[str, Component]]
+    """Every direct part that has parameters."""
 
     @abstractmethod
     def forward(self, x_MTF: Tensor, length_M: Tensor, anchor_MK: Tensor) -> Tensor:
         """logits_MKH: of a rise, for K anchors (minutes from launch) of each of M series of T bars."""
+
+    def attention(self, x_MTF: Tensor, anchor_MK: Tensor) -> AttentionMaps | None:  # noqa: ARG002 the one signature
+        """Where each anchor looked, in eval mode; None for an architecture without attention."""
+        return None

@@ -10,24 +10,19 @@
 Shapes: M series, T minutes, K anchors, F features, D hidden, H horizons, S fixed windows, N = M * K.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from data.schema import InputError
-from models.check import at_least, check_sizes
-from models.forecaster import Forecaster
-from models.layers import Attention, HorizonHeads, WindowEncoder, anchor_mask, make_lstm, rows_at
+from models.check import at_least, check_heads, check_sizes, check_window
+from models.forecaster import AttentionMaps, Component, Forecaster
+from models.layers import Attention, HorizonHeads, Places, WindowEncoder, anchor_mask, make_lstm, rows_at
+from models.positions import check_positions, make_positions
 from models.scaler import make_scaling
-
-
-class AttentionMaps(NamedTuple):
-    minutes: Tensor
-    """(M, heads, K, T): self-attention of each anchor over the minutes since launch."""
-    windows: Tensor
-    """(M, heads, K, S): cross-attention of each anchor over the fixed windows."""
 
 
 class HybridLSTM(Forecaster):
@@ -37,6 +32,8 @@ class HybridLSTM(Forecaster):
         """Features of a bar."""
         horizons: int
         """How many horizons are predicted."""
+        history: int = 720
+        """Most bars of a series."""
         windows: tuple[int, ...] = (15, 60, 240)
         """Minutes of the fixed windows, ascending."""
         hidden_size: int = 128
@@ -49,18 +46,34 @@ class HybridLSTM(Forecaster):
         """Of the features: standard, robust or quantile."""
         attention_span: int = 720
         """Minutes up to the anchor that self-attention looks at."""
+        positions: str = "none"
+        """Of the minutes in self-attention: none, sinusoidal, learned or rotary."""
+        horizon_heads: str = "hierarchical"
+        """Each reads that of the next shorter horizon; or independent."""
 
         def __post_init__(self) -> None:
             check_sizes(self)
+            at_least("layers", self.layers, 1)
             at_least("attention_span", self.attention_span, 1)
-            at_least("attention_heads", self.attention_heads, 1)
-            if not self.windows or list(self.windows) != sorted(set(self.windows)) or self.windows[0] < 1:
+            check_heads(self.hidden_size, self.attention_heads)
+            check_positions(self.positions, self.hidden_size, self.attention_heads)
+            if not self.windows or list(self.windows) != sorted(set(self.windows)):
                 raise InputError(f"windows must be ascending minutes above 0, got {self.windows}")
-            if self.hidden_size % self.attention_heads:
-                raise InputError(
-                    "attention_heads must divide hidden_size, "
-                    f"got (attention_heads={self.attention_heads}, hidden_size={self.hidden_size})"
-                )
+            for window in self.windows:
+                check_window("windows", window, self.history)
+
+    components: ClassVar[Mapping[str, Component]] = {
+        "expanding": "encoder",
+        "window_encoders": "encoder",
+        "positions": "attention",
+        "self_attention": "attention",
+        "self_norm": "attention",
+        "window_embedding_SD": "attention",
+        "cross_attention": "attention",
+        "cross_norm": "attention",
+        "fusion": "head",
+        "heads": "head",
+    }
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -68,6 +81,7 @@ class HybridLSTM(Forecaster):
         size, dropout = config.hidden_size, config.dropout
         self.scaling = make_scaling(config.scaling, config.input_size)
         self.expanding = make_lstm(config.input_size, size, config.layers, dropout)
+        self.positions = make_positions(config.positions, size, config.attention_heads, config.history)
         self.self_attention = Attention(size, config.attention_heads)
         self.self_norm = nn.LayerNorm(size)
         self.window_encoders = nn.ModuleList(
@@ -78,37 +92,43 @@ class HybridLSTM(Forecaster):
         self.cross_norm = nn.LayerNorm(size)
         self.dropout = nn.Dropout(dropout)
         self.fusion = nn.Sequential(nn.Linear(2 * size, size), nn.GELU(), nn.Dropout(dropout))
-        self.heads = HorizonHeads(size, size // 2, config.horizons, dropout)
+        self.heads = HorizonHeads(size, size // 2, config.horizons, dropout, config.horizon_heads)
 
     def forward(self, x_MTF: Tensor, length_M: Tensor, anchor_MK: Tensor) -> Tensor:  # noqa: ARG002 the one signature
         """logits_MKH. Bars behind an anchor are never seen, so lengths and padding do not matter."""
-        expanding_MKD, h_MTD, allowed_MKT, windows_NSD = self._encode(x_MTF, anchor_MK)
-        self_MKD = self._attend_to_minutes(expanding_MKD, h_MTD, allowed_MKT)
+        x_MTF = self.scaling(x_MTF)
+        h_MTD, _ = self.expanding(x_MTF)
+        self_MKD = self._attend_to_minutes(h_MTD, anchor_MK)
         query_N1D = self_MKD.flatten(0, 1)[:, None]
-        cross_N1D = self.cross_attention(query_N1D, windows_NSD, None)
+        cross_N1D = self.cross_attention(query_N1D, self._windows(x_MTF, anchor_MK))
         cross_MKD = self.cross_norm(query_N1D + self.dropout(cross_N1D)).view_as(self_MKD)
         logits_MKH: Tensor = self.heads(self.fusion(torch.cat([self_MKD, cross_MKD], dim=-1)))
         return logits_MKH
 
     @torch.no_grad()
     def attention(self, x_MTF: Tensor, anchor_MK: Tensor) -> AttentionMaps:
-        """Where each anchor looked. In eval mode."""
-        expanding_MKD, h_MTD, allowed_MKT, windows_NSD = self._encode(x_MTF, anchor_MK)
-        minutes = self.self_attention.weights(expanding_MKD, h_MTD, allowed_MKT)
-        self_MKD = self._attend_to_minutes(expanding_MKD, h_MTD, allowed_MKT)
-        windows = self.cross_attention.weights(self_MKD.flatten(0, 1)[:, None], windows_NSD, None)
+        x_MTF = self.scaling(x_MTF)
+        h_MTD, _ = self.expanding(x_MTF)
+        minutes = self.self_attention.weights(*self._minutes(h_MTD, anchor_MK))
+        query_N1D = self._attend_to_minutes(h_MTD, anchor_MK).flatten(0, 1)[:, None]
+        windows = self.cross_attention.weights(query_N1D, self._windows(x_MTF, anchor_MK))
         # (N, heads, 1, S) -> (M, heads, K, S)
         return AttentionMaps(minutes, windows.squeeze(2).view(*anchor_MK.shape, *windows.shape[1::2]).transpose(1, 2))
 
-    def _encode(self, x_MTF: Tensor, anchor_MK: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        x_MTF = self.scaling(x_MTF)
-        h_MTD, _ = self.expanding(x_MTF)
+    def _windows(self, x_MTF: Tensor, anchor_MK: Tensor) -> Tensor:
+        """windows_NSD: the state of each fixed window at each anchor."""
         windows_MKSD = torch.stack([encode(x_MTF, anchor_MK) for encode in self.window_encoders], dim=2)
-        windows_NSD = self.dropout(windows_MKSD.flatten(0, 1)) + self.window_embedding_SD
-        allowed_MKT = anchor_mask(anchor_MK, x_MTF.shape[1], self.config.attention_span)
-        return rows_at(h_MTD, anchor_MK), h_MTD, allowed_MKT, windows_NSD
+        windows_NSD: Tensor = self.dropout(windows_MKSD.flatten(0, 1)) + self.window_embedding_SD
+        return windows_NSD
 
-    def _attend_to_minutes(self, expanding_MKD: Tensor, h_MTD: Tensor, allowed_MKT: Tensor) -> Tensor:
-        attended_MKD = self.self_attention(expanding_MKD, h_MTD, allowed_MKT)
-        normed: Tensor = self.self_norm(expanding_MKD + self.dropout(attended_MKD))
+    def _attend_to_minutes(self, h_MTD: Tensor, anchor_MK: Tensor) -> Tensor:
+        attended_MKD = self.self_attention(*self._minutes(h_MTD, anchor_MK))
+        normed: Tensor = self.self_norm(rows_at(h_MTD, anchor_MK) + self.dropout(attended_MKD))
         return normed
+
+    def _minutes(self, h_MTD: Tensor, anchor_MK: Tensor) -> tuple[Tensor, Tensor, Tensor, Places]:
+        """What self-attention takes: the anchors' states ask, those of the minutes up to each answer."""
+        minute_1T = torch.arange(h_MTD.shape[1], device=h_MTD.device)[None]
+        placed_MTD = self.positions.added(h_MTD, minute_1T)
+        allowed_MKT = anchor_mask(anchor_MK, h_MTD.shape[1], self.config.attention_span)
+        return rows_at(placed_MTD, anchor_MK), placed_MTD, allowed_MKT, Places(self.positions, anchor_MK, minute_1T)

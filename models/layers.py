@@ -4,9 +4,13 @@ Shapes: M series, T minutes, K anchors of a series, W minutes of a window, F fea
 J keys, N = M * K.
 """
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from models.positions import Positions
 
 
 def rows_at(x_MTD: Tensor, anchor_MK: Tensor) -> Tensor:
@@ -41,6 +45,14 @@ class WindowEncoder(nn.Module):
         return rows_at(h_NWD, last_N[:, None]).view(*anchor_MK.shape, -1)
 
 
+class Places(NamedTuple):
+    """Where queries and keys stand, for positions that turn them."""
+
+    positions: Positions
+    query_NK: Tensor
+    key_NJ: Tensor
+
+
 class Attention(nn.Module):
     """Multi-head scaled dot-product attention (Vaswani et al. 2017, section 3.2) with queries of its own."""
 
@@ -51,27 +63,44 @@ class Attention(nn.Module):
         self.key_value = nn.Linear(hidden_size, 2 * hidden_size)
         self.out = nn.Linear(hidden_size, hidden_size)
 
-    def forward(self, query_NKD: Tensor, keys_NJD: Tensor, allowed_NKJ: Tensor | None) -> Tensor:
-        """allowed_NKJ: which keys a query may look at, at least one; None allows all."""
-        q, k, v = self.project(query_NKD, keys_NJD)
+    def forward(
+        self,
+        query_NKD: Tensor,
+        keys_NJD: Tensor,
+        allowed_NKJ: Tensor | None = None,
+        places: Places | None = None,
+        causal: bool = False,
+    ) -> Tensor:
+        """allowed_NKJ: which keys a query may look at, at least one; None allows all, or with `causal`, where queries
+        and keys are the same minutes, those up to the query's.
+        """
+        q, k, v = self.project(query_NKD, keys_NJD, places)
         mask = None if allowed_NKJ is None else allowed_NKJ[:, None]
-        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal)
         out: Tensor = self.out(mixed.transpose(1, 2).flatten(2))
         return out
 
-    def weights(self, query_NKD: Tensor, keys_NJD: Tensor, allowed_NKJ: Tensor | None) -> Tensor:
+    def weights(
+        self, query_NKD: Tensor, keys_NJD: Tensor, allowed_NKJ: Tensor | None = None, places: Places | None = None
+    ) -> Tensor:
         """The attention weights (N, heads, K, J); each row sums to one."""
-        q, k, _ = self.project(query_NKD, keys_NJD)
+        q, k, _ = self.project(query_NKD, keys_NJD, places)
         scores = q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5
         if allowed_NKJ is not None:
             scores = scores.masked_fill(~allowed_NKJ[:, None], -torch.inf)
         weights: Tensor = scores.softmax(dim=-1)
         return weights
 
-    def project(self, query_NKD: Tensor, keys_NJD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def project(
+        self, query_NKD: Tensor, keys_NJD: Tensor, places: Places | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values, each (N, heads, its length, D / heads)."""
         k, v = self.key_value(keys_NJD).chunk(2, dim=-1)
-        return self._split(self.query(query_NKD)), self._split(k), self._split(v)
+        q, k, v = self._split(self.query(query_NKD)), self._split(k), self._split(v)
+        if places is not None:
+            q = places.positions.turned(q, places.query_NK)
+            k = places.positions.turned(k, places.key_NJ)
+        return q, k, v
 
     def _split(self, x_NJD: Tensor) -> Tensor:
         """(N, heads, J, D / heads)."""
@@ -86,9 +115,13 @@ def anchor_mask(anchor_MK: Tensor, minutes: int, span: int) -> Tensor:
 
 
 class HorizonHeads(nn.Module):
-    """A small network of its own for each horizon, computed side by side: (.., D) -> logits (.., H)."""
+    """A small network of its own for each horizon: (.., D) -> logits (.., H).
 
-    def __init__(self, input_size: int, hidden_size: int, horizons: int, dropout: float) -> None:
+    Hierarchical ones are stacked from the shortest horizon to the longest: each also reads what the one before it
+    made of the state, as what happens within an hour is a part of what happens within four. Independent ones do not.
+    """
+
+    def __init__(self, input_size: int, hidden_size: int, horizons: int, dropout: float, kind: str) -> None:
         super().__init__()
         self.horizons = horizons
         self.hidden = nn.Linear(input_size, horizons * hidden_size)
@@ -96,11 +129,21 @@ class HorizonHeads(nn.Module):
         self.weight_HD = nn.Parameter(torch.empty(horizons, hidden_size))
         self.bias_H = nn.Parameter(torch.zeros(horizons))
         nn.init.normal_(self.weight_HD, std=hidden_size**-0.5)
+        links = horizons - 1 if kind == "hierarchical" else 0
+        self.from_shorter = nn.ModuleList(nn.Linear(hidden_size, hidden_size, bias=False) for _ in range(links))
 
     def forward(self, x: Tensor) -> Tensor:
-        hidden = F.gelu(self.hidden(x)).view(*x.shape[:-1], self.horizons, -1)
+        own = self.hidden(x).view(*x.shape[:-1], self.horizons, -1)
+        hidden = self._stacked(own) if self.from_shorter else F.gelu(own)
         logits: Tensor = (self.dropout(hidden) * self.weight_HD).sum(dim=-1) + self.bias_H
         return logits
+
+    def _stacked(self, own: Tensor) -> Tensor:
+        first, *longer = own.unbind(dim=-2)
+        hidden = [F.gelu(first)]
+        for link, state in zip(self.from_shorter, longer, strict=True):
+            hidden.append(F.gelu(state + link(hidden[-1])))
+        return torch.stack(hidden, dim=-2)
 
 
 def make_lstm(input_size: int, hidden_size: int, layers: int, dropout: float) -> nn.LSTM:

@@ -16,6 +16,7 @@ from data.batches import TrainingStream
 from data.store import Dataset
 from models.architectures import build_model, model_config
 from models.inference import predict_batch
+from models.positions import POSITIONS
 from models.scaler import train_bars
 
 LENGTHS = (240, 131, 47, 9, 1)
@@ -25,6 +26,7 @@ CONFIGS = {
     "basic": ("basic_lstm", {"window": 60}),
     "basic, two layers, window of one minute": ("basic_lstm", {"window": 1, "layers": 2}),
     "basic, window beyond every series": ("basic_lstm", {"window": 500}),
+    "basic, hierarchical heads": ("basic_lstm", {"horizon_heads": "hierarchical"}),
     "hybrid": ("hybrid_lstm", {}),
     "hybrid, two layers": ("hybrid_lstm", {"layers": 2, "windows": (5, 15, 60)}),
     "hybrid, span of 30 minutes": ("hybrid_lstm", {"attention_span": 30, "attention_heads": 2}),
@@ -32,6 +34,14 @@ CONFIGS = {
     "basic, robust scaling": ("basic_lstm", {"scaling": "robust"}),
     "hybrid, quantile scaling": ("hybrid_lstm", {"scaling": "quantile"}),
     "hybrid, five windows": ("hybrid_lstm", {"windows": (1, 2, 15, 120, 480)}),
+    "hybrid, independent heads": ("hybrid_lstm", {"horizon_heads": "independent"}),
+    **{f"hybrid, {name} positions": ("hybrid_lstm", {"positions": name}) for name in POSITIONS[1:]},
+    **{f"transformer, {name} positions": ("transformer", {"positions": name}) for name in POSITIONS},
+    "transformer, one block": ("transformer", {"blocks": 1, "positions": "rotary"}),
+    "transformer, four blocks": ("transformer", {"blocks": 4, "attention_heads": 2}),
+    "tcn": ("tcn", {}),
+    "tcn, seen further than any series": ("tcn", {"levels": 8, "kernel_size": 5}),
+    "tcn, one level": ("tcn", {"levels": 1, "kernel_size": 2, "scaling": "robust"}),
 }
 
 
@@ -40,7 +50,7 @@ def model(request: pytest.FixtureRequest, dataset: Dataset) -> nn.Module:
     """With parameters that were not left at zero, and dropout that eval mode must switch off."""
     architecture, values = request.param
     small: dict[str, Any] = {"hidden_size": 16, "dropout": 0.5, "input_size": len(dataset.info.features), "horizons": 3}
-    heads = {"attention_heads": 4} if architecture == "hybrid_lstm" else {}
+    heads = {"attention_heads": 4} if architecture in ("hybrid_lstm", "transformer") else {}
     model = build_model(model_config(architecture, small | heads | values), seed=0)
     model.scaling.fit(train_bars(dataset))
     generator = torch.Generator().manual_seed(1)

@@ -1,0 +1,107 @@
+"""Positional encodings: how attention learns where a minute stands. Minutes count from launch.
+
+Shapes: N series, J minutes, D hidden, E = D / heads.
+"""
+
+import math
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+
+from data.schema import InputError
+
+LONGEST_WAVE: Final = 10_000.0
+"""Base of the wavelengths (Vaswani et al. 2017, section 3.5)."""
+
+
+class Positions(nn.Module):
+    """Says nothing. What follows adds something to each minute's state, or turns queries and keys."""
+
+    def added(self, x_NJD: Tensor, minute_NJ: Tensor) -> Tensor:  # noqa: ARG002 the one signature
+        return x_NJD
+
+    def turned(self, x_NhJE: Tensor, minute_NJ: Tensor) -> Tensor:  # noqa: ARG002 the one signature
+        """Queries or keys of h heads."""
+        return x_NhJE
+
+
+class SinusoidalPositions(Positions):
+    """Adds sines and cosines of the minute (Vaswani et al. 2017, section 3.5)."""
+
+    table_TD: Tensor
+
+    def __init__(self, hidden_size: int, history: int) -> None:
+        super().__init__()
+        angle_TE = _angles(hidden_size, history)
+        self.register_buffer("table_TD", torch.cat([angle_TE.sin(), angle_TE.cos()], dim=1), persistent=False)
+
+    def added(self, x_NJD: Tensor, minute_NJ: Tensor) -> Tensor:
+        return x_NJD + self.table_TD[minute_NJ]
+
+
+class LearnedPositions(Positions):
+    """Adds a learned vector for each minute."""
+
+    def __init__(self, hidden_size: int, history: int) -> None:
+        super().__init__()
+        self.table = nn.Embedding(history, hidden_size)
+        nn.init.normal_(self.table.weight, std=0.02)
+
+    def added(self, x_NJD: Tensor, minute_NJ: Tensor) -> Tensor:
+        summed: Tensor = x_NJD + self.table(minute_NJ)
+        return summed
+
+
+class RotaryPositions(Positions):
+    """Turns queries and keys by an angle that grows with the minute, so that their product knows the distance
+    (Su et al. 2021, section 3.2).
+    """
+
+    cosine_TE: Tensor
+    sine_TE: Tensor
+
+    def __init__(self, head_size: int, history: int) -> None:
+        super().__init__()
+        angle_TE = _angles(head_size, history).repeat(1, 2)
+        self.register_buffer("cosine_TE", angle_TE.cos(), persistent=False)
+        self.register_buffer("sine_TE", angle_TE.sin(), persistent=False)
+
+    def turned(self, x_NhJE: Tensor, minute_NJ: Tensor) -> Tensor:
+        left, right = x_NhJE.chunk(2, dim=-1)
+        quarter_turn = torch.cat([-right, left], dim=-1)
+        cosine, sine = (table[minute_NJ][:, None].to(x_NhJE.dtype) for table in (self.cosine_TE, self.sine_TE))
+        return x_NhJE * cosine + quarter_turn * sine
+
+
+POSITIONS: Final = ("none", "sinusoidal", "learned", "rotary")
+
+
+def make_positions(name: str, hidden_size: int, heads: int, history: int) -> Positions:
+    match name:
+        case "sinusoidal":
+            return SinusoidalPositions(hidden_size, history)
+        case "learned":
+            return LearnedPositions(hidden_size, history)
+        case "rotary":
+            return RotaryPositions(hidden_size // heads, history)
+        case _:
+            return Positions()
+
+
+def check_positions(name: str, hidden_size: int, heads: int) -> None:
+    if name not in POSITIONS:
+        raise InputError(f"positions must be one of {', '.join(POSITIONS)}, got {name!r}")
+    if name == "sinusoidal" and hidden_size % 2:
+        raise InputError(f"sinusoidal positions need an even hidden_size, got {hidden_size}")
+    if name == "rotary" and (hidden_size // heads) % 2:
+        raise InputError(
+            "rotary positions need hidden_size / attention_heads to be even, "
+            f"got (hidden_size={hidden_size}, attention_heads={heads})"
+        )
+
+
+def _angles(size: int, history: int) -> Tensor:
+    """(history, size / 2): minute times a frequency that falls geometrically."""
+    frequency_E = torch.exp(torch.arange(0, size, 2) * (-math.log(LONGEST_WAVE) / size))
+    return torch.arange(history)[:, None] * frequency_E
