@@ -19,6 +19,7 @@ from benchmarks.machine import cpu_name, rollup_kb
 from data.prepare import PrepareConfig, prepare
 from data.store import Dataset
 from data.synth import SynthConfig, generate
+from models.device import Hardware
 from search.cluster import cores, local_ray, process_map
 from search.run_dir import RunDir
 from search.sharing import share_dataset
@@ -62,7 +63,7 @@ def measure(folder: Path, tokens: int) -> dict[str, float]:
             run=RunDir(folder / "run"),
             dataset=share_dataset(Dataset(folder / "dataset")),
             budget=Budget(iterations=2, samples_per_iteration=512),
-            use_gpu=False,
+            hardware=Hardware(),
             checkpoint_iterations=(),
         )
         remote = ray.remote(num_cpus=1)(trained_memory_mb)

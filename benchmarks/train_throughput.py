@@ -54,13 +54,15 @@ from models.device import Precision, best_precision, use_one_core, worker_enviro
 from models.fit import TrainConfig
 from models.hybrid_lstm import HybridLSTM
 from models.inference import forward
-from models.loss import masked_cross_entropy
+from models.loss import Loss
+from models.optimizer import make_optimizer
 
 CLAIM = 100.0
 LOGIT_TOLERANCE = 1e-5
 CONFIG = HybridLSTM.Config(input_size=24, horizons=len(DEFAULT_HORIZONS))
 HISTORY = DEFAULT_EXPANDING_MAX
 TRAIN = TrainConfig()
+LOSS = Loss("cross_entropy", None)
 CPU = torch.device("cpu")
 SEED = 7
 WALKS = 32
@@ -248,12 +250,12 @@ def rival_step(
 
 
 def new_optimizer(model: HybridLSTM) -> torch.optim.AdamW:
-    return torch.optim.AdamW(model.parameters(), lr=TRAIN.learning_rate, weight_decay=TRAIN.weight_decay)
+    return make_optimizer(model, TRAIN.learning_rate, TRAIN.weight_decay)
 
 
 def learn(model: HybridLSTM, optimizer: torch.optim.AdamW, logits: Tensor, y: NDArray[np.int8]) -> None:
     """What Training of models.fit does with a batch's logits."""
-    loss = masked_cross_entropy(logits, torch.from_numpy(y))
+    loss = LOSS.summed(logits, torch.from_numpy(y)) / int((y >= 0).sum())
     assert np.isfinite(loss.item())
     optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]

@@ -181,9 +181,11 @@ class Dataset:
     def folds(self) -> list["Dataset"]:
         """The dataset as each walk-forward fold sees its train and tune, the earliest first and itself last."""
         views = []
-        for slice_M in self.series.earlier_folds:
+        for slice_M, slices in zip(self.series.earlier_folds, self.info.folds, strict=True):
             view = copy.copy(self)
             view.series = replace(self.series, slice_M=slice_M, earlier_folds=())
+            # Whoever asks for the share of rises in train must not learn it from launches behind this fold's train.
+            view.info = self.info.model_copy(update={"slices": slices, "folds": ()})
             views.append(view)
         return [*views, self]
 

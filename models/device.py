@@ -1,23 +1,46 @@
 """Where a model trains and in which precision."""
 
 import os
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
 
+from data.schema import InputError
+
 Precision = Literal["fp32", "bf16"]
+DeviceChoice = Literal["auto", "cpu", "cuda", "mps"]
+PrecisionChoice = Literal["auto", "fp32", "bf16"]
 
 
-def pick_device(use_gpu: bool) -> torch.device:
-    """The GPU only for who asked for one: others may be visible that belong to other trainings."""
-    return torch.device("cuda" if use_gpu else "cpu")
+@dataclass(frozen=True)
+class Hardware:
+    """What a training may run on, as its user chose."""
+
+    has_gpu: bool = False
+    """Whether the training was given a GPU. Others may be visible that belong to other trainings."""
+    device: DeviceChoice = "auto"
+    precision: PrecisionChoice = "auto"
+
+    def pick(self) -> tuple[torch.device, Precision]:
+        """auto: CUDA for who was given a GPU, else Apple's GPU where there is one, else the CPU; bf16 where the
+        hardware multiplies it natively, else fp32. Raises InputError if what was asked for is not there.
+        """
+        device = torch.device(_pick_device(self.device, self.has_gpu))
+        return device, best_precision(device) if self.precision == "auto" else self.precision
 
 
 def best_precision(device: torch.device) -> Precision:
     """bf16 where the hardware multiplies it natively, else fp32."""
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
-    return "bf16" if torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported() else "fp32"
+    native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return "bf16" if device.type == "cpu" and native else "fp32"
+
+
+def device_name(device: torch.device) -> str:
+    """As a person would say it."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 def use_one_core() -> None:
@@ -40,3 +63,15 @@ def worker_environment() -> dict[str, str]:
         "MALLOC_TOP_PAD_": str(2**28),
     }
     return {"OMP_NUM_THREADS": "1"} | {name: os.environ.get(name, value) for name, value in keep.items()}
+
+
+def _pick_device(choice: DeviceChoice, has_gpu: bool) -> str:
+    if choice == "cuda" and not has_gpu:
+        raise InputError("device cuda needs a GPU for each trial: give --gpus-per-trial, for example 0.5")
+    if choice == "mps" and not torch.backends.mps.is_available():
+        raise InputError("device mps needs Apple silicon, this machine has none: use --device auto")
+    if choice != "auto":
+        return choice
+    if has_gpu:
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"

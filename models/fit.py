@@ -20,13 +20,16 @@ from data.batches import Batch, TrainingStream, frozen_batches, frozen_labels
 from data.schema import InputError, SliceName
 from data.store import Dataset
 from models.check import at_least
-from models.device import Precision
+from models.device import Precision, device_name
 from models.forecaster import Forecaster
 from models.inference import forward, predict_batch
-from models.loss import masked_cross_entropy
+from models.loss import ClassWeights, LossName, check_loss, make_loss
 from models.metrics import all_metrics, mean_auc, mean_log_loss
+from models.micro_batch import MicroBatch
+from models.optimizer import Schedule, make_optimizer, rate_share, set_learning_rate
 
 SERIES_PER_EVALUATION_BATCH = 8
+ANCHORS_PER_EVALUATION_BATCH = 512
 """Small batches stay in cache: on a CPU they run faster per anchor than large ones."""
 
 
@@ -44,7 +47,7 @@ class NonFiniteLossError(ArithmeticError):
 @dataclass(frozen=True)
 class TrainConfig:
     learning_rate: float = 5e-4
-    """Peak of the schedule (AdamW, Loshchilov and Hutter 2019)."""
+    """Peak of the schedule; models.optimizer says what share of it each component gets."""
     weight_decay: float = 1e-2
     batch_size: int = 64
     """Anchors of one optimiser step."""
@@ -55,24 +58,32 @@ class TrainConfig:
     """Iterations without a better metric after which training ends."""
     metric: Metric = "tune_loss"
     """What says which iteration was the best."""
+    schedule: Schedule = "cosine"
+    """How the learning rate falls after its warm-up."""
+    loss: LossName = "cross_entropy"
+    class_weights: ClassWeights = "none"
+    """Of rises against falls: none, auto (from the train slice), or a weight for each horizon."""
+    micro_batch: int | None = None
+    """Anchors that go through the model at once; None: the whole batch. Halved when memory runs out."""
     anchors_per_series: int = 16
     """Anchors that share one pass over a series."""
     gradient_clip: float = 1.0
     """Largest norm of the gradient."""
-    warmup_share: float = 0.05
-    """Share of all steps in which the learning rate rises to its peak; then a cosine lowers it."""
-    final_learning_rate: float = 0.05
-    """Share of the peak at which the cosine ends."""
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "iterations", "samples_per_iteration", "patience", "anchors_per_series"):
             at_least(name, getattr(self, name), 1)
+        if self.micro_batch is not None:
+            at_least("micro_batch", self.micro_batch, 1)
         if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
             raise InputError(f"learning_rate must be above 0, got {self.learning_rate}")
         if not (math.isfinite(self.weight_decay) and self.weight_decay >= 0):
             raise InputError(f"weight_decay must be at least 0 and finite, got {self.weight_decay}")
         if not self.gradient_clip > 0:
             raise InputError(f"gradient_clip must be above 0, got {self.gradient_clip}")
+        if self.schedule not in ("cosine", "plateau"):
+            raise InputError(f"schedule must be cosine or plateau, got {self.schedule!r}")
+        check_loss(self.loss, self.class_weights)
 
 
 @dataclass(frozen=True)
@@ -83,6 +94,7 @@ class Progress:
     samples: int
     """Anchors seen since the start."""
     train_loss: float
+    """In the training's own loss: weighted or focal where it is configured so."""
     tune_loss: float
     tune_auc: float
     """Mean over the horizons."""
@@ -90,6 +102,8 @@ class Progress:
     """Best value of the metric so far; the weights that gave it are the ones kept."""
     seconds: float
     """Of this iteration."""
+    micro_batch: int
+    """Anchors that went through the model at once; below the batch size where memory ran out."""
 
 
 class Training:
@@ -115,15 +129,20 @@ class Training:
         self._seed = seed
         self._device = device
         self._precision = precision
-        self._optimizer = torch.optim.AdamW(
-            model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
-        )
+        self._optimizer = make_optimizer(self.model, config.learning_rate, config.weight_decay)
+        self._loss = make_loss(config.loss, config.class_weights, dataset)
+        self._micro_batch = MicroBatch(min(config.micro_batch or config.batch_size, config.batch_size))
         self._stream = TrainingStream(dataset, seed, config.anchors_per_series)
         self._best_weights = copy.deepcopy(model.state_dict())
 
     @property
     def iteration(self) -> int:
         return len(self.history)
+
+    @property
+    def runs_on(self) -> str:
+        """Device and precision, for people."""
+        return f"{device_name(self._device)} in {self._precision}"
 
     @property
     def finished(self) -> bool:
@@ -147,6 +166,7 @@ class Training:
             tune_auc=values["tune_auc"],
             objective=self._keep_if_best(values[self.config.metric]),
             seconds=time.perf_counter() - started,
+            micro_batch=self._micro_batch.anchors,
         )
         self.history.append(progress)
         return progress
@@ -162,6 +182,7 @@ class Training:
             "best_weights": self._best_weights,
             "optimizer": self._optimizer.state_dict(),
             "position": self._stream.position,
+            "micro_batch": self._micro_batch.anchors,
             "history": [asdict(progress) for progress in self.history],
         }
 
@@ -170,6 +191,7 @@ class Training:
         self._best_weights = state["best_weights"]
         self._optimizer.load_state_dict(state["optimizer"])
         self._stream.position = state["position"]
+        self._micro_batch.anchors = state["micro_batch"]
         self.history = [Progress(**progress) for progress in state["history"]]
 
     def _keep_if_best(self, value: float) -> float:
@@ -193,27 +215,39 @@ class Training:
             while left > 0:
                 anchors = min(config.batch_size, left)
                 done = self.iteration * config.samples_per_iteration + config.samples_per_iteration - left
-                self._set_learning_rate(done / (config.iterations * config.samples_per_iteration))
+                share_done = done / (config.iterations * config.samples_per_iteration)
+                share = rate_share(config.schedule, share_done, [progress.objective for progress in self.history])
+                set_learning_rate(self._optimizer, config.learning_rate * share)
                 total += anchors * self._step(self._stream.take(anchors))
                 left -= anchors
         return total / config.samples_per_iteration
 
     def _step(self, batch: Batch) -> float:
-        logits_MKH = forward(self.model, batch, self._device, self._precision)
-        loss = masked_cross_entropy(logits_MKH, torch.from_numpy(batch.y_MKH).to(self._device))
-        value = loss.item()
-        if not math.isfinite(value):
-            raise NonFiniteLossError(f"loss {value} in iteration {self.iteration + 1}: try a lower learning_rate")
-        self._optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(self.model.parameters(), self.config.gradient_clip)
+        """One step of the optimiser; the mean loss of the batch."""
+        drawn_before = torch.random.get_rng_state()
+
+        def accumulate(parts: list[Batch]) -> float:
+            torch.random.set_rng_state(drawn_before)
+            self._optimizer.zero_grad(set_to_none=True)
+            known = int((batch.y_MKH >= 0).sum())
+            return sum(self._accumulate(part, known) for part in parts)
+
+        value = self._micro_batch.run(batch, accumulate)
+        norm = float(nn.utils.clip_grad_norm_(self.model.parameters(), self.config.gradient_clip))
+        if not (math.isfinite(value) and math.isfinite(norm)):
+            raise NonFiniteLossError(
+                f"loss {value} with a gradient of norm {norm} in iteration {self.iteration + 1}: "
+                "try a lower learning_rate"
+            )
         self._optimizer.step()
         return value
 
-    def _set_learning_rate(self, share_done: float) -> None:
-        rate = self.config.learning_rate * schedule(share_done, self.config)
-        for group in self._optimizer.param_groups:
-            group["lr"] = rate
+    def _accumulate(self, part: Batch, known: int) -> float:
+        """Adds the part's share to the gradients; its share of the mean loss over the batch's known labels."""
+        logits_MKH = forward(self.model, part, self._device, self._precision)
+        loss = self._loss.summed(logits_MKH, torch.from_numpy(part.y_MKH).to(self._device)) / known
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss.item()
 
 
 def is_finished(history: Sequence[Progress], config: TrainConfig) -> bool:
@@ -224,18 +258,14 @@ def is_finished(history: Sequence[Progress], config: TrainConfig) -> bool:
     return len(history) >= config.iterations or waited >= config.patience
 
 
-def schedule(share_done: float, config: TrainConfig) -> float:
-    """Share of the peak learning rate: linear warm-up, then a cosine (Loshchilov and Hutter 2017, eq. 5)."""
-    if share_done < config.warmup_share:
-        return (share_done + 1e-3) / (config.warmup_share + 1e-3)
-    turn = (share_done - config.warmup_share) / (1 - config.warmup_share)
-    low = config.final_learning_rate
-    return low + (1 - low) * (1 + math.cos(math.pi * turn)) / 2
-
-
 def predict_slice(
     model: nn.Module, dataset: Dataset, name: SliceName, device: torch.device, precision: Precision
 ) -> NDArray[np.float32]:
     """p_AH: probabilities at the frozen anchors of a slice, in their order."""
+    micro_batch = MicroBatch(ANCHORS_PER_EVALUATION_BATCH)
+
+    def predict(parts: list[Batch]) -> NDArray[np.float32]:
+        return np.concatenate([predict_batch(model, part, device, precision) for part in parts])
+
     batches = frozen_batches(dataset, name, SERIES_PER_EVALUATION_BATCH)
-    return np.concatenate([predict_batch(model, batch, device, precision) for batch in batches])
+    return np.concatenate([micro_batch.run(batch, predict) for batch in batches])

@@ -27,6 +27,10 @@ class FoldedTraining:
         return len(self.history)
 
     @property
+    def runs_on(self) -> str:
+        return self.parts[0].runs_on
+
+    @property
     def finished(self) -> bool:
         return is_finished(self.history, self.config)
 
@@ -59,5 +63,8 @@ def mean_progress(parts: Sequence[Progress], history: Sequence[Progress], metric
         samples=sum(part.samples for part in parts),
         objective=best([means[metric], *(progress.objective for progress in history)]),
         seconds=sum(part.seconds for part in parts),
-        **means,
+        micro_batch=min(part.micro_batch for part in parts),
+        train_loss=means["train_loss"],
+        tune_loss=means["tune_loss"],
+        tune_auc=means["tune_auc"],
     )

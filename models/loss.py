@@ -1,15 +1,68 @@
-"""Masked binary cross-entropy."""
+"""Binary cross-entropy over the known labels, plain, weighted by class or focal.
 
+Shapes: M series, K anchors, H horizons.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from data.schema import InputError
+from data.store import Dataset
 
-def masked_cross_entropy(logits_MKH: Tensor, y_MKH: Tensor) -> Tensor:
-    """Mean over the known labels (0 or 1); masked ones (below 0) count nowhere.
+LossName = Literal["cross_entropy", "focal"]
+ClassWeights = Literal["none", "auto"] | tuple[float, ...]
 
-    Raises ValueError if none is known.
-    """
-    known = y_MKH >= 0
-    if not bool(known.any()):
-        raise ValueError("a batch without a known label has no loss")
-    return F.binary_cross_entropy_with_logits(logits_MKH.float()[known], y_MKH[known].float())
+FOCAL_GAMMA: Final = 2.0
+"""The paper's best (Lin et al. 2017, section 5.1)."""
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What is summed over the labels. A label below 0 is unknown and counts nowhere."""
+
+    name: LossName
+    positive_H: tuple[float, ...] | None
+    """Weight of a rise at each horizon, a fall weighs one; None: one too."""
+
+    def summed(self, logits_MKH: Tensor, y_MKH: Tensor) -> Tensor:
+        known = y_MKH >= 0
+        logits, y = logits_MKH.float()[known], y_MKH[known].float()
+        entropy = F.binary_cross_entropy_with_logits(logits, y, reduction="none")
+        if self.name == "focal":
+            # exp(-entropy) is the probability that was given to what happened (Lin et al. 2017, equation 4).
+            entropy = (1 - torch.exp(-entropy)) ** FOCAL_GAMMA * entropy
+        if self.positive_H is not None:
+            positive = torch.tensor(self.positive_H, device=logits.device).expand(logits_MKH.shape)[known]
+            entropy = torch.where(y > 0, positive, 1.0) * entropy
+        return entropy.sum()
+
+
+def make_loss(name: LossName, class_weights: ClassWeights, dataset: Dataset) -> Loss:
+    """`auto` gives rises and falls of the train slice the same sum of weights at each horizon."""
+    horizons = dataset.info.horizons
+    if class_weights == "auto":
+        # A horizon at which train knows one class only has nothing to balance.
+        up_H = [share if 0 < share < 1 else 0.5 for share in dataset.info.slices["train"].up_share]
+        return Loss(name, tuple((1 - up) / up for up in up_H))
+    if class_weights == "none":
+        return Loss(name, None)
+    if len(class_weights) != len(horizons):
+        raise InputError(
+            f"class_weights must be one weight for each of the {len(horizons)} horizons {horizons}, got {class_weights}"
+        )
+    return Loss(name, class_weights)
+
+
+def check_loss(name: str, class_weights: str | Sequence[float]) -> None:
+    if name not in ("cross_entropy", "focal"):
+        raise InputError(f"loss must be cross_entropy or focal, got {name!r}")
+    if isinstance(class_weights, str):
+        if class_weights not in ("none", "auto"):
+            raise InputError(f"class_weights must be none, auto or a weight for each horizon, got {class_weights!r}")
+    elif not all(0 < weight < float("inf") for weight in class_weights):
+        raise InputError(f"class_weights must be above 0 and finite, got {class_weights}")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
+from sklearn.metrics import brier_score_loss, log_loss, precision_recall_fscore_support, roc_auc_score
 
 Values = NDArray[np.floating]
 
@@ -15,37 +15,75 @@ EPSILON = 1e-7
 """Keeps the log loss of a probability of 0 or 1 finite."""
 
 
+CALIBRATION_BINS = 15
+"""Of equal width (Guo et al. 2017, section 2)."""
+
+
 @dataclass(frozen=True)
 class HorizonMetrics:
-    """One horizon's metrics over its known labels. auc is None where only one class is present."""
+    """One horizon's metrics over its known labels."""
 
     labels: int
     up_share: float
     auc: float | None
+    """None where only one class is present."""
     log_loss: float
+    """In nats."""
     brier: float
     accuracy: float
+    """Of calling a rise where its probability is above 0.5; precision, recall and F1 are of those calls too."""
+    precision: float
+    """0 where no rise is called."""
+    recall: float
+    """0 where there is no rise."""
+    f1: float
+    calibration_error: float
+    """Expected: mean distance between probability and share of rises over bins, weighted by their labels."""
 
 
 def horizon_metrics(p_A: Values, y_A: NDArray[np.int8]) -> HorizonMetrics:
     """p_A: probability of a rise; y_A: 1, 0 or below 0 for unknown. At least one label must be known."""
     p, y = _known(p_A, y_A)
+    called = p > 0.5
+    precision, recall, f1, _ = precision_recall_fscore_support(y, called, average="binary", zero_division=0)
     return HorizonMetrics(
         labels=len(y),
         up_share=float(y.mean()),
         auc=auc(p, y),
         log_loss=float(log_loss(y, p, labels=[0, 1])),
         brier=float(brier_score_loss(y, p)),
-        accuracy=float(((p > 0.5) == y).mean()),
+        accuracy=float((called == y).mean()),
+        precision=float(precision),
+        recall=float(recall),
+        f1=float(f1),
+        calibration_error=calibration_error(p, y),
     )
+
+
+def calibration_error(p: Values, y: NDArray[np.int8]) -> float:
+    """Expected calibration error (Guo et al. 2017, equation 3) of the probability of a rise."""
+    bin_A = np.minimum((p * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
+    gap_B = np.bincount(bin_A, weights=p - y, minlength=CALIBRATION_BINS)
+    return float(np.abs(gap_B).sum() / len(p))
 
 
 def all_metrics(p_AH: Values, y_AH: NDArray[np.int8]) -> tuple[HorizonMetrics, ...]:
     return tuple(horizon_metrics(p_AH[:, h], y_AH[:, h]) for h in range(p_AH.shape[1]))
 
 
+def constant_metrics(rate_H: tuple[float, ...], y_AH: NDArray[np.int8]) -> tuple[HorizonMetrics, ...]:
+    """Of always saying the same: each horizon's share of rises in train, what a prediction has to beat."""
+    return all_metrics(np.broadcast_to(np.array(rate_H), y_AH.shape), y_AH)
+
+
+def mean_metric(metrics: tuple[HorizonMetrics, ...], name: str) -> float:
+    """Mean over the horizons at which it is known; NaN if it is at none."""
+    known = [value for m in metrics if (value := getattr(m, name)) is not None]
+    return float(np.mean(known)) if known else float("nan")
+
+
 def mean_log_loss(metrics: tuple[HorizonMetrics, ...]) -> float:
-    return float(np.mean([m.log_loss for m in metrics]))
+    return mean_metric(metrics, "log_loss")
 
 
 def mean_auc(metrics: tuple[HorizonMetrics, ...]) -> float:

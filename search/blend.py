@@ -33,6 +33,8 @@ SHRINKAGE = 0.01
 SMALLEST_WEIGHT = 1e-3
 
 ENSEMBLE: Final = "ensemble"
+CONSTANT: Final = "constant"
+"""Of predictions.parquet: always the share of rises in train."""
 
 
 class MethodResult(BaseModel):
@@ -179,7 +181,10 @@ def predict(run: RunDir, dataset: Dataset, name: SliceName) -> Predictions:
 def write_predictions(
     run: RunDir, dataset: Dataset, ids: list[str], weights_NH: Floats, slices: dict[SliceName, Predictions]
 ) -> None:
-    """One row an anchor of blend and test: `label/15`, and `<member>/15` and `ensemble/15` as probabilities."""
+    """One row an anchor of blend and test: `label/15`, and `<member>/15`, `ensemble/15`, `constant/15` as
+    probabilities.
+    """
+    rate_H = np.array(dataset.info.slices["train"].up_share)
     names = np.array(dataset.series.name_M)
     tables = []
     for slice_name, predictions in slices.items():
@@ -188,7 +193,10 @@ def write_predictions(
             "series": names[predictions.series_A],
             "minute": predictions.minute_A,
         }
-        said = dict(zip(ids, predictions.p_NAH, strict=True)) | {ENSEMBLE: mix(predictions.p_NAH, weights_NH)}
+        said = dict(zip(ids, predictions.p_NAH, strict=True)) | {
+            ENSEMBLE: mix(predictions.p_NAH, weights_NH),
+            CONSTANT: np.broadcast_to(rate_H, predictions.y_AH.shape),
+        }
         for h, horizon in enumerate(dataset.info.horizons):
             columns[f"label/{horizon}"] = predictions.y_AH[:, h]
             columns |= {f"{who}/{horizon}": p_AH[:, h] for who, p_AH in said.items()}

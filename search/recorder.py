@@ -28,7 +28,9 @@ class Recorder(Callback):  # type: ignore[misc]
         self._searcher = searcher
         self._trials = trials
         self._say = say
-        self._heartbeat = Heartbeat(say, run.document().settings.iterations)
+        settings = run.document().settings
+        self._heartbeat = Heartbeat(say, settings.iterations)
+        self._hardware = HardwareLines(say, settings.micro_batch)
         self._writers: dict[int, SummaryWriter] = {}
 
     def on_trial_start(self, trial: Trial, **info: Any) -> None:  # noqa: ARG002
@@ -44,6 +46,7 @@ class Recorder(Callback):  # type: ignore[misc]
         append_curve_point(self._run.curve_log, number, result)
         for name in ("train_loss", "tune_loss", "tune_auc", "objective"):
             self._writers[number].add_scalar(name, result[name], result["iteration"])
+        self._hardware.look(f"trial {number}", trial.config["flat"], result)
         self._heartbeat.beat(f"trial {number}", result["iteration"], result["objective"])
 
     def on_trial_recover(self, trial: Trial, **info: Any) -> None:  # noqa: ARG002
@@ -85,6 +88,25 @@ class Heartbeat:
 
     def forget(self, name: str) -> None:
         self._running.pop(name, None)
+
+
+class HardwareLines:
+    """Says once what the trainings run on, and when one ran out of memory."""
+
+    def __init__(self, say: Say, micro_batch: int | None) -> None:
+        self._say = say
+        self._asked = micro_batch
+        self._runs_on: set[str] = set()
+        self._lowered: dict[str, int] = {}
+
+    def look(self, name: str, flat: dict[str, Any], result: dict[str, Any]) -> None:
+        if result["runs_on"] not in self._runs_on:
+            self._runs_on.add(result["runs_on"])
+            self._say(f"training on {result['runs_on']}")
+        anchors, batch = result["micro_batch"], flat["batch_size"]
+        if anchors < self._lowered.get(name, min(self._asked or batch, batch)):
+            self._lowered[name] = anchors
+            self._say(f"{name} ran out of memory: {anchors} anchors at a time now, {batch} a step as before")
 
 
 def describe(flat: dict[str, Any]) -> str:

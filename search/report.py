@@ -13,12 +13,22 @@ from rich.table import Table
 
 from data.document import write_atomically
 from data.schema import InputError
-from models.metrics import mean_auc
+from models.metrics import HorizonMetrics, mean_auc, mean_metric
 from search.blend import EnsembleDocument
 from search.run_dir import RunDir, RunDocument
 from search.scores import FEWEST_SERIES, ORACLE, Score, contenders, test_scores, with_oracle
 from search.study import open_study
 from spaces.parameters import Config
+
+MEASURES = {
+    "log_loss": "log loss, nats",
+    "brier": "Brier score",
+    "calibration_error": "expected calibration error",
+    "accuracy": "accuracy",
+    "precision": "precision",
+    "recall": "recall",
+    "f1": "F1",
+}
 
 
 @dataclass(frozen=True)
@@ -28,9 +38,12 @@ class Comparison:
     """Title of the contender -> its scores."""
     test_series: int
 
+    def metrics(self, title: str) -> tuple[HorizonMetrics, ...]:
+        return tuple(score.metrics for score in self.rows[title].values())
+
     def mean_auc(self, title: str) -> float:
         """Over the horizons that have both classes; 0.5 if none has."""
-        return mean_auc(tuple(score.metrics for score in self.rows[title].values()))
+        return mean_auc(self.metrics(title))
 
     @property
     def verdict(self) -> str:
@@ -87,6 +100,8 @@ def write_report(run: RunDir, oracle: Path | None = None) -> Comparison:
         hours=trials["seconds"].sum() / 3600,
         best=_best(trials, study),
         plotly_js=get_plotlyjs(),
+        measures=MEASURES,
+        mean_metric=mean_metric,
         figures=_figures(run, study, comparison, document),
     )
     run.report.parent.mkdir(exist_ok=True)

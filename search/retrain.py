@@ -18,7 +18,7 @@ from models.fit import Progress, predict_slice
 from models.metrics import HorizonMetrics, all_metrics
 from search.cluster import local_ray
 from search.console import Say
-from search.recorder import Heartbeat, describe
+from search.recorder import HardwareLines, Heartbeat, describe
 from search.run_dir import RunDir, Settings
 from search.sharing import share_dataset
 from search.study import best_first, config_of, open_study
@@ -130,7 +130,7 @@ def train_member(config: dict[str, Any], work: Work) -> None:
 
 
 def _train_members(run: RunDir, settings: Settings, specs: list[MemberSpec], say: Say) -> None:
-    work = Work(run, share_dataset(run.open_dataset()), settings.budget, settings.gpus_per_trial > 0, ())
+    work = Work(run, share_dataset(run.open_dataset()), settings.budget, settings.hardware, ())
     tune.run(
         tune.with_parameters(train_member, work=work),
         name="retrain",
@@ -138,7 +138,7 @@ def _train_members(run: RunDir, settings: Settings, specs: list[MemberSpec], say
         config={"member": tune.grid_search([asdict(spec) for spec in specs])},
         resources_per_trial={"cpu": 1, "gpu": settings.gpus_per_trial},
         max_concurrent_trials=settings.concurrent,
-        callbacks=[_MemberLines(settings.iterations, len(specs), say)],
+        callbacks=[_MemberLines(settings, len(specs), say)],
         reuse_actors=True,
         max_failures=RETRIES,
         raise_on_failed_trial=False,
@@ -150,8 +150,9 @@ def _train_members(run: RunDir, settings: Settings, specs: list[MemberSpec], say
 class _MemberLines(Callback):  # type: ignore[misc]
     """Says how the retraining goes."""
 
-    def __init__(self, iterations: int, total: int, say: Say) -> None:
-        self._heartbeat = Heartbeat(say, iterations)
+    def __init__(self, settings: Settings, total: int, say: Say) -> None:
+        self._heartbeat = Heartbeat(say, settings.iterations)
+        self._hardware = HardwareLines(say, settings.micro_batch)
         self._total = total
         self._done = 0
         self._say = say
@@ -161,9 +162,12 @@ class _MemberLines(Callback):  # type: ignore[misc]
         self._say(f"member {member['id']} starts: {describe(member['flat'])}")
 
     def on_trial_result(self, trial: Trial, result: dict[str, Any], **info: Any) -> None:  # noqa: ARG002
-        member = trial.config["member"]["id"]
+        spec = trial.config["member"]
+        member = spec["id"]
         if result["failure"] is not None:
             self._say(f"member {member} failed: {result['failure']}")
+            return
+        self._hardware.look(member, spec["flat"], result)
         self._heartbeat.beat(member, result["iteration"], result["objective"])
 
     def on_trial_complete(self, trial: Trial, result: dict[str, Any] | None = None, **info: Any) -> None:  # noqa: ARG002

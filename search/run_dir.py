@@ -24,6 +24,7 @@ from sqlalchemy import URL
 from data.document import Document, new_folder, refuse_existing
 from data.schema import InputError
 from data.store import Dataset
+from models.device import DeviceChoice, Hardware, PrecisionChoice
 from models.fit import Metric
 from spaces.parameters import Config, Dimension, Space
 from spaces.trial_config import Budget
@@ -51,6 +52,10 @@ class Settings(BaseModel):
     """ASHA keeps the best one in so many trials of a rung."""
     concurrent: int = Field(ge=1)
     gpus_per_trial: float = Field(default=0.0, ge=0)
+    device: DeviceChoice = "auto"
+    precision: PrecisionChoice = "auto"
+    micro_batch: int | None = Field(default=None, ge=1)
+    """Anchors that go through a model at once; None: a whole batch, less where memory runs out."""
     top_k: int = Field(default=3, ge=1)
     seeds: int = Field(default=2, ge=1)
     seed: int = Field(default=0, ge=0)
@@ -60,8 +65,12 @@ class Settings(BaseModel):
         return Space(self.space_name, self.dimensions, self.guide)
 
     @property
+    def hardware(self) -> Hardware:
+        return Hardware(self.gpus_per_trial > 0, self.device, self.precision)
+
+    @property
     def budget(self) -> Budget:
-        return Budget(self.iterations, self.samples_per_iteration, self.patience, self.metric)
+        return Budget(self.iterations, self.samples_per_iteration, self.patience, self.metric, self.micro_batch)
 
 
 class RunDocument(Document):

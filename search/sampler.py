@@ -49,7 +49,11 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         return {"number": trial.number, "flat": config_of(trial), "reported": max(known, default=0)}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        report(self._live[trial_id], result["iteration"], result["objective"])
+        trial = self._live[trial_id]
+        report(trial, result["iteration"], result["objective"])
+        for name in ("runs_on", "micro_batch"):
+            if trial.user_attrs.get(name) != result[name]:
+                trial.set_user_attr(name, result[name])
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Tune calls this for a trial's end of any kind, with the report that the scheduler stopped it at."""

@@ -8,7 +8,7 @@ import pandas as pd
 
 from data.schema import InputError
 from models.metrics import HorizonMetrics, bootstrap_auc, horizon_metrics, interval
-from search.blend import ENSEMBLE, EnsembleDocument
+from search.blend import CONSTANT, ENSEMBLE, EnsembleDocument
 
 RESAMPLES = 1000
 FEWEST_SERIES = 10
@@ -39,7 +39,7 @@ def contenders(ensemble: EnsembleDocument) -> dict[str, str]:
         member = by_origin.get(origin) or by_origin.get("trial 0" if origin == "guide default" else "")
         if member is not None:
             named[title] = member
-    return named
+    return named | {"train rate": CONSTANT}
 
 
 def test_scores(predictions: pd.DataFrame, who: str, horizons: tuple[int, ...], seed: int) -> dict[int, Score]:

@@ -13,7 +13,7 @@ from ray import tune
 from data.document import write_atomically
 from data.store import Dataset
 from models.architectures import build_model
-from models.device import best_precision, pick_device, use_one_core
+from models.device import Hardware, use_one_core
 from models.fit import NonFiniteLossError, Progress, Training
 from models.folds import FoldedTraining
 from models.scaler import train_bars
@@ -34,7 +34,7 @@ class Work:
     run: RunDir
     dataset: SharedDataset
     budget: Budget
-    use_gpu: bool
+    hardware: Hardware
     checkpoint_iterations: tuple[int, ...]
     """Iterations that are always saved: the rungs, where a trial may wait for others."""
 
@@ -63,8 +63,7 @@ def make_training(work: Work, flat: Config, seed: int, dataset: Dataset) -> Trai
     config = trial_config(flat, len(dataset.info.features), len(dataset.info.horizons), work.budget)
     model = build_model(config.model, seed)
     model.scaling.fit(train_bars(dataset))
-    device = pick_device(work.use_gpu)
-    return Training(model, dataset, config.train, seed, device, best_precision(device))
+    return Training(model, dataset, config.train, seed, *work.hardware.pick())
 
 
 def train_to_end(
@@ -104,9 +103,10 @@ def train_to_end(
 def report_of(training: Training | FoldedTraining, failure: str | None) -> dict[str, Any]:
     """What Tune is told of an iteration."""
     if failure is not None:
-        return {"failure": failure, "finished": False, "iteration": training.iteration + 1, "objective": 0.0}
+        failed = {"iteration": training.iteration + 1, "objective": 0.0, "finished": False, "failure": failure}
+        return failed | {"runs_on": training.runs_on}
     progress: Progress = training.history[-1]
-    return asdict(progress) | {"finished": training.finished, "failure": None}
+    return asdict(progress) | {"finished": training.finished, "failure": None, "runs_on": training.runs_on}
 
 
 def _report(training: Training | FoldedTraining, failure: str | None) -> None:

@@ -52,7 +52,7 @@ def _run_trials(run: RunDir, settings: Settings, study: optuna.Study, rungs: tup
     searcher = StudySearcher(study, settings.space, wanted_trials(settings), settings.concurrent, settings.seed)
     maximize = higher_is_better(settings.metric)
     scheduler = Asha(decided_rungs(started(study), rungs), settings.reduction_factor, maximize)
-    work = Work(run, share_dataset(run.open_dataset()), settings.budget, settings.gpus_per_trial > 0, rungs)
+    work = Work(run, share_dataset(run.open_dataset()), settings.budget, settings.hardware, rungs)
     # tune.run rather than Tuner: the latter begins by pickling all of this into the run directory.
     tune.run(
         tune.with_parameters(run_trial, work=work, seed=settings.seed),

@@ -19,6 +19,7 @@ class Budget:
     samples_per_iteration: int = 8192
     patience: int = 15
     metric: Metric = "tune_loss"
+    micro_batch: int | None = None
 
 
 @dataclass(frozen=True)

@@ -14,15 +14,23 @@ from torch import Tensor
 from data.batches import TrainingStream, frozen_batches, frozen_labels
 from data.schema import InputError
 from data.store import Dataset
-from models.architectures import build_model, model_config
-from models.fit import Metric, NonFiniteLossError, Progress, TrainConfig, Training, predict_slice, schedule
+from models.architectures import ARCHITECTURES, build_model, model_config
+from models.fit import Metric, NonFiniteLossError, Progress, TrainConfig, Training, predict_slice
 from models.inference import forward
 from models.metrics import all_metrics, mean_auc, mean_log_loss
+from models.optimizer import Schedule, rate_share
 from models.scaler import train_bars
 
 CPU = torch.device("cpu")
 QUICK = TrainConfig(learning_rate=3e-3, batch_size=32, iterations=4, samples_per_iteration=160, patience=99)
 """160 anchors are ten visits of the 13 train series: an iteration ends within an epoch."""
+
+OWN: dict[str, dict[str, Any]] = {
+    "hybrid_lstm": {"windows": (5, 15), "attention_heads": 2, "layers": 2},
+    "basic_lstm": {"window": 15, "layers": 2},
+    "transformer": {"attention_heads": 2, "positions": "learned"},
+    "tcn": {"levels": 3},
+}
 
 Weights = dict[str, Tensor]
 
@@ -30,10 +38,9 @@ Weights = dict[str, Tensor]
 def training(
     dataset: Dataset, config: TrainConfig = QUICK, seed: int = 0, architecture: str = "hybrid_lstm"
 ) -> Training:
-    sizes: dict[str, Any] = {"hidden_size": 16, "dropout": 0.3, "layers": 2}
-    own = {"hybrid_lstm": {"windows": (5, 15), "attention_heads": 2}, "basic_lstm": {"window": 15}}[architecture]
+    sizes: dict[str, Any] = {"hidden_size": 16, "dropout": 0.3}
     shape = {"input_size": len(dataset.info.features), "horizons": len(dataset.info.horizons)}
-    model = build_model(model_config(architecture, sizes | own | shape), seed)
+    model = build_model(model_config(architecture, sizes | OWN[architecture] | shape), seed)
     model.scaling.fit(train_bars(dataset))
     return Training(model, dataset, config, seed, CPU, "fp32")
 
@@ -58,15 +65,18 @@ def finished(dataset: Dataset) -> Training:
     return run(training(dataset))
 
 
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_the_same_seed_gives_the_same_weights_bit_for_bit_whatever_torchs_generator(
-    dataset: Dataset, finished: Training
+    dataset: Dataset, architecture: str
 ) -> None:
+    short = dataclasses.replace(QUICK, iterations=2)
+    first = run(training(dataset, short, architecture=architecture))
     torch.manual_seed(123)
-    again = run(training(dataset))
-    assert same(again.model.state_dict(), finished.model.state_dict())
-    assert without_time(again.history) == without_time(finished.history)
-    other = run(training(dataset, seed=1))
-    assert not same(other.model.state_dict(), finished.model.state_dict())
+    again = run(training(dataset, short, architecture=architecture))
+    assert same(again.model.state_dict(), first.model.state_dict())
+    assert without_time(again.history) == without_time(first.history)
+    other = run(training(dataset, short, seed=1, architecture=architecture))
+    assert not same(other.model.state_dict(), first.model.state_dict())
 
 
 def test_torchs_generator_is_left_untouched(dataset: Dataset) -> None:
@@ -94,6 +104,27 @@ def test_a_training_stopped_at_any_iteration_ends_like_one_never_stopped(
     assert same(resumed.model.state_dict(), finished.model.state_dict())
     assert same(resumed.best_weights(), finished.best_weights())
     assert without_time(resumed.history) == without_time(finished.history)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("changes", [{"schedule": "plateau"}, {"loss": "focal", "class_weights": "auto"}])
+def test_every_architecture_and_loss_resumes_bit_for_bit(
+    dataset: Dataset, architecture: str, changes: dict[str, Any]
+) -> None:
+    """With a rate so high that the objective stands still and the plateau schedule has something to do."""
+    config = dataclasses.replace(QUICK, iterations=6, learning_rate=3e-2, **changes)
+    whole = run(training(dataset, config, architecture=architecture))
+    started = training(dataset, config, architecture=architecture)
+    for _ in range(4):
+        started.run_iteration()
+    file = io.BytesIO()
+    torch.save(started.state(), file)
+    file.seek(0)
+    resumed = training(dataset, config, architecture=architecture)
+    resumed.load_state(torch.load(file, weights_only=True))
+    run(resumed)
+    assert same(resumed.model.state_dict(), whole.model.state_dict())
+    assert without_time(resumed.history) == without_time(whole.history)
 
 
 def test_an_iteration_is_a_number_of_anchors_whatever_the_batch_size(dataset: Dataset) -> None:
@@ -136,7 +167,7 @@ def test_the_weights_kept_are_those_of_the_best_iteration(dataset: Dataset, metr
     assert reached[metric] == started.history[-1].objective
 
 
-@pytest.mark.parametrize("architecture", ["basic_lstm", "hybrid_lstm"])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_it_learns(dataset: Dataset, architecture: str) -> None:
     config = TrainConfig(learning_rate=5e-3, batch_size=32, iterations=5, samples_per_iteration=480)
     history = run(training(dataset, config, architecture=architecture)).history
@@ -194,27 +225,16 @@ def test_predictions_of_a_slice_are_those_of_its_frozen_anchors_in_order(dataset
     np.testing.assert_allclose(p_AH, logits.sigmoid()[torch.from_numpy(batch.valid_MK)], atol=1e-6)
 
 
-def test_the_learning_rate_warms_up_to_its_peak_and_falls_along_a_cosine() -> None:
-    config = TrainConfig(warmup_share=0.05, final_learning_rate=0.05)
-    assert 0 < schedule(0.0, config) < 0.05
-    assert schedule(0.05, config) == pytest.approx(1.0)
-    assert schedule(0.05 + 0.95 / 2, config) == pytest.approx((1 + 0.05) / 2)
-    assert schedule(1.0, config) == pytest.approx(0.05)
-    shares = np.linspace(0, 1, 501)
-    rates = np.array([schedule(float(share), config) for share in shares])
-    assert (np.diff(rates[shares <= 0.05]) > 0).all()
-    assert (np.diff(rates[shares >= 0.05]) < 0).all()
-    assert np.abs(np.diff(rates)).max() < 0.05
-
-
-def test_the_steps_of_a_training_follow_the_schedule(dataset: Dataset) -> None:
-    config = dataclasses.replace(QUICK, batch_size=80, iterations=2)
-    started = training(dataset, config, architecture="basic_lstm")
-    for iteration, last_share in ((1, 0.25), (2, 0.75)):
+@pytest.mark.parametrize("schedule", ["cosine", "plateau"])
+def test_the_steps_of_a_training_follow_the_schedule(dataset: Dataset, schedule: Schedule) -> None:
+    config = dataclasses.replace(QUICK, batch_size=80, iterations=2, schedule=schedule)
+    started = training(dataset, config)
+    for last_share in (0.25, 0.75):
+        before = [progress.objective for progress in started.history]
         started.run_iteration()
-        assert started.iteration == iteration
-        (group,) = started.state()["optimizer"]["param_groups"]
-        assert group["lr"] == pytest.approx(config.learning_rate * schedule(last_share, config))
+        peak = config.learning_rate * rate_share(schedule, last_share, before)
+        rates = [group["lr"] for group in started.state()["optimizer"]["param_groups"]]
+        assert rates == pytest.approx([peak * 1.0, peak * 0.5, peak * 2.0])
 
 
 @pytest.mark.parametrize(
@@ -231,6 +251,11 @@ def test_the_steps_of_a_training_follow_the_schedule(dataset: Dataset) -> None:
         ({"weight_decay": math.nan}, r"weight_decay must be at least 0 and finite, got nan"),
         ({"weight_decay": math.inf}, r"weight_decay must be at least 0 and finite, got inf"),
         ({"gradient_clip": 0.0}, r"gradient_clip must be above 0, got 0\.0"),
+        ({"micro_batch": 0}, r"micro_batch must be at least 1, got 0"),
+        ({"schedule": "linear"}, r"schedule must be cosine or plateau, got 'linear'"),
+        ({"loss": "hinge"}, r"loss must be cross_entropy or focal, got 'hinge'"),
+        ({"class_weights": "balanced"}, r"class_weights must be none, auto or .* got 'balanced'"),
+        ({"class_weights": (1.0, 0.0)}, r"class_weights must be above 0 and finite, got \(1\.0, 0\.0\)"),
     ],
 )
 def test_an_impossible_training_is_refused_with_rule_and_value(values: dict[str, Any], message: str) -> None:
@@ -244,6 +269,8 @@ def test_every_configuration_is_judged_on_the_same_anchors_whatever_its_windows_
     for architecture, values in (
         ("basic_lstm", {"window": 15}),
         ("basic_lstm", {"window": 400}),
+        ("transformer", {"attention_heads": 2}),
+        ("tcn", {"levels": 7}),
         ("hybrid_lstm", {"windows": (240,), "attention_heads": 2, "attention_span": 5}),
     ):
         model = build_model(model_config(architecture, shape | values), 0)

@@ -65,7 +65,7 @@ def test_its_metrics_are_the_means_over_the_folds(folded: Dataset) -> None:
 
 def test_the_objective_is_the_best_mean_and_not_the_mean_of_the_bests() -> None:
     def progress(iteration: int, loss: float) -> Progress:
-        return Progress(iteration, 1, 0.0, tune_loss=loss, tune_auc=0.5, objective=loss, seconds=1.0)
+        return Progress(iteration, 1, 0.0, tune_loss=loss, tune_auc=0.5, objective=loss, seconds=1.0, micro_batch=8)
 
     first = mean_progress([progress(1, 1.0), progress(1, 3.0)], [], "tune_loss")
     second = mean_progress([progress(2, 3.0), progress(2, 1.5)], [first], "tune_loss")

@@ -12,7 +12,6 @@ from models.architectures import ARCHITECTURES, build_model, config_values, mode
 from models.basic_lstm import BasicLSTM
 from models.hybrid_lstm import HybridLSTM
 from models.layers import Attention, HorizonHeads, anchor_mask, gather_windows, rows_at
-from models.loss import masked_cross_entropy
 
 M, T, K, D, HEADS = 3, 12, 5, 8, 4
 
@@ -83,8 +82,18 @@ def test_attention_weights_sum_to_one_and_are_zero_where_forbidden() -> None:
     assert (weights.masked_select(~allowed_MKT[:, None]) == 0).all()
 
 
+def test_a_hierarchical_head_reads_the_shorter_ones_and_they_not_it() -> None:
+    heads, x = HorizonHeads(D, 4, 3, 0.5, "hierarchical").eval(), randn(2, K, D)
+    before = heads(x)
+    assert before.shape == (2, K, 3)
+    with torch.no_grad():
+        heads.hidden.bias[4:8] += 1.0  # the middle horizon's own
+    changed = (heads(x) - before).abs().amax(dim=(0, 1)) > 1e-4
+    assert changed.tolist() == [False, True, True]
+
+
 def test_each_horizon_has_a_head_of_its_own() -> None:
-    heads, x = HorizonHeads(D, 4, 3, 0.5).eval(), randn(2, K, D)
+    heads, x = HorizonHeads(D, 4, 3, 0.5, "independent").eval(), randn(2, K, D)
     expected = []
     for h in range(3):
         rows = slice(4 * h, 4 * h + 4)
@@ -116,21 +125,9 @@ def test_the_hybrid_shows_where_each_anchor_looked(span: int) -> None:
     torch.testing.assert_close(alone.windows[0, :, 0], maps.windows[1, :, 2])
 
 
-def test_masked_labels_count_nowhere_in_the_loss() -> None:
-    logits = torch.tensor([[[0.3, -2.0], [9.0, 0.1]]], requires_grad=True)
-    y = torch.tensor([[[1, -1], [-1, 0]]], dtype=torch.int8)
-    loss = masked_cross_entropy(logits, y)
-    torch.testing.assert_close(loss, (F.softplus(torch.tensor(-0.3)) + F.softplus(torch.tensor(0.1))) / 2)
-    loss.backward()
-    assert logits.grad is not None
-    assert (logits.grad != 0).tolist() == [[[True, False], [False, True]]]
-    with pytest.raises(ValueError, match="a batch without a known label has no loss"):
-        masked_cross_entropy(logits, torch.full_like(y, -1))
-
-
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_a_model_follows_from_its_configuration_and_seed(architecture: str) -> None:
-    config = model_config(architecture, {"input_size": 3, "horizons": 2, "hidden_size": 16, "layers": 2})
+    config = model_config(architecture, {"input_size": 3, "horizons": 2, "hidden_size": 16})
     before = torch.get_rng_state()
     one, again, other = (build_model(config, seed).state_dict() for seed in (0, 0, 1))
     assert torch.equal(torch.get_rng_state(), before)
@@ -152,7 +149,25 @@ def test_the_defaults_are_those_of_the_guide() -> None:
         ("hybrid_lstm", {"attention_heads": 0}, r"attention_heads must be at least 1, got 0"),
         ("hybrid_lstm", {"windows": (60, 15)}, r"windows must be ascending minutes above 0, got \(60, 15\)"),
         ("hybrid_lstm", {"windows": (15, 15)}, r"windows must be ascending .* got \(15, 15\)"),
-        ("hybrid_lstm", {"windows": (0, 15)}, r"windows must be ascending .* got \(0, 15\)"),
+        ("hybrid_lstm", {"windows": (0, 15)}, r"windows must be at least 1, got 0"),
+        (
+            "hybrid_lstm",
+            {"windows": (15, 721)},
+            r"at most the history of 720 minutes, got 721: shorten",
+        ),
+        ("basic_lstm", {"window": 61, "history": 60}, r"window must be at most the history of 60 minutes, got 61"),
+        ("hybrid_lstm", {"positions": "polar"}, r"positions must be one of none, .*rotary, got 'polar'"),
+        ("transformer", {"positions": "rotary", "hidden_size": 8}, r"hidden_size / attention_heads .* even, got"),
+        (
+            "transformer",
+            {"positions": "sinusoidal", "hidden_size": 9, "attention_heads": 1},
+            r"even .*size, got 9",
+        ),
+        ("transformer", {"attention_heads": 3}, r"must divide .* got \(attention_heads=3, hidden_size=128\)"),
+        ("transformer", {"blocks": 0}, r"blocks must be at least 1, got 0"),
+        ("tcn", {"levels": 0}, r"levels must be at least 1, got 0"),
+        ("tcn", {"kernel_size": 1}, r"kernel_size must be at least 2, got 1"),
+        *[(name, {"layers": 0}, r"layers must be at least 1, got 0") for name in ("basic_lstm", "hybrid_lstm")],
         ("hybrid_lstm", {"windows": ()}, r"windows must be ascending .* got \(\)"),
         ("hybrid_lstm", {"attention_span": 0}, r"attention_span must be at least 1, got 0"),
         ("hybrid_lstm", {"window": 60}, r"hybrid_lstm has no parameter 'window': it has attention_heads,"),
@@ -161,10 +176,12 @@ def test_the_defaults_are_those_of_the_guide() -> None:
         ("gru", {}, r"architecture must be one of .*basic_lstm, .*got 'gru'"),
         *[
             case
-            for name in ("basic_lstm", "hybrid_lstm")
+            for name in ARCHITECTURES
             for case in (
                 (name, {"hidden_size": 0}, r"hidden_size must be at least 2, got 0"),
-                (name, {"layers": 0}, r"layers must be at least 1, got 0"),
+                (name, {"history": 0}, r"history must be at least 1, got 0"),
+                (name, {"hidden_size": -16}, r"hidden_size must be at least 2, got -16"),
+                (name, {"horizon_heads": "one"}, r"horizon_heads must be one of independent, hierarchical, got 'one'"),
                 (name, {"input_size": 0}, r"input_size must be at least 1, got 0"),
                 (name, {"horizons": 0}, r"horizons must be at least 1, got 0"),
                 (name, {"dropout": 1.0}, r"0 <= dropout < 1 must hold, got dropout=1\.0"),

@@ -10,10 +10,12 @@ from models.metrics import (
     all_metrics,
     auc,
     bootstrap_auc,
+    constant_metrics,
     horizon_metrics,
     interval,
     mean_auc,
     mean_log_loss,
+    mean_metric,
     weighted_auc,
 )
 
@@ -127,3 +129,51 @@ def test_weighted_auc_of_one_class_is_nan() -> None:
     values_B = weighted_auc(np.array([0.1, 0.5, 0.9]), np.array([0, 0, 1], dtype=np.int8), weight_BA)
     assert np.isnan(values_B[0])
     assert values_B[1] == 1.0
+
+
+def test_precision_recall_and_f1_are_those_of_calling_a_rise_above_one_half() -> None:
+    p = np.array([0.9, 0.6, 0.51, 0.5, 0.2, 0.1, 0.7])
+    y = np.array([1, 0, 1, 1, 0, 1, -1], dtype=np.int8)
+    metrics = horizon_metrics(p, y)
+    assert (metrics.labels, metrics.precision, metrics.recall) == (6, pytest.approx(2 / 3), pytest.approx(2 / 4))
+    assert metrics.f1 == pytest.approx(2 * (2 / 3) * (1 / 2) / (2 / 3 + 1 / 2))
+
+
+@pytest.mark.parametrize(("p", "label"), [(0.1, 1), (0.9, 0), (0.1, 0)])
+def test_without_calls_or_rises_precision_and_recall_are_zero(p: float, label: int) -> None:
+    metrics = horizon_metrics(np.full(5, p), np.full(5, label, dtype=np.int8))
+    assert (metrics.precision, metrics.recall, metrics.f1) == (0.0, 0.0, 0.0)
+
+
+def test_the_calibration_error_is_the_mean_gap_of_the_bins() -> None:
+    """Two of fifteen bins: 0.1 said and a quarter happened, 0.9 said and all happened."""
+    p = np.array([0.1] * 4 + [0.9] * 2)
+    y = np.array([1, 0, 0, 0, 1, 1], dtype=np.int8)
+    assert horizon_metrics(p, y).calibration_error == pytest.approx((4 * 0.15 + 2 * 0.1) / 6)
+    assert horizon_metrics(np.array([0.0, 1.0]), np.array([0, 1], dtype=np.int8)).calibration_error < 1e-6
+
+
+def test_calibrated_probabilities_have_a_small_calibration_error_and_shifted_ones_theirs() -> None:
+    rng = np.random.default_rng(0)
+    p = rng.uniform(0.2, 0.8, 100_000)
+    y = (rng.random(100_000) < p).astype(np.int8)
+    assert horizon_metrics(p, y).calibration_error < 0.01
+    assert horizon_metrics(p + 0.1, y).calibration_error == pytest.approx(0.1, abs=0.01)
+
+
+def test_saying_the_train_rate_always_has_no_skill_and_the_loss_of_its_rate() -> None:
+    y_AH = np.array([[1, 1], [0, -1], [0, 0], [0, 1]], dtype=np.int8)
+    first, second = constant_metrics((0.25, 0.5), y_AH)
+    assert (first.auc, first.up_share) == (0.5, 0.25)
+    assert first.log_loss == pytest.approx(-(np.log(0.25) + 3 * np.log(0.75)) / 4)
+    assert first.calibration_error == pytest.approx(0.0)
+    assert second.log_loss == pytest.approx(np.log(2))
+    assert mean_metric((first, second), "brier") == pytest.approx((first.brier + second.brier) / 2)
+
+
+def test_the_mean_leaves_out_horizons_at_which_nothing_is_known() -> None:
+    y_AH = np.array([[1, 1], [0, 1]], dtype=np.int8)
+    metrics = all_metrics(np.array([[0.8, 0.5], [0.1, 0.5]]), y_AH)
+    assert (metrics[0].auc, metrics[1].auc) == (1.0, None)
+    assert mean_metric(metrics, "auc") == 1.0
+    assert np.isnan(mean_metric(metrics[1:], "auc"))

@@ -38,7 +38,8 @@ class Search:
 
 
 def result(iteration: int, objective: float, finished: bool = False, failure: str | None = None) -> dict[str, Any]:
-    return {"iteration": iteration, "objective": objective, "finished": finished, "failure": failure}
+    told = {"iteration": iteration, "objective": objective, "finished": finished, "failure": failure}
+    return told | {"runs_on": "cpu in fp32", "micro_batch": 64}
 
 
 def test_the_first_suggestion_is_the_default_with_nothing_reported(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from data.prepare import PrepareConfig, prepare
 from data.store import Dataset
+from models.device import Hardware
 from models.fit import Training
 from models.folds import FoldedTraining
 from search.run_dir import RunDir
@@ -27,7 +28,7 @@ def work(
     out = tmp_path_factory.mktemp("folds") / "dataset"
     prepare(raw, out, dataclasses.replace(prepare_config, folds=request.param))
     budget = Budget(iterations=4, samples_per_iteration=64)
-    return Work(RunDir(out), SharedDataset(out), budget, use_gpu=False, checkpoint_iterations=(1, 2))
+    return Work(RunDir(out), SharedDataset(out), budget, Hardware(), checkpoint_iterations=(1, 2))
 
 
 class WorkerLostError(Exception):

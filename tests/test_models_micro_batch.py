@@ -1,0 +1,174 @@
+"""A batch in parts gives the same step, and a training survives memory that runs out: real allocations that fail."""
+
+import dataclasses
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from data.batches import Batch, TrainingStream
+from data.store import Dataset
+from models.architectures import ARCHITECTURES, build_model, model_config
+from models.fit import TrainConfig, Training
+from models.inference import predict_batch
+from models.micro_batch import MicroBatch, is_out_of_memory, split
+from models.scaler import train_bars
+
+CPU = torch.device("cpu")
+
+
+def training(dataset: Dataset, architecture: str, **changes: object) -> Training:
+    sizes = {"input_size": len(dataset.info.features), "horizons": 2, "hidden_size": 16, "dropout": 0.0}
+    model = build_model(model_config(architecture, sizes), 0)
+    model.scaling.fit(train_bars(dataset))
+    config = dataclasses.replace(TrainConfig(batch_size=48, iterations=1, samples_per_iteration=48), **changes)
+    return Training(model, dataset, config, 0, CPU, "fp32")
+
+
+@settings(max_examples=60, deadline=None)
+@given(size=st.integers(1, 90), anchors=st.integers(1, 100), per_series=st.integers(1, 30))
+def test_the_parts_hold_every_anchor_once_in_order_and_no_more_than_asked(
+    dataset: Dataset, size: int, anchors: int, per_series: int
+) -> None:
+    batch = TrainingStream(dataset, 0, per_series).take(size)
+    parts = split(batch, anchors)
+    assert all(1 <= part.valid_MK.sum() <= anchors for part in parts)
+    for field in ("anchor_MK", "y_MKH"):
+        whole = getattr(batch, field)[batch.valid_MK]
+        np.testing.assert_array_equal(np.concatenate([getattr(p, field)[p.valid_MK] for p in parts]), whole)
+    for part in parts:
+        assert (part.length_M > part.anchor_MK.max(axis=1)).all()
+        assert part.x_MTF.shape[1] == part.length_M.max()
+
+
+@pytest.mark.parametrize("anchors", [1, 7, 20])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_predictions_of_the_parts_are_those_of_the_whole(dataset: Dataset, architecture: str, anchors: int) -> None:
+    model = training(dataset, architecture).model
+    batch = TrainingStream(dataset, 3, 16).take(40)
+    parts = [predict_batch(model, part, CPU, "fp32") for part in split(batch, anchors)]
+    np.testing.assert_allclose(np.concatenate(parts), predict_batch(model, batch, CPU, "fp32"), rtol=0, atol=1e-6)
+
+
+def gradients(dataset: Dataset, architecture: str, **changes: object) -> torch.Tensor:
+    """Of the first step, before it is clipped."""
+    started = training(dataset, architecture, gradient_clip=1e9, **changes)
+    started.run_iteration()
+    return torch.cat([p.grad.flatten() for p in started.model.parameters() if p.grad is not None])
+
+
+@pytest.mark.parametrize("changes", [{}, {"loss": "focal", "class_weights": "auto"}], ids=["plain", "focal"])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_accumulated_gradients_are_those_of_the_whole_batch(
+    dataset: Dataset, architecture: str, changes: dict[str, object]
+) -> None:
+    """Masked labels are spread unevenly over the parts, so a mean of means would differ."""
+    whole = gradients(dataset, architecture, **changes)
+    assert whole.norm() > 1e-3
+    for anchors in (1, 5, 16, 30):
+        parted = gradients(dataset, architecture, micro_batch=anchors, **changes)
+        torch.testing.assert_close(parted, whole, rtol=1e-4, atol=1e-6)
+
+
+def fails_above(anchors: int, error: Callable[[], BaseException]) -> Callable[[list[Batch]], list[int]]:
+    def work(parts: list[Batch]) -> list[int]:
+        sizes = [int(part.valid_MK.sum()) for part in parts]
+        if max(sizes) > anchors:
+            raise error()
+        return sizes
+
+    return work
+
+
+def allocation_that_fails() -> BaseException:
+    """What torch raises when the host has no such memory."""
+    try:
+        torch.empty(2**60, dtype=torch.uint8)
+    except RuntimeError as error:
+        return error
+    raise AssertionError("an exbibyte was found")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [allocation_that_fails, MemoryError, lambda: torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")],
+    ids=["torch on the host", "numpy", "CUDA"],
+)
+@pytest.mark.parametrize("fits", [1, 6, 40])
+def test_it_halves_until_the_work_fits_and_stays_there(
+    dataset: Dataset, error: Callable[[], BaseException], fits: int
+) -> None:
+    batch = TrainingStream(dataset, 0, 16).take(48)
+    micro_batch = MicroBatch(48)
+    assert sum(micro_batch.run(batch, fails_above(fits, error))) == 48
+    assert fits / 2 < micro_batch.anchors <= fits
+    before = micro_batch.anchors
+    micro_batch.run(batch, fails_above(fits, error))
+    assert micro_batch.anchors == before
+
+
+def test_what_does_not_fit_at_one_anchor_fails_and_other_errors_pass(dataset: Dataset) -> None:
+    batch = TrainingStream(dataset, 0, 16).take(8)
+    with pytest.raises(MemoryError):
+        MicroBatch(8).run(batch, fails_above(0, MemoryError))
+    micro_batch = MicroBatch(8)
+    with pytest.raises(RuntimeError, match="shapes"):
+        micro_batch.run(batch, fails_above(0, lambda: RuntimeError("shapes do not match")))
+    assert micro_batch.anchors == 8
+    assert not is_out_of_memory(ValueError("x"))
+
+
+STARVED = """
+import resource, sys
+from pathlib import Path
+import torch
+from data.store import Dataset
+from models.architectures import build_model, model_config
+from models.fit import TrainConfig, Training
+from models.scaler import train_bars
+
+torch.set_num_threads(1)
+dataset = Dataset(Path(sys.argv[1]))
+sizes = {"input_size": len(dataset.info.features), "horizons": 2, "hidden_size": 64, "dropout": 0.0}
+model = build_model(model_config("hybrid_lstm", sizes), 0)
+model.scaling.fit(train_bars(dataset))
+config = TrainConfig(batch_size=256, iterations=1, samples_per_iteration=256, anchors_per_series=64)
+training = Training(model, dataset, config, 0, torch.device("cpu"), "fp32")
+used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+if len(sys.argv) > 2:
+    resource.setrlimit(resource.RLIMIT_AS, (used + int(sys.argv[2]) * 2**20, resource.RLIM_INFINITY))
+progress = training.run_iteration()
+print(progress.micro_batch, progress.tune_loss)
+"""
+
+
+def starved(dataset: Dataset, *megabytes: str) -> tuple[int, float]:
+    command = [sys.executable, "-c", STARVED, str(dataset.source), *megabytes]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[1], timeout=300)
+    assert done.returncode == 0, done.stderr
+    micro_batch, loss = done.stdout.split()
+    return int(micro_batch), float(loss)
+
+
+def test_a_training_whose_host_has_too_little_memory_ends_with_the_same_result(dataset: Dataset) -> None:
+    """The kernel refuses the process more than 150 MB on top of what it began with."""
+    whole, expected = starved(dataset)
+    lowered, loss = starved(dataset, "150")
+    assert whole == 256
+    assert lowered < 256
+    assert loss == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_lowered_micro_batch_is_in_the_record_and_survives_a_resume(dataset: Dataset) -> None:
+    started = training(dataset, "basic_lstm", iterations=2, micro_batch=32)
+    started._micro_batch.anchors = 8
+    assert started.run_iteration().micro_batch == 8
+    resumed = training(dataset, "basic_lstm", iterations=2, micro_batch=32)
+    resumed.load_state(started.state())
+    assert resumed.run_iteration().micro_batch == 8
