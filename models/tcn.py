@@ -83,12 +83,23 @@ class Level(nn.Module):
         self.norm = nn.LayerNorm(size)
         self.first = CausalConvolution(size, kernel, dilation)
         self.second = CausalConvolution(size, kernel, dilation)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = ChannelDropout(dropout)
 
     def forward(self, h_MTD: Tensor) -> Tensor:
         inner_MTD = self.dropout(F.gelu(self.first(self.norm(h_MTD))))
         after_MTD: Tensor = h_MTD + self.dropout(F.gelu(self.second(inner_MTD)))
         return after_MTD
+
+
+class ChannelDropout(nn.Module):
+    """Drops whole channels of a series, as the paper does: neighbouring minutes would give a single value away."""
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.p = p
+
+    def forward(self, h_MTD: Tensor) -> Tensor:
+        return h_MTD * F.dropout(h_MTD.new_ones(len(h_MTD), 1, h_MTD.shape[-1]), self.p, self.training)
 
 
 class CausalConvolution(nn.Module):
