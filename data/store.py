@@ -12,7 +12,7 @@ shares one copy. Nothing is pickled.
 import copy
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
@@ -45,6 +45,10 @@ class SliceInfo(BaseModel):
     tied_labels: tuple[int, ...]
     """Equal prices, at every minute with enough history."""
 
+    def only(self, places: Sequence[int]) -> Self:
+        per_horizon = ("up_share", "known_labels", "tied_labels")
+        return self.model_copy(update={n: tuple(getattr(self, n)[place] for place in places) for n in per_horizon})
+
 
 class Rejected(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -75,6 +79,16 @@ class DatasetInfo(Document):
     anchors_hash: str
     fingerprint: str
     """Identifies values, slices and anchors: equal fingerprints, equal results."""
+
+    def only(self, places: Sequence[int]) -> "DatasetInfo":
+        """The same with some of its horizons, given by their places."""
+
+        def chosen(slices: dict[SliceName, SliceInfo]) -> dict[SliceName, SliceInfo]:
+            return {name: part.only(places) for name, part in slices.items()}
+
+        horizons = tuple(self.horizons[place] for place in places)
+        folds = tuple(chosen(fold) for fold in self.folds)
+        return self.model_copy(update={"horizons": horizons, "slices": chosen(self.slices), "folds": folds})
 
     def summary(self) -> list[str]:
         """What a person wants to know of the dataset, a line each."""
@@ -150,6 +164,7 @@ class Dataset:
             self._anchors = _anchors(self._open(ANCHORS).read_all())
         except (pa.ArrowException, OSError, KeyError) as error:
             raise InputError(f"{source} is damaged ({error}): prepare it anew") from None
+        self._columns = list(range(len(self.info.horizons)))
 
     def _open(self, name: str) -> pa.ipc.RecordBatchFileReader:
         if isinstance(self.source, Path):
@@ -166,7 +181,12 @@ class Dataset:
         return _matrix(self._bars.get_batch(series).column("x"), len(self.info.features))
 
     def y_TH(self, series: int) -> NDArray[np.int8]:
-        return _matrix(self._bars.get_batch(series).column("y"), len(self.info.horizons))
+        return self._labels(series)[:, self._columns]
+
+    def _labels(self, series: int) -> NDArray[np.int8]:
+        """Of every horizon that was prepared."""
+        column = self._bars.get_batch(series).column("y")
+        return _matrix(column, column.type.list_size)
 
     def members(self, name: SliceName) -> NDArray[np.int64]:
         """The series of a slice, in order of launch."""
@@ -177,6 +197,21 @@ class Dataset:
         """The anchors on which every configuration is judged in a slice."""
         chosen = self.series.slice_M[self._anchors.series_A] == SLICES.index(name)
         return Anchors(self._anchors.series_A[chosen], self._anchors.minute_A[chosen])
+
+    def only(self, horizons: Sequence[int]) -> "Dataset":
+        """The same series, slices and anchors with some of the horizons. Raises InputError for one it does not have."""
+        if missing := sorted(set(horizons) - set(self.info.horizons)):
+            raise InputError(
+                f"the dataset has no horizon {missing[0]}: it has {', '.join(map(str, self.info.horizons))}; choose "
+                "among them or prepare with other --horizons"
+            )
+        if not horizons or list(horizons) != sorted(set(horizons)):
+            raise InputError(f"horizons must be ascending minutes, each once, got {tuple(horizons)}")
+        chosen = [self.info.horizons.index(horizon) for horizon in horizons]
+        view = copy.copy(self)
+        view._columns = [self._columns[place] for place in chosen]
+        view.info = self.info.only(chosen)
+        return view
 
     def folds(self) -> list["Dataset"]:
         """The dataset as each walk-forward fold sees its train and tune, the earliest first and itself last."""

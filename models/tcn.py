@@ -105,8 +105,8 @@ class ChannelDropout(nn.Module):
 class CausalConvolution(nn.Module):
     """Each minute reads itself and the minutes 1, 2, .. dilations before it; before launch there is zero.
 
-    One matrix product over the shifted copies. On a CPU torch's Conv1d takes the same time in float32, but twice as long
-    in bfloat16 at wide dilations.
+    One matrix product over the shifted copies. On a CPU torch's Conv1d takes the same time in float32, but twice as
+    long in bfloat16 at wide dilations.
     """
 
     def __init__(self, size: int, kernel: int, dilation: int) -> None:

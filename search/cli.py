@@ -131,6 +131,9 @@ def launch(
     dataset: Annotated[Path, typer.Argument(help="A prepared dataset.", show_default=False)],
     run: Annotated[Path, typer.Option(help="New run directory.", show_default=False)],
     space: Annotated[str, typer.Option(help="hybrid, basic, or a YAML file.")] = "hybrid",
+    horizons: Annotated[
+        str | None, typer.Option(help="Minutes ahead, some of the dataset's.", show_default="all of them")
+    ] = None,
     trials: Annotated[int, typer.Option(help="Configurations to try.")] = 50,
     iterations: Annotated[int, typer.Option(help="Full budget of a trial.")] = 100,
     samples_per_iteration: Annotated[int, typer.Option(help="Anchors of an iteration.")] = 8192,
@@ -167,6 +170,7 @@ def launch(
             "space_name": chosen.name,
             "dimensions": chosen.dimensions,
             "guide": chosen.guide,
+            "horizons": None if horizons is None else _minutes(horizons),
             "trials": trials,
             "iterations": iterations,
             "samples_per_iteration": samples_per_iteration,

@@ -15,7 +15,7 @@ def launch(settings: Settings, run_path: Path, say: Say) -> RunDir:
     """Starts a run and takes it to its end. Raises InputError if `run_path` exists."""
     refuse_missing_gpus(settings.gpus_per_trial)
     settings.hardware.pick()
-    dataset = Dataset(settings.dataset)
+    dataset = settings.only_horizons(Dataset(settings.dataset))
     run = RunDir.create(run_path, settings, dataset.info.fingerprint)
     with run.lock():
         take_to_end(run, say)

@@ -41,6 +41,8 @@ class Settings(BaseModel):
     space_name: str = "hybrid"
     dimensions: dict[str, Dimension]
     guide: Config
+    horizons: tuple[int, ...] | None = None
+    """Of the dataset's; None: all of them."""
     trials: int = Field(ge=1)
     iterations: int = Field(default=100, ge=1)
     samples_per_iteration: int = Field(default=8192, ge=1)
@@ -63,6 +65,10 @@ class Settings(BaseModel):
     @property
     def space(self) -> Space:
         return Space(self.space_name, self.dimensions, self.guide)
+
+    def only_horizons(self, dataset: Dataset) -> Dataset:
+        """The dataset as this run sees it. Raises InputError for a horizon that it does not have."""
+        return dataset if self.horizons is None else dataset.only(self.horizons)
 
     @property
     def hardware(self) -> Hardware:
@@ -149,7 +155,7 @@ class RunDir:
                 f"{document.settings.dataset} has fingerprint {dataset.info.fingerprint}, the run was started with "
                 f"{document.dataset_fingerprint}: put the old dataset back or launch anew"
             )
-        return dataset
+        return document.settings.only_horizons(dataset)
 
     def update(self, **changes: object) -> RunDocument:
         """Writes run.json anew with some fields changed."""

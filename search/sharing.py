@@ -20,13 +20,16 @@ class SharedDataset:
     """
 
     path: Path
+    horizons: tuple[int, ...]
+    """Those of its horizons that the run is about."""
     info: DatasetInfo | None = None
     files: Mapping[str, "ObjectRef[Any]"] = field(default_factory=dict)
 
     def open(self) -> Dataset:
-        if self.info is None:
-            return Dataset(self.path)
-        return Dataset(DatasetBytes(self.info, {name: ray.get(ref) for name, ref in self.files.items()}))
+        source: Path | DatasetBytes = self.path
+        if self.info is not None:
+            source = DatasetBytes(self.info, {name: ray.get(ref) for name, ref in self.files.items()})
+        return Dataset(source).only(self.horizons)
 
 
 def share_dataset(dataset: Dataset) -> SharedDataset:
@@ -34,6 +37,8 @@ def share_dataset(dataset: Dataset) -> SharedDataset:
     path = dataset.source
     assert isinstance(path, Path)
     if sum(node["Alive"] for node in ray.nodes()) == 1:
-        return SharedDataset(path)
+        return SharedDataset(path, dataset.info.horizons)
     mapped = DatasetBytes.map(path)
-    return SharedDataset(path, mapped.info, {name: ray.put(values) for name, values in mapped.files.items()})
+    return SharedDataset(
+        path, dataset.info.horizons, mapped.info, {name: ray.put(values) for name, values in mapped.files.items()}
+    )

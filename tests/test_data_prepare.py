@@ -363,3 +363,25 @@ def test_a_damaged_dataset_is_refused(opened: Dataset, damage: Callable[[Path], 
     damage(opened.source)
     with pytest.raises(InputError, match=message):
         Dataset(opened.source)
+
+
+def test_a_dataset_with_some_of_its_horizons_keeps_series_slices_and_anchors(dataset: Dataset) -> None:
+    later = dataset.only((60,))
+    assert later.info.horizons == (60,)
+    for name in SLICES:
+        assert later.info.slices[name].up_share == dataset.info.slices[name].up_share[1:]
+        np.testing.assert_array_equal(later.frozen_anchors(name).minute_A, dataset.frozen_anchors(name).minute_A)
+    for series in range(len(dataset)):
+        np.testing.assert_array_equal(later.y_TH(series), dataset.y_TH(series)[:, 1:])
+    assert later.only((60,)).info == later.info
+    with pytest.raises(InputError, match="no horizon 15: it has 60"):
+        later.only((15,))
+
+
+@pytest.mark.parametrize(
+    ("horizons", "message"),
+    [((7,), "the dataset has no horizon 7: it has 15, 60; choose"), ((60, 15), "ascending"), ((), "ascending")],
+)
+def test_a_horizon_that_the_dataset_lacks_is_refused(dataset: Dataset, horizons: tuple[int, ...], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        dataset.only(horizons)

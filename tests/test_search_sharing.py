@@ -55,6 +55,6 @@ def test_on_several_nodes_it_goes_through_the_object_store_once(
 def test_on_one_machine_it_is_the_path_and_prepare_spreads_over_ray(dataset: Dataset) -> None:
     assert isinstance(dataset.source, Path)
     with local_ray(2):
-        assert share_dataset(dataset) == SharedDataset(dataset.source)
+        assert share_dataset(dataset) == SharedDataset(dataset.source, dataset.info.horizons)
         with ray_map("auto") as spread:
             assert list(spread(abs, range(-40, 0))) == list(range(40, 0, -1))

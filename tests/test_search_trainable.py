@@ -28,7 +28,9 @@ def work(
     out = tmp_path_factory.mktemp("folds") / "dataset"
     prepare(raw, out, dataclasses.replace(prepare_config, folds=request.param))
     budget = Budget(iterations=4, samples_per_iteration=64)
-    return Work(RunDir(out), SharedDataset(out), budget, Hardware(), checkpoint_iterations=(1, 2))
+    return Work(
+        RunDir(out), SharedDataset(out, prepare_config.horizons), budget, Hardware(), checkpoint_iterations=(1, 2)
+    )
 
 
 class WorkerLostError(Exception):
