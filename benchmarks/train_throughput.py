@@ -1,4 +1,5 @@
-"""Claim: one core trains the default hybrid at 100 times the samples a second of a per-sample implementation.
+"""Claim: one core trains the default hybrid at 180 times the samples a second of a per-sample implementation, at 500
+times in bfloat16, near the peak of what it can multiply and in 1.5 GB of memory.
 
 Both have the same weights and give the same logits: `max_logit_difference` in float32 and eval mode. A step
 is forward, masked loss, backward, gradient clipping and AdamW, in train mode with dropout, on random-walk
@@ -57,7 +58,9 @@ from models.inference import forward
 from models.loss import Loss
 from models.optimizer import make_optimizer
 
-CLAIM = 100.0
+CLAIMS = {"ratio": 180.0, "ratio_bf16": 500.0, "fp32_of_peak": 0.45, "bf16_of_peak": 0.25}
+"""At least so much."""
+CLAIMED_MEMORY_MB = 1500
 LOGIT_TOLERANCE = 1e-5
 CONFIG = HybridLSTM.Config(input_size=24, horizons=len(DEFAULT_HORIZONS))
 HISTORY = DEFAULT_EXPANDING_MAX
@@ -140,8 +143,14 @@ def measure_all(plan: Plan) -> dict[str, object]:
         "ratio_flush_denormal": round(speed["ours_fp32"] / speed["per_sample_flush_denormal"], 1),
         "ratio_fused": round(speed["ours_fp32"] / speed["per_sample_fused"], 1),
         "max_logit_difference": reference["max_logit_difference"],
-        "claim": CLAIM,
-        "holds": ratio >= CLAIM,
+        "claims": CLAIMS | {"peak_memory_mb": CLAIMED_MEMORY_MB},
+        "holds": {
+            "ratio": ratio >= CLAIMS["ratio"],
+            "ratio_bf16": speed.get("ours_bf16", 0.0) / speed["per_sample"] >= CLAIMS["ratio_bf16"],
+            "fp32_of_peak": arms["ours_fp32"]["fraction_of_peak"] >= CLAIMS["fp32_of_peak"],
+            "bf16_of_peak": "ours_bf16" in arms and arms["ours_bf16"]["fraction_of_peak"] >= CLAIMS["bf16_of_peak"],
+            "peak_memory_mb": arms["ours_fp32"]["peak_memory_mb"] <= CLAIMED_MEMORY_MB,
+        },
     }
 
 
@@ -283,7 +292,7 @@ def draw_batch(walks_MTF: NDArray[np.float32], rng: np.random.Generator, series:
     usable = np.arange(DEFAULT_EXPANDING_MIN - 1, HISTORY)
     anchor_MK = np.stack([np.sort(rng.choice(usable, anchors, replace=False)) for _ in range(series)])
     length_M = anchor_MK[:, -1] + 1
-    x_MTF = walks_MTF[rng.choice(len(walks_MTF), series, replace=False), : length_M.max()]
+    x_MTF = walks_MTF[rng.choice(len(walks_MTF), series, replace=series > len(walks_MTF)), : length_M.max()]
     x_MTF[np.arange(length_M.max()) >= length_M[:, None]] = 0
     shape = (series, anchors, CONFIG.horizons)
     y_MKH = np.where(rng.random(shape) < 0.1, MASKED, rng.integers(0, 2, shape)).astype(np.int8)

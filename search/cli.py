@@ -130,7 +130,7 @@ def prepare(
 def launch(
     dataset: Annotated[Path, typer.Argument(help="A prepared dataset.", show_default=False)],
     run: Annotated[Path, typer.Option(help="New run directory.", show_default=False)],
-    space: Annotated[str, typer.Option(help="hybrid, basic, or a YAML file.")] = "hybrid",
+    space: Annotated[str, typer.Option(help="hybrid, basic, transformer, tcn, all, or a YAML file.")] = "hybrid",
     horizons: Annotated[
         str | None, typer.Option(help="Minutes ahead, some of the dataset's.", show_default="all of them")
     ] = None,
@@ -157,13 +157,16 @@ def launch(
 
     Example: hybridtune launch demo/dataset --run demo/run --trials 30 --iterations 20
     """
+    from data.store import Dataset
     from search.cluster import cores
     from search.console import stopwatch_lines
     from search.pipeline import launch as launch_run
     from search.run_dir import Settings
     from spaces.load import load_space
+    from spaces.trial_config import Shape
 
-    chosen = load_space(space)
+    info = Dataset(dataset).only(_minutes(horizons)).info if horizons else Dataset(dataset).info
+    chosen = load_space(space, Shape.of(info))
     settings = Settings.model_validate(
         {
             "dataset": dataset.resolve(),

@@ -23,8 +23,9 @@ from search.run_dir import RunDir, Settings
 from search.sharing import share_dataset
 from search.study import best_first, config_of, open_study
 from search.trainable import CHECKPOINT, Work, make_training, report_of, train_to_end
-from spaces.load import SHIPPED
+from spaces.load import load_space
 from spaces.parameters import Config
+from spaces.trial_config import Shape
 
 WEIGHTS, MEMBER = "model.safetensors", "member.json"
 RETRIES = 2
@@ -61,7 +62,7 @@ class RetrainingFailedError(RuntimeError):
 def retrain(run: RunDir, say: Say) -> None:
     """Trains the members that are not there yet, each for the full schedule."""
     settings = run.document().settings
-    specs = choose_members(open_study(run), settings)
+    specs = _specs(run)
     missing = [spec for spec in specs if not (run.member(spec.id) / MEMBER).exists()]
     say(f"retraining: {len(missing)} of {len(specs)} members, up to {settings.iterations} iterations each")
     if missing:
@@ -72,12 +73,12 @@ def retrain(run: RunDir, say: Say) -> None:
             raise RetrainingFailedError(f"member {spec.id} ({spec.origin}) could not be trained: resume tries it again")
 
 
-def choose_members(study: optuna.Study, settings: Settings) -> list[MemberSpec]:
+def choose_members(study: optuna.Study, settings: Settings, shape: Shape) -> list[MemberSpec]:
     """The guide's default and the basic LSTM's default, once each, for comparison and as voices of their own; then the
     top-k distinct configurations that were trained to their end, `seeds` times each.
     """
     finalists = [(f"trial {t.number}", config_of(t)) for t in best_first(study)[: settings.top_k]]
-    baselines = [("guide default", settings.space.default()), ("basic LSTM", SHIPPED["basic"].default())]
+    baselines = [("guide default", settings.space.default()), ("basic LSTM", load_space("basic", shape).default())]
     chosen: list[tuple[str, Config, int]] = []
     for origin, flat in baselines:
         if all(flat != other for _, other in finalists) and all(flat != other for _, other, _ in chosen):
@@ -92,8 +93,11 @@ def choose_members(study: optuna.Study, settings: Settings) -> list[MemberSpec]:
 
 def members(run: RunDir) -> list[MemberDocument]:
     """Every trained member, in the order in which they were chosen."""
-    specs = choose_members(open_study(run), run.document().settings)
-    return [MemberDocument.read(run.member(spec.id) / MEMBER) for spec in specs]
+    return [MemberDocument.read(run.member(spec.id) / MEMBER) for spec in _specs(run)]
+
+
+def _specs(run: RunDir) -> list[MemberSpec]:
+    return choose_members(open_study(run), run.document().settings, Shape.of(run.open_dataset().info))
 
 
 def load_member(run: RunDir, member: MemberDocument) -> nn.Module:

@@ -46,11 +46,8 @@ def ask(study: optuna.Study, space: Space, seed: int) -> Trial:
     Its draw depends on the study's trials and on (seed, number) alone, so a search that was interrupted goes on
     with the same trials.
     """
-    study.sampler = _sampler(seed, number=len(started(study)))
-    trial = study.ask()
-    for name, dimension in space.dimensions.items():
-        _suggest(trial, name, dimension)
-    return trial
+    study.sampler = _sampler(space, seed, number=len(started(study)))
+    return _drawn(study.ask(), space)
 
 
 def reopen(study: optuna.Study, frozen: FrozenTrial, space: Space, seed: int) -> Trial:
@@ -58,16 +55,14 @@ def reopen(study: optuna.Study, frozen: FrozenTrial, space: Space, seed: int) ->
     finished as it would have been: what is known already is drawn once more and thrown away.
     """
     assert frozen.state == TrialState.RUNNING
-    if len(frozen.params) == len(space.dimensions):
+    if all(name in frozen.params for name in space.dimensions if space.active(name, frozen.params)):
         return Trial(study, frozen._trial_id)
-    study.sampler = _sampler(seed, frozen.number)
+    study.sampler = _sampler(space, seed, frozen.number)
     trial = Trial(study, frozen._trial_id)
     for name, distribution in frozen.distributions.items():
         if not distribution.single() and name not in trial.relative_params:
             study.sampler.sample_independent(study, frozen, name, distribution)
-    for name, dimension in space.dimensions.items():
-        _suggest(trial, name, dimension)
-    return trial
+    return _drawn(trial, space)
 
 
 def report(trial: Trial, iteration: int, objective: float) -> None:
@@ -103,10 +98,19 @@ def config_of(trial: Trial | FrozenTrial) -> Config:
     return dict(trial.params)
 
 
-def _sampler(seed: int, number: int) -> optuna.samplers.BaseSampler:
+def _sampler(space: Space, seed: int, number: int) -> optuna.samplers.BaseSampler:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return optuna.samplers.TPESampler(seed=(seed * 1_000_003 + number) % 2**32)
+        # A joint density needs trials that have the same dimensions; without groups those of a conditional space would
+        # be drawn one at a time.
+        return optuna.samplers.TPESampler(seed=(seed * 1_000_003 + number) % 2**32, group=space.conditional)
+
+
+def _drawn(trial: Trial, space: Space) -> Trial:
+    for name, dimension in space.dimensions.items():
+        if space.active(name, trial.params):
+            _suggest(trial, name, dimension)
+    return trial
 
 
 def _suggest(trial: Trial, name: str, dimension: Dimension) -> None:

@@ -20,7 +20,7 @@ from models.scaler import train_bars
 from search.run_dir import RunDir
 from search.sharing import SharedDataset
 from spaces.parameters import Config
-from spaces.trial_config import Budget, trial_config
+from spaces.trial_config import Budget, Shape, trial_config
 
 CHECKPOINT = "checkpoint.pt"
 CHECKPOINT_SECONDS = 20.0
@@ -60,7 +60,7 @@ def folded_training(work: Work, flat: Config, seed: int) -> Training | FoldedTra
 
 def make_training(work: Work, flat: Config, seed: int, dataset: Dataset) -> Training:
     use_one_core()
-    config = trial_config(flat, len(dataset.info.features), len(dataset.info.horizons), work.budget)
+    config = trial_config(flat, Shape.of(dataset.info), work.budget)
     model = build_model(config.model, seed)
     model.scaling.fit(train_bars(dataset))
     return Training(model, dataset, config.train, seed, *work.hardware.pick())

@@ -5,9 +5,11 @@ dimensions:
   hidden_size: {choices: [32, 48, 64]}
   learning_rate: {low: 3.0e-4, high: 1.0e-3, log: true}
   dropout: 0.2                                      # fixed
+  attention_span: {choices: [60, 240], when: {attention_heads: 8}}
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,11 +19,17 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from data.document import first_problem
 from data.schema import InputError
 from spaces.basic import BASIC
+from spaces.every import ALL
 from spaces.hybrid import HYBRID
 from spaces.parameters import Choice, Config, Dimension, Float, Int, Scalar, Space
-from spaces.trial_config import Budget, trial_config
+from spaces.tcn import TCN
+from spaces.transformer import TRANSFORMER
+from spaces.trial_config import Budget, Shape, parse_windows, trial_config
 
-SHIPPED = {space.name: space for space in (HYBRID, BASIC)}
+SHIPPED = {space.name: space for space in (HYBRID, BASIC, TRANSFORMER, TCN, ALL)}
+
+JOINT = ("hidden_size", "attention_heads", "positions")
+"""Dimensions whose values must fit each other, whatever the others are."""
 
 
 class _SpaceFile(BaseModel):
@@ -32,46 +40,96 @@ class _SpaceFile(BaseModel):
     dimensions: dict[str, Any] = {}
 
 
-def load_space(name_or_file: str) -> Space:
-    """Raises InputError naming file, line and key if it is neither a shipped name nor a valid file."""
+def load_space(name_or_file: str, shape: Shape | None = None) -> Space:
+    """The space as a dataset of this shape can use it: without the shipped windows that are longer than its history.
+
+    Raises InputError naming file, line and key if it is neither a shipped name nor a valid file, or if what was written
+    does not fit.
+    """
+    shape = shape or Shape()
     if name_or_file in SHIPPED:
-        return SHIPPED[name_or_file]
+        return _fitted(SHIPPED[name_or_file], shape, {})
     path = Path(name_or_file)
     if not path.is_file():
         raise InputError(f"space {name_or_file!r} is neither a file nor one of {', '.join(SHIPPED)}")
-    return _read_space_file(path)
+    return _read_space_file(path, shape)
 
 
-def check_space(space: Space, written: Mapping[str, str]) -> None:
-    """Every value that can be sampled makes a model: each choice by itself, heads with hidden sizes jointly.
+def check_space(space: Space, written: Mapping[str, str], shape: Shape) -> None:
+    """Every value that can be sampled makes a model: those of JOINT with each other, then each by itself.
 
     written: file and line of the dimensions that are not the shipped ones.
     """
-    candidates: list[Config] = []
-    for name, dimension in space.dimensions.items():
-        values = (dimension.low, dimension.high) if isinstance(dimension, Float) else dimension.values
-        joint = name in ("hidden_size", "attention_heads") and "attention_heads" in space.dimensions
-        candidates += [] if joint else [{name: value} for value in values]
-    if "attention_heads" in space.dimensions:
-        pairs = space.combinations("hidden_size", "attention_heads")
-        candidates += [{"hidden_size": size, "attention_heads": heads} for size, heads in pairs]
-    for candidate in candidates:
+    for names, candidate in _telling_configurations(space):
         try:
-            trial_config(space.guide | candidate, input_size=1, horizons=1, budget=Budget())
+            trial_config(candidate, shape, Budget())
         except InputError as error:
-            where = next((written[name] for name in candidate if name in written), space.name)
+            where = next((written[name] for name in names if name in written), space.name)
             raise InputError(f"{where}: the space holds an impossible configuration: {error}") from None
 
 
-def _read_space_file(path: Path) -> Space:
+def _telling_configurations(space: Space) -> Iterator[tuple[Iterable[str], Config]]:
+    """Configurations that would show any impossible value, and the dimensions that they are there for."""
+    for architecture in _telling(space.dimensions["architecture"]):
+        fixed: Config = {"architecture": architecture}
+        joint = [name for name in JOINT if name in _configuration(space, fixed)]
+        for values in product(*(_telling(space.dimensions[name]) for name in joint)):
+            yield joint, _configuration(space, fixed | dict(zip(joint, values, strict=True)))
+    for name in (name for name in space.dimensions if name not in JOINT):
+        dimension = space.dimensions[name]
+        conditions = {other: values for other, values in dimension.when.items() if other != "architecture"}
+        for architecture in dimension.when.get("architecture", _telling(space.dimensions["architecture"])):
+            for values in product(*conditions.values(), _telling(dimension)):
+                wanted = dict(zip([*conditions, name], values, strict=True))
+                yield [name], _configuration(space, {"architecture": architecture} | wanted)
+
+
+def _configuration(space: Space, fixed: Config) -> Config:
+    """The default one with some values given."""
+    flat: Config = {}
+    for name, dimension in space.dimensions.items():
+        if space.active(name, flat):
+            flat[name] = fixed[name] if name in fixed else dimension.nearest(space.guide[name])
+    return flat
+
+
+def _telling(dimension: Dimension) -> Sequence[Scalar]:
+    """All choices, or the ends of a range; of a stepped one also the second value, as rules about divisors that hold
+    for two neighbours hold for all.
+    """
+    if isinstance(dimension, Float):
+        return (dimension.low, dimension.high)
+    if isinstance(dimension, Int):
+        return tuple(dict.fromkeys([*dimension.values[:2], dimension.values[-1]]))
+    return dimension.choices
+
+
+def _fitted(space: Space, shape: Shape, written: Mapping[str, str]) -> Space:
+    """Without the windows that are longer than the history, where nobody wrote them."""
+    changes: dict[str, Dimension] = {}
+    for name in ("window", "windows"):
+        dimension = space.dimensions.get(name)
+        if isinstance(dimension, Choice) and name not in written:
+            short = tuple(text for text in dimension.choices if max(parse_windows(text)) <= shape.history)
+            if not short:
+                raise InputError(
+                    f"no {name} of the space {space.name} fits the history of {shape.history} minutes: give shorter "
+                    "ones in a space file, or prepare with a larger --expanding-max"
+                )
+            changes[name] = dimension.model_copy(update={"choices": short})
+    return space.with_dimensions(changes)
+
+
+def _read_space_file(path: Path, shape: Shape) -> Space:
     try:
         text = path.read_text(encoding="utf-8")
-        content = yaml.safe_load(text)
         root = yaml.compose(text, Loader=yaml.SafeLoader)
+        content = yaml.safe_load(text)
     except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
         raise InputError(f"{path} is not a readable YAML file: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict | None):
         raise InputError(f"{path} must be a mapping with keys among version, base, dimensions, got {content!r:.80}")
+    _refuse_doubles(root, path)
     try:
         file = _SpaceFile.model_validate(content or {})
     except ValidationError as error:
@@ -80,33 +138,69 @@ def _read_space_file(path: Path) -> Space:
     if file.base not in SHIPPED:
         raise InputError(f"{path}{_line(root, ('base',))}: base must be one of {', '.join(SHIPPED)}, got {file.base!r}")
     base = SHIPPED[file.base]
-    dimensions = dict(base.dimensions)
     written = {name: f"{path}{_line(root, ('dimensions', name))}" for name in file.dimensions}
+    changes: dict[str, Dimension] = {}
     for name, value in file.dimensions.items():
-        where = written[name]
-        if name not in dimensions:
-            raise InputError(f"{where}: {file.base} has no dimension {name!r}: it has {', '.join(dimensions)}")
-        dimensions[name] = _dimension(value, base.dimensions[name], f"{where}: {name}")
-    space = Space(name=path.stem, dimensions=dimensions, guide=base.guide)
-    check_space(space, written)
+        if name not in base.dimensions:
+            known = ", ".join(base.dimensions)
+            raise InputError(f"{written[name]}: {file.base} has no dimension {name!r}: it has {known}")
+        changes[name] = _dimension(value, base.dimensions[name], f"{written[name]}: {name}")
+    try:
+        space = base.with_dimensions(changes, path.stem)
+    except InputError as error:
+        name = str(error).split()[0]
+        raise InputError(f"{written.get(name, path)}: {error}") from None
+    for name in changes:
+        if name not in space.dimensions:
+            raise InputError(
+                f"{written[name]}: {name} never exists, as what it depends on is fixed otherwise: remove it"
+            )
+    space = _fitted(space, shape, written)
+    check_space(space, written, shape)
     return space
+
+
+def _refuse_doubles(node: yaml.Node | None, path: Path) -> None:
+    """YAML lets the last of two equal keys win, in silence."""
+    if not isinstance(node, yaml.MappingNode):
+        return
+    keys = [key.value for key, _ in node.value]
+    for place, (key, value) in enumerate(node.value):
+        if key.value in keys[:place]:
+            raise InputError(f"{path}:{key.start_mark.line + 1}: {key.value!r} is there twice: keep one of them")
+        _refuse_doubles(value, path)
 
 
 def _dimension(value: Any, base: Dimension, where: str) -> Dimension:
     """A value fixes the dimension, choices list it, bounds make a range; numbers are of the base's kind."""
     whole = not isinstance(base, Float) and all(isinstance(v, int) for v in base.values)
     text = not isinstance(base, Float) and not whole
+    when: dict[str, Any] = dict(base.when)
     try:
+        if isinstance(value, dict) and isinstance(value.get("when"), dict):
+            given = {other: v if isinstance(v, list) else [v] for other, v in value["when"].items()}
+            when, value = when | given, {key: v for key, v in value.items() if key != "when"}
         if not (text or isinstance(value, Scalar) or (isinstance(value, dict) and "choices" in value)):
-            return TypeAdapter(Int if whole else Float).validate_python(value)
+            kind = Int if whole else Float
+            _refuse_truth(value.values() if isinstance(value, dict) else (), where)
+            return kind.model_validate(value | {"when": when} if isinstance(value, dict) else value)
         listed = Choice.model_validate({"choices": [value]} if isinstance(value, Scalar) else value)
+        if not text:
+            _refuse_truth(listed.choices, where)
         number = TypeAdapter(int if whole else float)
-        return listed if text else Choice(choices=tuple(number.validate_python(v) for v in listed.choices))
+        choices = listed.choices if text else tuple(number.validate_python(v) for v in listed.choices)
+        return Choice(choices=choices, when=when)
     except ValidationError as error:
         raise InputError(
             f"{where}: {first_problem(error)}; a dimension is one value, {{choices: [..]}} or "
-            "{low: .., high: .., log: .. or step: ..}"
+            "{low: .., high: .., log: .. or step: ..}, with {when: {other: value}} where it depends on another"
         ) from None
+
+
+def _refuse_truth(values: Iterable[Any], where: str) -> None:
+    """Python takes true for 1."""
+    if any(isinstance(value, bool) for value in values):
+        raise InputError(f"{where} must be a number, got true or false")
 
 
 def _line(root: yaml.Node | None, keys: tuple[int | str, ...]) -> str:

@@ -1,0 +1,14 @@
+"""The temporal convolutional network's space."""
+
+from spaces.parameters import Choice, Config, Dimension, Int
+from spaces.shared import HORIZON_HEADS, architecture_space
+
+OWN: dict[str, Dimension] = {
+    "levels": Int(low=4, high=8),
+    "kernel_size": Choice(choices=(2, 3, 5)),
+    "horizon_heads": HORIZON_HEADS,
+}
+
+GUIDE: Config = {"levels": 6, "kernel_size": 3, "horizon_heads": "independent"}
+
+TCN = architecture_space("tcn", "tcn", OWN, GUIDE)
