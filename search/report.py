@@ -132,7 +132,8 @@ def _cell(score: Score) -> str:
 
 def _best(trials: pd.DataFrame, study: optuna.Study) -> Config:
     best = trials[trials["trial"] == study.best_trial.number].iloc[0]
-    return {name.removeprefix("config."): best[name] for name in trials.columns if name.startswith("config.")}
+    config = best[[name for name in trials.columns if name.startswith("config.")]].dropna()
+    return {str(name).removeprefix("config."): value for name, value in config.items()}
 
 
 def _figures(run: RunDir, study: optuna.Study, comparison: Comparison, document: RunDocument) -> dict[str, str]:

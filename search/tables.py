@@ -47,8 +47,10 @@ def read_curves(path: Path) -> pd.DataFrame:
 def trials_table(study: optuna.Study, curves: pd.DataFrame) -> pd.DataFrame:
     totals = curves.groupby("trial").agg({"iteration": "max", "samples": "max", "seconds": "sum"})
     spent = {trial: dict(row) for trial, row in zip(totals.index, totals.to_dict(orient="records"), strict=True)}
-    rows = [_trial_row(trial, spent) for trial in started(study)]
-    return pd.DataFrame(rows)
+    table = pd.DataFrame([_trial_row(trial, spent) for trial in started(study)])
+    # A dimension that a trial does not have leaves a gap, which must not make floats of whole numbers.
+    gaps = [name for name in table.columns if name.startswith("config.") and table[name].isna().any()]
+    return table.astype({name: table[name].convert_dtypes().dtype for name in gaps})
 
 
 def write_tables(run: RunDir, study: optuna.Study) -> None:

@@ -8,6 +8,7 @@ dimensions:
   attention_span: {choices: [60, 240], when: {attention_heads: 8}}
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import product
 from pathlib import Path
@@ -64,7 +65,9 @@ def check_space(space: Space, written: Mapping[str, str], shape: Shape) -> None:
         try:
             trial_config(candidate, shape, Budget())
         except InputError as error:
-            where = next((written[name] for name in names if name in written), space.name)
+            # The rule names what breaks it; where that was not written, it was what the configuration is there for.
+            named = re.findall(r"\w+", str(error))
+            where = next((written[name] for name in (*named, *names) if name in written), space.name)
             raise InputError(f"{where}: the space holds an impossible configuration: {error}") from None
 
 
@@ -74,7 +77,7 @@ def _telling_configurations(space: Space) -> Iterator[tuple[Iterable[str], Confi
         fixed: Config = {"architecture": architecture}
         joint = [name for name in JOINT if name in _configuration(space, fixed)]
         for values in product(*(_telling(space.dimensions[name]) for name in joint)):
-            yield joint, _configuration(space, fixed | dict(zip(joint, values, strict=True)))
+            yield [*joint, "architecture"], _configuration(space, fixed | dict(zip(joint, values, strict=True)))
     for name in (name for name in space.dimensions if name not in JOINT):
         dimension = space.dimensions[name]
         conditions = {other: values for other, values in dimension.when.items() if other != "architecture"}
@@ -182,7 +185,8 @@ def _dimension(value: Any, base: Dimension, where: str) -> Dimension:
             when, value = when | given, {key: v for key, v in value.items() if key != "when"}
         if not (text or isinstance(value, Scalar) or (isinstance(value, dict) and "choices" in value)):
             kind = Int if whole else Float
-            _refuse_truth(value.values() if isinstance(value, dict) else (), where)
+            if isinstance(value, dict):
+                _refuse_truth([v for key, v in value.items() if key != "log"], where)
             return kind.model_validate(value | {"when": when} if isinstance(value, dict) else value)
         listed = Choice.model_validate({"choices": [value]} if isinstance(value, Scalar) else value)
         if not text:

@@ -24,6 +24,18 @@ SPACE = Space(
 )
 DEFAULT: Config = {"kind": "b", "size": 48, "fixed": 1, "dropout": 0.5, "rate": 5e-4}
 
+CONDITIONAL = Space(
+    "conditional",
+    dict(SPACE.dimensions)
+    | {
+        "depth": Int(low=1, high=4, when={"kind": ("a", "b")}),
+        "wave": Choice(choices=("sine", "none"), when={"kind": ("a",)}),
+        "width": Float(low=0.0, high=1.0, when={"wave": ("sine",)}),
+    },
+    SPACE.guide | {"depth": 2, "wave": "sine", "width": 0.5},
+)
+SPACES = {"flat": SPACE, "conditional": CONDITIONAL}
+
 
 def folder(path: Path) -> RunDir:
     path.mkdir(exist_ok=True)
@@ -34,14 +46,14 @@ def loss(flat: Config) -> float:
     return float(flat["dropout"]) + 100 * float(flat["rate"]) + len(str(flat["size"]))
 
 
-def walk(run: RunDir, trials: int, seed: int, reopened: bool) -> list[Config]:
+def walk(run: RunDir, trials: int, seed: int, reopened: bool = False, space: Space = SPACE) -> list[Config]:
     """Asks and tells so many trials, every third one pruned; optionally with a new connection for each."""
-    study = create_study(run, SPACE, "tune_loss")
+    study = create_study(run, space, "tune_loss")
     configs = []
     for number in range(trials):
         if reopened:
-            study = create_study(run, SPACE, "tune_loss")
-        trial = ask(study, SPACE, seed)
+            study = create_study(run, space, "tune_loss")
+        trial = ask(study, space, seed)
         report(trial, 1, loss(config_of(trial)))
         state = TrialState.PRUNED if number % 3 == 2 else TrialState.COMPLETE
         tell(study, trial, state, loss(config_of(trial)))
@@ -67,33 +79,44 @@ def test_a_second_creation_of_the_study_does_not_enqueue_the_default_again(tmp_p
 
 
 def test_the_same_seed_asks_the_same_trials_and_another_seed_others(tmp_path: Path) -> None:
-    one = walk(folder(tmp_path / "one"), 4, seed=5, reopened=False)
-    two = walk(folder(tmp_path / "two"), 4, seed=5, reopened=False)
-    other = walk(folder(tmp_path / "other"), 4, seed=6, reopened=False)
+    one = walk(folder(tmp_path / "one"), 4, seed=5)
+    two = walk(folder(tmp_path / "two"), 4, seed=5)
+    other = walk(folder(tmp_path / "other"), 4, seed=6)
     assert one == two
     assert one[0] == other[0] == DEFAULT
     assert all(a != b for a, b in zip(one[1:], other[1:], strict=True))
 
 
-def test_a_reopened_database_asks_what_it_would_have_asked_had_it_stayed_open(tmp_path: Path) -> None:
+@pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
+def test_a_reopened_database_asks_what_it_would_have_asked_had_it_stayed_open(tmp_path: Path, space: Space) -> None:
     """Beyond the ten random trials that begin a search, so that the guided ones are among them."""
-    kept_open = walk(folder(tmp_path / "open"), 14, seed=1, reopened=False)
-    reopened = walk(folder(tmp_path / "reopened"), 14, seed=1, reopened=True)
+    kept_open = walk(folder(tmp_path / "open"), 16, seed=1, space=space)
+    reopened = walk(folder(tmp_path / "reopened"), 16, seed=1, reopened=True, space=space)
     assert reopened == kept_open
+
+
+def test_a_conditional_dimension_is_asked_only_where_it_exists(tmp_path: Path) -> None:
+    configs = walk(folder(tmp_path / "run"), 25, seed=3, space=CONDITIONAL)
+    assert {str(flat["kind"]) for flat in configs} == {"a", "b", "c"}
+    for flat in configs:
+        assert ("depth" in flat) == (flat["kind"] != "c")
+        assert ("wave" in flat) == (flat["kind"] == "a")
+        assert ("width" in flat) == (flat.get("wave") == "sine")
 
 
 class Killed(BaseException):
     """Stands for the end of a process in the middle of a draw."""
 
 
-@pytest.mark.parametrize("number", [0, 2, 12])
+@pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
+@pytest.mark.parametrize("number", [0, 2, 14])
 @pytest.mark.parametrize("drawn", [0, 1, 4])
 def test_a_draw_that_was_cut_short_is_finished_as_it_would_have_been(
-    tmp_path: Path, number: int, drawn: int, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, number: int, drawn: int, space: Space, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    undisturbed = walk(folder(tmp_path / "undisturbed"), number + 1, seed=2, reopened=False)
+    undisturbed = walk(folder(tmp_path / "undisturbed"), number + 1, seed=2, space=space)
     run = folder(tmp_path / "killed")
-    walk(run, number, seed=2, reopened=False)
+    walk(run, number, seed=2, space=space)
     suggest, calls = search.study._suggest, iter(range(100))
 
     def dying(*arguments: object) -> None:
@@ -104,12 +127,12 @@ def test_a_draw_that_was_cut_short_is_finished_as_it_would_have_been(
     with monkeypatch.context() as patch:
         patch.setattr(search.study, "_suggest", dying)
         with pytest.raises(Killed):
-            ask(create_study(run, SPACE, "tune_loss"), SPACE, seed=2)
+            ask(create_study(run, space, "tune_loss"), space, seed=2)
 
-    study = create_study(run, SPACE, "tune_loss")
+    study = create_study(run, space, "tune_loss")
     (left,) = [t for t in started(study) if t.state == TrialState.RUNNING]
     assert (left.number, len(left.params)) == (number, drawn)
-    assert config_of(reopen(study, left, SPACE, seed=2)) == undisturbed[number]
+    assert config_of(reopen(study, left, space, seed=2)) == undisturbed[number]
     assert len(started(study)) == number + 1
 
 

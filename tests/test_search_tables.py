@@ -11,7 +11,7 @@ from optuna.trial import TrialState
 from search.run_dir import RunDir
 from search.study import ask, create_study, report, tell
 from search.tables import CURVE_COLUMNS, append_curve_point, read_curves, trials_table, write_tables
-from spaces.parameters import Choice, Float, Space
+from spaces.parameters import Choice, Float, Int, Space
 
 SPACE = Space(
     "small", {"kind": Choice(choices=("a", "b")), "rate": Float(low=0.1, high=0.9)}, {"kind": "b", "rate": 0.5}
@@ -121,3 +121,21 @@ def test_the_tables_are_files_and_leave_nothing_else_behind(tmp_path: Path) -> N
     run.curve_log.unlink()
     write_tables(run, study)
     assert list(pd.read_parquet(tmp_path / "trials.parquet")["iterations"]) == [0, 0, 0, 0]
+
+
+def test_a_dimension_that_a_trial_does_not_have_is_a_gap_and_keeps_its_kind(tmp_path: Path) -> None:
+    space = Space(
+        "s",
+        {"kind": Choice(choices=("a", "b")), "depth": Int(low=1, high=9, when={"kind": ("b",)})},
+        {"kind": "a", "depth": 3},
+    )
+    study = create_study(RunDir(tmp_path), space, "tune_loss")
+    tell(study, ask(study, space, 0), TrialState.COMPLETE, 0.5)
+    study.enqueue_trial({"kind": "b", "depth": 4})
+    tell(study, ask(study, space, 0), TrialState.COMPLETE, 0.4)
+    table = trials_table(study, read_curves(tmp_path / "none"))
+    table.to_parquet(tmp_path / "trials.parquet")
+    stored = pd.read_parquet(tmp_path / "trials.parquet")
+    assert stored["config.depth"].isna().tolist() == [True, False]
+    assert stored["config.depth"].dropna().tolist() == [4]
+    assert stored["config.depth"].dtype == "Int64"

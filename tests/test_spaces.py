@@ -1,17 +1,21 @@
 """Shipped spaces hold what the guide asks for; a file changes one, or is refused with its line."""
 
 import math
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from data.schema import InputError
-from models.architectures import build_model
+from models.architectures import ARCHITECTURES, build_model
 from models.fit import TrainConfig
 from models.hybrid_lstm import HybridLSTM
 from spaces.load import SHIPPED, check_space, load_space
 from spaces.parameters import Choice, Config, Float, Int, Space
-from spaces.trial_config import Budget, parse_windows, trial_config
+from spaces.trial_config import Budget, Shape, parse_class_weights, parse_windows, trial_config
 
 
 def write(tmp_path: Path, text: str) -> str:
@@ -25,8 +29,8 @@ def test_a_shipped_space_holds_possible_configurations_only(name: str) -> None:
     space = load_space(name)
     assert space.name == name
     assert set(space.guide) == set(space.dimensions)
-    check_space(space, {})
-    model = trial_config(space.default(), input_size=3, horizons=2, budget=Budget()).model
+    check_space(space, {}, Shape())
+    model = trial_config(space.default(), Shape(), Budget()).model
     assert sum(p.numel() for p in build_model(model, 0).parameters()) > 1000
 
 
@@ -40,15 +44,19 @@ def test_the_default_is_the_guides() -> None:
         "dropout": 0.3,
         "scaling": "standard",
         "attention_span": 720,
+        "positions": "none",
+        "horizon_heads": "hierarchical",
         "learning_rate": 5e-4,
         "weight_decay": 1e-2,
         "batch_size": 64,
+        "class_weights": "none",
+        "loss": "cross_entropy",
+        "schedule": "cosine",
     }
-    assert load_space("hybrid").default() == guide
+    assert load_space("hybrid").default() == load_space("all").default() == guide
     assert load_space("basic").default() == {
-        name: guide[name]
-        for name in ("hidden_size", "layers", "dropout", "scaling", "learning_rate", "weight_decay", "batch_size")
-    } | {"architecture": "basic_lstm", "window": 60}
+        name: guide[name] for name in guide.keys() - {"windows", "attention_heads", "attention_span", "positions"}
+    } | {"architecture": "basic_lstm", "window": 60, "horizon_heads": "independent"}
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -59,14 +67,17 @@ def test_the_ranges_are_the_guides(name: str) -> None:
 
 
 def test_heads_divide_the_hidden_size_in_every_combination() -> None:
-    pairs = load_space("hybrid").combinations("hidden_size", "attention_heads")
-    assert len(pairs) == 15 * 3
-    assert all(int(size) % int(heads) == 0 for size, heads in pairs)
+    dimensions = load_space("hybrid").dimensions
+    sizes, heads = dimensions["hidden_size"], dimensions["attention_heads"]
+    assert isinstance(sizes, Int)
+    assert isinstance(heads, Choice)
+    assert len(sizes.values) == 15
+    assert all(size % (2 * int(count)) == 0 for size in sizes.values for count in heads.values)
 
 
 def test_a_sampled_dict_becomes_a_typed_configuration() -> None:
     flat = load_space("hybrid").default() | {"windows": "5/30", "batch_size": 32, "learning_rate": 2e-4}
-    config = trial_config(flat, input_size=24, horizons=7, budget=Budget(9, 100, 3, "tune_auc"))
+    config = trial_config(flat, Shape(24, 7), Budget(9, 100, 3, "tune_auc"))
     assert config.model == HybridLSTM.Config(input_size=24, horizons=7, windows=(5, 30))
     assert config.train == TrainConfig(
         learning_rate=2e-4, batch_size=32, iterations=9, samples_per_iteration=100, patience=3, metric="tune_auc"
@@ -144,6 +155,121 @@ def test_the_size_of_a_space_counts_its_configurations(tmp_path: Path) -> None:
     assert load_space("hybrid").size() == math.inf
 
 
+CONDITIONAL = Space(
+    "c",
+    {
+        "kind": Choice(choices=("a", "b", "c")),
+        "size": Int(low=1, high=3, when={"kind": ("a", "b")}),
+        "shape": Choice(choices=("x", "y"), when={"kind": ("a",)}),
+        "width": Float(low=0.0, high=1.0, when={"shape": ("y",)}),
+    },
+    {"kind": "b", "size": 2, "shape": "x", "width": 0.5},
+)
+
+
+def test_a_conditional_dimension_exists_only_where_its_condition_holds() -> None:
+    assert CONDITIONAL.conditional
+    assert CONDITIONAL.default() == {"kind": "b", "size": 2}
+    assert CONDITIONAL.active("width", {"kind": "a", "shape": "y"})
+    assert not CONDITIONAL.active("width", {"kind": "b"})
+    assert CONDITIONAL.size() == math.inf
+    point = CONDITIONAL.with_dimensions({"width": Float(low=1, high=1, when={"shape": ("y",)})})
+    assert point.size() == 3 * 2 + 3 + 1
+
+
+def test_fixing_what_a_condition_names_drops_the_condition_or_the_dimension() -> None:
+    fixed = CONDITIONAL.with_dimensions({"kind": Choice(choices=("b",))})
+    assert fixed.dimensions == {"kind": Choice(choices=("b",)), "size": Int(low=1, high=3)}
+    assert not fixed.conditional
+    narrowed = CONDITIONAL.with_dimensions({"kind": Choice(choices=("a", "c"))})
+    assert narrowed.dimensions["size"].when == {"kind": ("a",)}
+
+
+@pytest.mark.parametrize(
+    ("dimensions", "message"),
+    [
+        ({"size": Int(low=1, high=2, when={"kind": ("a",)})}, "size depends on 'kind': .*stands before it"),
+        ({"n": Int(low=1, high=2), "m": Int(low=1, high=2, when={"n": (1,)})}, "m depends on 'n': .*choice"),
+        (
+            {"kind": Choice(choices=("a",)), "m": Int(low=1, high=2, when={"kind": ("b",)})},
+            r"m depends on kind='b': kind is one of \('a',\)",
+        ),
+    ],
+)
+def test_a_condition_that_can_never_be_asked_is_refused(dimensions: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        Space("s", dimensions, {})
+
+
+@settings(max_examples=150, deadline=None)
+@given(name=st.sampled_from(sorted(SHIPPED)), history=st.sampled_from([60, 61, 240, 720]), data=st.data())
+def test_whatever_is_sampled_from_a_shipped_space_makes_a_model(name: str, history: int, data: st.DataObject) -> None:
+    space = load_space(name, Shape(history=history))
+    flat: Config = {}
+    for key, dimension in space.dimensions.items():
+        if space.active(key, flat):
+            drawn = st.floats(dimension.low, dimension.high) if isinstance(dimension, Float) else None
+            flat[key] = data.draw(drawn if drawn is not None else st.sampled_from(list(dimension.values)))
+    config = trial_config(flat, Shape(history=history), Budget())
+    assert type(config.model) is ARCHITECTURES[str(flat["architecture"])].Config
+    assert set(flat) - {"architecture"} <= {f.name for c in (config.model, config.train) for f in fields(c)}
+
+
+def test_windows_that_no_series_can_fill_are_left_out_of_a_shipped_space() -> None:
+    windows = load_space("hybrid", Shape(history=240)).dimensions["windows"]
+    assert isinstance(windows, Choice)
+    assert windows.choices == ("15/60/240", "5/15/60", "15/60", "60/240", "15/30/60/120")
+    assert load_space("hybrid", Shape(history=100)).default()["windows"] == "5/15/60"
+    with pytest.raises(InputError, match=r"no windows of .* hybrid fits the history of 30 minutes: give shorter"):
+        load_space("hybrid", Shape(history=30))
+
+
+def test_a_window_that_a_file_asks_for_and_no_series_can_fill_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path, "dimensions:\n  windows: {choices: [15/60, 15/240]}\n")
+    assert load_space(path, Shape(history=240)).size() == math.inf
+    with pytest.raises(InputError, match=r":2: .*windows must be at most the history of 239 minutes, got 240: shorten"):
+        load_space(path, Shape(history=239))
+
+
+def test_a_file_over_all_architectures_keeps_what_can_exist(tmp_path: Path) -> None:
+    text = """
+base: all
+dimensions:
+  architecture: {choices: [hybrid_lstm, tcn]}
+  windows: {choices: [15/60, "15"]}
+  levels: {choices: [4, 5], when: {architecture: tcn}}
+"""
+    space = load_space(write(tmp_path, text))
+    assert {"window", "blocks"}.isdisjoint(space.dimensions)
+    assert space.dimensions["windows"].when == {"architecture": ("hybrid_lstm",)}
+    assert space.dimensions["levels"] == Choice(choices=(4, 5), when={"architecture": ("tcn",)})
+    only = load_space(write(tmp_path, "base: all\ndimensions:\n  architecture: tcn\n"))
+    assert not only.conditional
+    assert set(only.dimensions) == set(SHIPPED["tcn"].dimensions)
+
+
+def test_a_file_may_make_a_dimension_depend_on_another(tmp_path: Path) -> None:
+    text = "dimensions:\n  attention_span: {choices: [60, 240], when: {attention_heads: [4, 8]}}\n"
+    space = load_space(write(tmp_path, text))
+    assert space.dimensions["attention_span"].when == {"attention_heads": (4, 8)}
+
+
+@pytest.mark.parametrize(("text", "weights"), [("none", "none"), ("auto", "auto"), ("1/2.5", (1.0, 2.5))])
+def test_class_weights_are_words_or_one_for_each_horizon(text: str, weights: object) -> None:
+    assert parse_class_weights(text, 2) == weights
+
+
+@pytest.mark.parametrize("text", ["1/2/3", "1", "balanced", ""])
+def test_class_weights_of_another_form_or_number_are_refused(text: str) -> None:
+    with pytest.raises(InputError, match=r"class_weights must be .* got"):
+        parse_class_weights(text, 2)
+
+
+def test_a_large_range_is_checked_at_once(tmp_path: Path) -> None:
+    path = write(tmp_path, "dimensions:\n  attention_span: {low: 1, high: 2000000000}\n")
+    assert load_space(path).size() == math.inf
+
+
 LISTED = r"; a dimension is one value, \{choices: \[\.\.\]\} or \{low: \.\., high: \.\., log: \.\. or step: \.\.\}"
 
 
@@ -153,7 +279,13 @@ LISTED = r"; a dimension is one value, \{choices: \[\.\.\]\} or \{low: \.\., hig
         ("trials: 5\n", r":1: trials: Extra inputs .* got 5; known keys: version, base, dimensions"),
         ("base: hybrid\nbase2: 1\n", r":2: base2: Extra inputs"),
         ("version: 2\n", r":1: version: Input should be 1, got 2"),
-        ("base: lstm\n", r":1: base must be one of hybrid, basic, got 'lstm'"),
+        ("base: lstm\n", r":1: base must be one of hybrid, basic, transformer, tcn, all, got 'lstm'"),
+        ("dimensions:\n  layers: 1\n  dropout: 0.2\n  layers: 2\n", r":4: 'layers' is there twice: keep one of them"),
+        ("base: hybrid\nbase: basic\n", r":2: 'base' is there twice"),
+        ("dimensions:\n  layers: true\n", r":2: layers must be a number, got true or false"),
+        ("dimensions:\n  layers: {choices: [1, true]}\n", r":2: layers: choices: .*there once, got (1|True) more"),
+        ("dimensions:\n  hidden_size: {low: true, high: 64}\n", r":2: hidden_size must be a number, got true or false"),
+        ("dimensions:\n  batch_size: {choices: [32, 64, 32]}\n", r":2: batch_size: choices: .*there once, got 32 more"),
         ("dimensions: 5\n", r":1: dimensions: Input should be a valid dictionary, got 5"),
         ("dimensions:\n  heads: 4\n", r":2: hybrid has no dimension 'heads': it has architecture, windows"),
         ("base: basic\ndimensions:\n  windows: 60\n", r":3: basic has no dimension 'windows'"),
@@ -176,7 +308,7 @@ LISTED = r"; a dimension is one value, \{choices: \[\.\.\]\} or \{low: \.\., hig
         ("dimensions:\n  layers: 1.5\n", r":2: layers: .*valid integer.* got 1\.5"),
         ("dimensions:\n  dropout:\n", r":2: dropout: .* got None"),
         ("dimensions:\n  windows: {low: 5, high: 60}\n", r":2: windows: choices: Field required"),
-        ("dimensions:\n  layers: 1\n  hidden_size: 30\n", r":3: .*must divide .*heads=4, hidden_size=30\)"),
+        ("dimensions:\n  layers: 1\n  hidden_size: 30\n", r":3: .*even, got \(hidden_size=30, attention_heads=2\)"),
         ("dimensions:\n  attention_heads: {choices: [8, 3]}\n", r":2: .*, got \(attention_heads=3, hidden_size=32\)"),
         ("dimensions:\n  dropout: {low: 0.5, high: 1}\n", r":2: .*0 <= dropout < 1 must hold, got dropout=1\.0"),
         ("dimensions:\n  windows: 60/15\n", r":2: .*windows must be ascending minutes above 0, got \(60, 15\)"),
@@ -200,7 +332,7 @@ def test_a_bad_file_is_refused_in_one_line_that_names_file_and_line(tmp_path: Pa
 
 def test_a_name_that_is_neither_shipped_nor_a_file_is_refused(tmp_path: Path) -> None:
     for name in ("hybird", str(tmp_path)):
-        with pytest.raises(InputError, match=f"space '{name}' is neither a file nor one of hybrid, basic"):
+        with pytest.raises(InputError, match=f"space '{name}' is neither a file nor one of hybrid, basic, .* all"):
             load_space(name)
 
 
