@@ -16,7 +16,7 @@ from data.schema import InputError
 from models.metrics import HorizonMetrics, mean_auc, mean_metric
 from search.blend import EnsembleDocument
 from search.run_dir import RunDir, RunDocument
-from search.scores import FEWEST_SERIES, ORACLE, Score, contenders, test_scores, with_oracle
+from search.scores import FEWEST_SERIES, ORACLE, Score, constant_scores, contenders, test_scores, with_oracle
 from search.study import open_study
 from spaces.parameters import Config
 
@@ -36,6 +36,8 @@ class Comparison:
     horizons: tuple[int, ...]
     rows: dict[str, dict[int, Score]]
     """Title of the contender -> its scores."""
+    constant: tuple[HorizonMetrics, ...]
+    """Of always saying the share of rises in train; its AUC is a coin's."""
     test_series: int
 
     def metrics(self, title: str) -> tuple[HorizonMetrics, ...]:
@@ -72,7 +74,8 @@ def compare(run: RunDir, oracle: Path | None = None) -> Comparison:
     seed = run.document().settings.seed
     rows = {title: test_scores(predictions, who, ensemble.horizons, seed) for title, who in named.items()}
     test_series = predictions.loc[predictions["slice"] == "test", "series"].nunique()
-    return Comparison(ensemble.horizons, rows, int(test_series))
+    constant = constant_scores(predictions, ensemble.horizons)
+    return Comparison(ensemble.horizons, rows, constant, int(test_series))
 
 
 def finished(run: RunDir) -> EnsembleDocument:
@@ -119,6 +122,10 @@ def terminal_table(comparison: Comparison) -> Table:
         table.add_row(str(horizon), *(_cell(scores[horizon]) for scores in comparison.rows.values()))
     table.add_section()
     table.add_row("mean", *(f"{comparison.mean_auc(title):.3f}" for title in comparison.rows))
+    losses = [mean_metric(comparison.metrics(title), "log_loss") for title in comparison.rows]
+    table.add_row("log loss", *(f"{loss:.4f}" for loss in losses))
+    constant = mean_metric(comparison.constant, "log_loss")
+    table.caption = f"log loss: mean over horizons, nats; of always saying train's share of rises {constant:.4f}"
     return table
 
 

@@ -39,7 +39,7 @@ def contenders(ensemble: EnsembleDocument) -> dict[str, str]:
         member = by_origin.get(origin) or by_origin.get("trial 0" if origin == "guide default" else "")
         if member is not None:
             named[title] = member
-    return named | {"train rate": CONSTANT}
+    return named
 
 
 def test_scores(predictions: pd.DataFrame, who: str, horizons: tuple[int, ...], seed: int) -> dict[int, Score]:
@@ -56,6 +56,13 @@ def test_scores(predictions: pd.DataFrame, who: str, horizons: tuple[int, ...], 
         skill = usable and interval(values, 1 - 0.05 / len(horizons))[0] > 0.5
         scores[horizon] = Score(horizon_metrics(p_A, y_A), low, high, skill)
     return scores
+
+
+def constant_scores(predictions: pd.DataFrame, horizons: tuple[int, ...]) -> tuple[HorizonMetrics, ...]:
+    """On the test slice, of always saying the share of rises in train."""
+    test = predictions[predictions["slice"] == "test"]
+    columns = [(test[f"{CONSTANT}/{h}"].to_numpy(), test[f"label/{h}"].to_numpy()) for h in horizons]
+    return tuple(horizon_metrics(p_A, y_A) for p_A, y_A in columns)
 
 
 def with_oracle(predictions: pd.DataFrame, oracle: Path, horizons: tuple[int, ...]) -> pd.DataFrame:
