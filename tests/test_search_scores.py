@@ -6,7 +6,7 @@ import pytest
 
 from search.blend import distinct_configurations
 from search.report import Comparison
-from search.scores import FEWEST_SERIES
+from search.scores import FEWEST_SERIES, constant_scores
 from search.scores import test_scores as scores_of
 
 HORIZONS = (15, 30, 60)
@@ -23,12 +23,13 @@ def predictions(series: int, skill: float, seed: int) -> pd.DataFrame:
         known = skill * drift + np.repeat(rng.normal(size=series), ANCHORS)
         columns[f"label/{horizon}"] = (outcome > 0).astype(np.int8)
         columns[f"ensemble/{horizon}"] = 1 / (1 + np.exp(-known))
+        columns[f"constant/{horizon}"] = 0.4
     return pd.DataFrame(columns)
 
 
 def compared(frame: pd.DataFrame) -> Comparison:
     rows = {"ensemble": scores_of(frame, "ensemble", HORIZONS, seed=0)}
-    return Comparison(HORIZONS, rows, frame["series"].nunique())
+    return Comparison(HORIZONS, rows, constant_scores(frame, HORIZONS), frame["series"].nunique())
 
 
 def test_too_few_series_give_no_interval_and_no_claim() -> None:
@@ -51,6 +52,14 @@ def test_without_skill_a_claim_is_rare(series: int) -> None:
     )
     # 5% of 60 is 3; with ten series a percentile interval is somewhat too narrow.
     assert claims <= (10 if series == 10 else 7)
+
+
+def test_the_constant_beside_has_no_skill_and_the_loss_of_its_rate() -> None:
+    frame = predictions(20, skill=0.0, seed=3)
+    for horizon, metrics in zip(HORIZONS, compared(frame).constant, strict=True):
+        rises = frame[f"label/{horizon}"].mean()
+        assert metrics.auc == 0.5
+        assert metrics.log_loss == pytest.approx(-(rises * np.log(0.4) + (1 - rises) * np.log(0.6)))
 
 
 def test_configurations_tried_are_counted_once() -> None:
