@@ -12,6 +12,7 @@ pydantic.
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +23,17 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
-from data.batches import pad_batch
+from data.batches import Batch, pad_batch
 from data.document import Document, new_folder, write_atomically
 from data.features import FEATURE_NAMES, features
 from data.read import SeriesFile, read_series
 from data.schema import MASKED, InputError
 from models.architectures import build_model, model_config
+from models.asked import EVERY_MINUTE, Asked, chosen, refuse_outside
+from models.explain import AnchorAttention, Explainer, make_explainer
+from models.forecaster import Forecaster
 from models.inference import predict_batch
 
 SERIES_PER_BATCH = 32
@@ -74,6 +78,8 @@ class SeriesPrediction:
 
     file: SeriesFile
     start: np.datetime64
+    price_T: NDArray[np.float64]
+    """Since launch; may go on a minute behind the last that can be predicted from."""
     minute_K: NDArray[np.int64]
     p_KH: NDArray[np.float64]
     spread_KH: NDArray[np.float64]
@@ -81,6 +87,8 @@ class SeriesPrediction:
     """Why there is no prediction at all: the file is unreadable, or the series too short."""
     goes_on: bool = False
     """The series has bars behind the last minute that can be predicted from."""
+    attention_K: tuple[AnchorAttention, ...] = ()
+    """Where an explainer looked at each of minute_K, if one was given."""
 
     def frame(self, horizons: tuple[int, ...]) -> pd.DataFrame:
         """One row an anchor and horizon."""
@@ -106,7 +114,7 @@ class Bundle:
         print(prediction.frame(bundle.document.horizons))
     """
 
-    def __init__(self, document: BundleDocument, models: list[nn.Module]) -> None:
+    def __init__(self, document: BundleDocument, models: list[Forecaster]) -> None:
         self.document = document
         self._models = models
         self._weights_NH = np.array([member.weights for member in document.members])
@@ -122,65 +130,89 @@ class Bundle:
             raise InputError(f"{path} was made with other features: use the version of hybridtune that wrote it")
         return cls(document, [_load_member(path, entry, document) for entry in document.members])
 
-    def predict(self, files: Iterable[SeriesFile], stride: int = 1, last: bool = False) -> Iterator[SeriesPrediction]:
-        """Predictions at every `stride`-th minute from the first with enough history, or at the last only.
+    def explainer(self) -> Explainer:
+        """The heaviest of the members that have attention. Raises InputError if none has."""
+        members = zip(self.document.members, self._models, strict=True)
+        made = [make_explainer(m.id, m.architecture, float(np.mean(m.weights)), model) for m, model in members]
+        explainers = [explainer for explainer in made if explainer is not None]
+        if not explainers:
+            names = ", ".join(sorted({member.architecture for member in self.document.members}))
+            raise InputError(f"no member of the bundle has attention to explain, got {names} only: predict alone")
+        return max(explainers, key=lambda explainer: explainer.weight)
 
-        A file that cannot be read gives no rows and a problem, like a series that is too short.
+    def predict(
+        self, files: Iterable[SeriesFile], asked: Asked = EVERY_MINUTE, explainer: Explainer | None = None
+    ) -> Iterator[SeriesPrediction]:
+        """Predictions at the minutes asked for, and where the explainer looked.
+
+        A file that cannot be read gives no rows and a problem, like a series that is too short. Raises InputError
+        if a minute is asked for at which nothing is predicted.
         """
+        refuse_outside(asked, self.document.expanding_min - 1, self.document.expanding_max - 1)
+        return self._predictions(files, asked, explainer)
+
+    def _predictions(
+        self, files: Iterable[SeriesFile], asked: Asked, explainer: Explainer | None
+    ) -> Iterator[SeriesPrediction]:
         waiting: list[tuple[SeriesPrediction, NDArray[np.float32]]] = []
         anchors = 0
         for file in files:
-            waiting.append(self._open(file, stride, last))
+            waiting.append(self._open(file, asked))
             anchors += min(len(waiting[-1][0].minute_K), ANCHORS_PER_PASS)
             if len(waiting) == SERIES_PER_BATCH or anchors >= ANCHORS_PER_BATCH:
-                yield from self._predict_together(waiting)
+                yield from self._predict_together(waiting, explainer)
                 waiting, anchors = [], 0
         if waiting:
-            yield from self._predict_together(waiting)
+            yield from self._predict_together(waiting, explainer)
 
-    def _open(self, file: SeriesFile, stride: int, last: bool) -> tuple[SeriesPrediction, NDArray[np.float32]]:
+    def _open(self, file: SeriesFile, asked: Asked) -> tuple[SeriesPrediction, NDArray[np.float32]]:
         document = self.document
+        first = document.expanding_min - 1
         none = np.empty((0, len(document.horizons)))
-        nothing = np.empty((0, len(document.features)), dtype=np.float32)
         try:
             # One minute more than is used tells whether the series goes on.
             bars = read_series(file.path, document.extras, limit_minutes=document.expanding_max + 1)
         except InputError as error:
-            return SeriesPrediction(file, np.datetime64(0, "m"), np.empty(0, int), none, none, str(error)), nothing
-        minute_K = np.arange(document.expanding_min - 1, min(len(bars), document.expanding_max))
-        minute_K = minute_K[bars.observed_T[minute_K]]
+            nothing = np.empty((0, len(document.features)), dtype=np.float32)
+            launch, never = np.datetime64(0, "m"), np.empty(0, dtype=np.int64)
+            return SeriesPrediction(file, launch, np.empty(0), never, none, none, str(error)), nothing
+        observed_K = np.arange(first, min(len(bars), document.expanding_max))
+        observed_K = observed_K[bars.observed_T[observed_K]]
+        minute_K = chosen(asked, observed_K, first)
         problem = None
         if len(bars) < document.expanding_min:
             problem = f"{file.path} has {len(bars)} minutes, a prediction needs {document.expanding_min}"
+        elif not len(observed_K):
+            problem = f"{file.path} has no observed minute from {first} to {document.expanding_max - 1} after launch"
         elif not len(minute_K):
-            problem = (
-                f"{file.path} has no observed minute from {document.expanding_min - 1} to {document.expanding_max - 1} "
-                "after launch"
-            )
-        minute_K = minute_K[-1:] if last else minute_K[(minute_K - document.expanding_min + 1) % stride == 0]
+            problem = f"{file.path} has no observed minute among those asked for, its last is {observed_K[-1]}"
         goes_on = len(bars) > document.expanding_max
-        prediction = SeriesPrediction(file, bars.start, minute_K, none, none, problem, goes_on)
+        prediction = SeriesPrediction(file, bars.start, bars.price_T, minute_K, none, none, problem, goes_on)
         return prediction, features(bars, document.extras)
 
     def _predict_together(
-        self, waiting: list[tuple[SeriesPrediction, NDArray[np.float32]]]
+        self, waiting: list[tuple[SeriesPrediction, NDArray[np.float32]]], explainer: Explainer | None
     ) -> Iterator[SeriesPrediction]:
         counts = [len(prediction.minute_K) for prediction, _ in waiting]
         p_NKH: list[list[NDArray[np.float32]]] = [[] for _ in waiting]
+        attention: list[list[AnchorAttention]] = [[] for _ in waiting]
         for first in range(0, max(counts), ANCHORS_PER_PASS):
             rows = [row for row, count in enumerate(counts) if count > first]
             minutes = [waiting[row][0].minute_K[first : first + ANCHORS_PER_PASS] for row in rows]
-            p_NAH = self._pass([waiting[row][1] for row in rows], minutes)
+            batch = self._batch([waiting[row][1] for row in rows], minutes)
+            p_NAH = np.stack([predict_batch(model, batch, torch.device("cpu"), "fp32") for model in self._models])
+            looks = iter([] if explainer is None else explainer.look(batch))
             ends = np.cumsum([len(m) for m in minutes])[:-1]
-            for row, part in zip(rows, np.split(p_NAH, ends, axis=1), strict=True):
+            for row, minute_K, part in zip(rows, minutes, np.split(p_NAH, ends, axis=1), strict=True):
                 p_NKH[row].append(part)
-        for (prediction, _), parts in zip(waiting, p_NKH, strict=True):
-            yield self._mixed(prediction, np.concatenate(parts, axis=1)) if parts else prediction
+                attention[row].extend(islice(looks, len(minute_K)))
+        for (prediction, _), parts, looked in zip(waiting, p_NKH, attention, strict=True):
+            mixed = self._mixed(prediction, np.concatenate(parts, axis=1)) if parts else prediction
+            yield replace(mixed, attention_K=tuple(looked))
 
-    def _pass(self, series: list[NDArray[np.float32]], minutes: list[NDArray[np.int64]]) -> NDArray[np.float32]:
+    def _batch(self, series: list[NDArray[np.float32]], minutes: list[NDArray[np.int64]]) -> Batch:
         labels = [np.full((len(m), len(self.document.horizons)), MASKED, dtype=np.int8) for m in minutes]
-        batch = pad_batch(series, minutes, labels)
-        return np.stack([predict_batch(model, batch, torch.device("cpu"), "fp32") for model in self._models])
+        return pad_batch(series, minutes, labels)
 
     def _mixed(self, prediction: SeriesPrediction, p_NKH: NDArray[np.float32]) -> SeriesPrediction:
         p_KH = np.einsum("nkh,nh->kh", p_NKH.astype(np.float64), self._weights_NH)
@@ -206,7 +238,7 @@ def save_bundle(
         write_atomically(folder / "SHA256SUMS", "".join(sums).encode())
 
 
-def _load_member(path: Path, entry: MemberEntry, document: BundleDocument) -> nn.Module:
+def _load_member(path: Path, entry: MemberEntry, document: BundleDocument) -> Forecaster:
     if len(entry.weights) != len(document.horizons):
         raise InputError(
             f"{path}: member {entry.id} has {len(entry.weights)} weights for {len(document.horizons)} horizons"

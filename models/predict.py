@@ -2,17 +2,21 @@
 
 import secrets
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from data.document import refuse_existing
 from data.read import by_name, find_series, same_name
 from data.schema import InputError
-from models.bundle import Bundle
+from models.asked import EVERY_MINUTE, Asked
+from models.bundle import Bundle, SeriesPrediction
 from models.device import use_one_core
+from models.explain import Explainer
+from models.explain_folder import Explain, explanation
+from models.row_groups import RowGroups
 
 SCHEMA = pa.schema(
     {
@@ -35,44 +39,60 @@ class PredictSummary:
     """Of each series without a prediction: too short, or unreadable."""
     goes_on: int
     """Series that have bars behind the last minute that can be predicted from."""
+    explainer: Explainer | None
+    """Whose attention was written."""
 
 
 def predict_folder(
     bundle_path: Path,
     raw: Path,
     out: Path,
-    stride: int = 1,
-    last: bool = False,
+    asked: Asked = EVERY_MINUTE,
+    explain: Explain | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> PredictSummary:
-    """Writes `out`, one row an anchor and horizon. Raises InputError if nothing can be predicted or `out`
-    exists; then `out` is not written.
+    """Writes `out`, one row an anchor and horizon, and the folder that `explain` names. Raises InputError if nothing
+    can be predicted or explained, or a place is taken; then nothing is written.
     """
     use_one_core()
     refuse_existing(out)
     if not out.parent.is_dir():
         raise InputError(f"{out.parent} does not exist: make it first")
+    if explain is not None:
+        explain.refuse_unfit(asked, out)
     bundle = Bundle.load(bundle_path)
+    horizons = bundle.document.horizons
+    explainer = None if explain is None else bundle.explainer()
     files, twins = by_name(find_series(raw))
+    predictions = bundle.predict(files, asked, explainer)
     temporary = out.with_name(f".{out.name}.{secrets.token_hex(4)}.tmp")
     problems = [same_name(twin) for twin in twins]
     series = rows = goes_on = 0
     try:
-        with pq.ParquetWriter(temporary, SCHEMA) as writer:
-            for done, prediction in enumerate(bundle.predict(files, stride, last), start=1):
+        with _explanation(explain, explainer, horizons) as explained, RowGroups(temporary, SCHEMA) as table:
+            for done, prediction in enumerate(predictions, start=1):
                 goes_on += prediction.goes_on
                 if prediction.problem is not None:
                     problems.append(prediction.problem)
                 if len(prediction.minute_K):
-                    frame = prediction.frame(bundle.document.horizons)
-                    writer.write_table(pa.Table.from_pandas(frame, SCHEMA, preserve_index=False))
+                    frame = prediction.frame(horizons)
+                    table.add(pa.Table.from_pandas(frame, SCHEMA, preserve_index=False))
+                    explained(prediction)
                     series, rows = series + 1, rows + len(frame)
                 progress(done, len(files))
-        if not series:
-            raise InputError(f"nothing to predict in {raw}: {problems[0] if problems else 'no observed minute'}")
+            if not series:
+                raise InputError(f"nothing to predict in {raw}: {problems[0]}")
         temporary.replace(out)
     except OSError as error:
         raise InputError(f"{out} cannot be written ({error.strerror}): name another place") from None
     finally:
         temporary.unlink(missing_ok=True)
-    return PredictSummary(series, rows, tuple(problems), goes_on)
+    return PredictSummary(series, rows, tuple(problems), goes_on, explainer)
+
+
+def _explanation(
+    explain: Explain | None, explainer: Explainer | None, horizons: tuple[int, ...]
+) -> AbstractContextManager[Callable[[SeriesPrediction], None]]:
+    if explain is None or explainer is None:
+        return nullcontext(lambda prediction: None)
+    return explanation(explain, explainer, horizons)

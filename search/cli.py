@@ -23,6 +23,9 @@ from data.schema import (
 if TYPE_CHECKING:
     from pydantic import ValidationError
 
+    from models.asked import Asked
+    from models.explain_folder import Explain
+
 app = typer.Typer(
     help="Hyperparameter search for models of many short price series.",
     add_completion=False,
@@ -102,7 +105,7 @@ def prepare(
     from search.console import progress_bar
 
     config = PrepareConfig(
-        horizons=_minutes(horizons),
+        horizons=_minutes("horizons", horizons),
         ties=as_ties(ties),
         shares=Shares.parse(slices),
         expanding_min=expanding_min,
@@ -271,8 +274,20 @@ def predict(
     bundle: Annotated[Path, typer.Argument(help="An exported bundle.", show_default=False)],
     raw: Annotated[Path, typer.Argument(help="Folder of series, as for prepare.", show_default=False)],
     out_file: Annotated[Path, typer.Option("--out", help="New parquet file.", show_default=False)],
-    stride: Annotated[int, typer.Option(min=1, help="Minutes between two predictions of a series.")] = 1,
+    stride: Annotated[
+        int | None, typer.Option(help="Minutes between two predictions of a series.", show_default="every minute")
+    ] = None,
     last: Annotated[bool, typer.Option("--last", help="Only from the last minute of each series.")] = False,
+    minutes: Annotated[
+        str | None, typer.Option(help="Only at these minutes after launch, as 120,360.", show_default=False)
+    ] = None,
+    explain: Annotated[
+        Path | None,
+        typer.Option(
+            help="New folder: where the model looked, as parquet and a page; with --last or --minutes.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Probability of a rise at every horizon, for every minute of every series.
 
@@ -281,14 +296,15 @@ def predict(
     from models.predict import predict_folder
     from search.console import progress_bar
 
+    asked = _asked(stride, last, minutes)
     with progress_bar(out) as bar:
         task = bar.add_task("predicting series", total=None)
         summary = predict_folder(
             bundle,
             raw,
             out_file,
-            stride,
-            last,
+            asked,
+            None if explain is None else _explain(explain),
             lambda done, total: bar.update(task, completed=done, total=total),
         )
     for problem in summary.problems:
@@ -296,6 +312,8 @@ def predict(
     if summary.goes_on:
         out.print(f"{summary.goes_on} series go on after the last minute that can be predicted from (expanding-max)")
     out.print(f"{summary.rows} predictions for {summary.series} series in {out_file}")
+    if explain is not None:
+        out.print(f"where member {summary.explainer} looked: {explain / 'index.html'}")
 
 
 def main() -> None:
@@ -344,11 +362,33 @@ def _problem(error: "ValidationError") -> str:
     return first_problem(error)
 
 
-def _minutes(text: str) -> tuple[int, ...]:
+def _minutes(name: str, text: str) -> tuple[int, ...]:
     try:
         return tuple(int(part) for part in text.split(","))
     except ValueError:
-        raise InputError(f"horizons must be minutes separated by commas like 15,60, got {text!r}") from None
+        raise InputError(f"{name} must be minutes separated by commas like 15,60, got {text!r}") from None
+
+
+def _asked(stride: int | None, last: bool, minutes: str | None) -> "Asked":
+    from models.asked import EVERY_MINUTE, At, Every, Last
+
+    given: dict[str, Asked] = {}
+    if stride is not None:
+        given["--stride"] = Every(stride)
+    if last:
+        given["--last"] = Last()
+    if minutes is not None:
+        given["--minutes"] = At(_minutes("minutes", minutes))
+    if len(given) > 1:
+        raise InputError(f"--stride, --last and --minutes exclude each other, got {' and '.join(given)}: keep one")
+    return next(iter(given.values()), EVERY_MINUTE)
+
+
+def _explain(folder: Path) -> "Explain":
+    from models.explain_folder import Explain
+    from search.attention_plot import draw_page
+
+    return Explain(folder, draw_page)
 
 
 def _print_result(run: Path) -> None:

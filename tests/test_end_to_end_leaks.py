@@ -19,6 +19,7 @@ from data.read import find_series
 from data.schema import SLICES
 from data.store import Dataset
 from models.architectures import build_model
+from models.asked import Last
 from models.bundle import Bundle, BundleDocument, MemberEntry
 from models.fit import predict_slice
 from models.scaler import SCALINGS, train_bars
@@ -101,7 +102,7 @@ def test_leak_of_a_bar_after_t(raw: Path, dataset: Dataset, tmp_path: Path, scal
         table.to_parquet(whole / path.name)
         minutes = (table["datetime"] - table["datetime"].iloc[0]).dt.total_seconds() / 60
         table[minutes <= t].to_parquet(cut / path.name)
-    ends = {p.file.name: p for p in bundle.predict(find_series(cut), last=True)}
+    ends = {p.file.name: p for p in bundle.predict(find_series(cut), Last())}
     compared = 0
     for prediction in bundle.predict(find_series(whole)):
         end = ends[prediction.file.name]

@@ -17,6 +17,7 @@ from data.read import find_series, read_series
 from data.schema import InputError
 from data.store import Dataset
 from models.architectures import build_model, config_values, model_config
+from models.asked import EVERY_MINUTE, Asked, At, Every, Last
 from models.basic_lstm import BasicLSTM
 from models.bundle import Bundle, BundleDocument, MemberEntry, save_bundle
 from models.forecaster import Forecaster
@@ -91,7 +92,7 @@ def test_predictions_are_the_weighted_mean_of_what_the_models_say(
     bundle: Path, models: list[Forecaster], raw: Path
 ) -> None:
     files = find_series(raw)[:6]
-    predictions = list(Bundle.load(bundle).predict(files, stride=17))
+    predictions = list(Bundle.load(bundle).predict(files, Every(17)))
     assert [p.file for p in predictions] == files
     for prediction in predictions:
         assert prediction.minute_K.tolist() == list(range(FIRST, LAST + 1, 17))
@@ -236,8 +237,9 @@ import sys
 for name in ("ray", "optuna", "typer", "rich", "plotly", "jinja2", "tensorboardX", "yaml"):
     sys.modules[name] = None
 from pathlib import Path
+from models.asked import Every
 from models.predict import predict_folder
-summary = predict_folder(*map(Path, sys.argv[1:4]), stride=60)
+summary = predict_folder(*map(Path, sys.argv[1:4]), Every(60))
 print(summary.series, summary.rows)
 """
 
@@ -250,7 +252,7 @@ def test_a_bundle_predicts_on_a_machine_without_ray_and_optuna(bundle: Path, raw
     series = len(find_series(raw))
     assert done.stdout.split() == [str(series), str(series * 4 * len(HORIZONS))]
     here = tmp_path / "here.parquet"
-    predict_folder(bundle, raw, here, stride=60)
+    predict_folder(bundle, raw, here, Every(60))
     pd.testing.assert_frame_equal(pd.read_parquet(out), pd.read_parquet(here))
 
 
@@ -284,24 +286,43 @@ def test_every_minute_with_enough_history_is_predicted_and_the_rest_is_said(
 
 
 @pytest.mark.parametrize(
-    ("stride", "last", "minutes"),
+    ("asked", "minutes"),
     [
-        (100, False, {"s60": [59], "s240": [59, 159], "s300": [59, 159]}),
-        (1, True, {"s60": [59], "s240": [239], "s300": [239]}),
-        (100, True, {"s60": [59], "s240": [239], "s300": [239]}),
+        (EVERY_MINUTE, {"s60": [59], "s240": list(range(59, 240)), "s300": list(range(59, 240))}),
+        (Every(100), {"s60": [59], "s240": [59, 159], "s300": [59, 159]}),
+        (Last(), {"s60": [59], "s240": [239], "s300": [239]}),
+        (At((239, 59, 120, 59)), {"s60": [59], "s240": [59, 120, 239], "s300": [59, 120, 239]}),
+        (At((100,)), {"s240": [100], "s300": [100]}),
     ],
 )
-def test_stride_and_last_choose_the_minutes(
-    bundle: Path, mine: Path, tmp_path: Path, stride: int, last: bool, minutes: dict[str, list[int]]
+def test_only_the_minutes_asked_for_are_predicted(
+    bundle: Path, mine: Path, tmp_path: Path, asked: Asked, minutes: dict[str, list[int]]
 ) -> None:
-    predict_folder(bundle, mine, tmp_path / "out.parquet", stride, last)
+    predict_folder(bundle, mine, tmp_path / "out.parquet", asked)
     assert minutes_of(tmp_path / "out.parquet") == minutes
+
+
+def test_a_series_without_a_bar_at_the_minutes_asked_for_is_said(bundle: Path, mine: Path, tmp_path: Path) -> None:
+    summary = predict_folder(bundle, mine, tmp_path / "out.parquet", At((100,)))
+    (problem,) = [p for p in summary.problems if "s60.csv" in p]
+    assert "has no observed minute among those asked for, its last is 59" in problem
+
+
+@pytest.mark.parametrize("minute", [FIRST - 1, LAST + 1, -5])
+def test_a_minute_at_which_nothing_is_predicted_is_refused_at_once(bundle: Path, minute: int) -> None:
+    with pytest.raises(InputError, match=rf"minutes must lie within 59\.\.239, .*, got {minute}$"):
+        Bundle.load(bundle).predict([], At((100, minute)))
+
+
+def test_a_stride_below_a_minute_is_refused() -> None:
+    with pytest.raises(InputError, match="stride must be at least 1 minute, got 0"):
+        Every(0)
 
 
 def test_a_prediction_does_not_depend_on_its_company(bundle: Path, mine: Path, tmp_path: Path) -> None:
     """Neither on the series beside it, nor on how many minutes are asked for."""
     predict_folder(bundle, mine, tmp_path / "all.parquet")
-    predict_folder(bundle, mine, tmp_path / "last.parquet", last=True)
+    predict_folder(bundle, mine, tmp_path / "last.parquet", Last())
     keys = ["series", "minute", "horizon"]
     joined = pd.read_parquet(tmp_path / "last.parquet").merge(pd.read_parquet(tmp_path / "all.parquet"), on=keys)
     assert len(joined) == 3 * len(HORIZONS)
@@ -309,7 +330,7 @@ def test_a_prediction_does_not_depend_on_its_company(bundle: Path, mine: Path, t
 
 
 def test_a_row_says_when_it_is_and_a_probability(bundle: Path, mine: Path, tmp_path: Path) -> None:
-    predict_folder(bundle, mine, tmp_path / "out.parquet", stride=60)
+    predict_folder(bundle, mine, tmp_path / "out.parquet", Every(60))
     table = pd.read_parquet(tmp_path / "out.parquet")
     launch = np.datetime64("2025-01-01T00:00")
     assert (table["datetime"] == launch + pd.to_timedelta(table["minute"], unit="min")).all()
@@ -336,7 +357,7 @@ def test_a_series_without_a_column_that_the_models_need_is_a_problem_of_that_ser
     folder = tmp_path / "mine"
     write_series(folder / "with.csv", np.ones(80), holders=np.arange(80), unknown=np.ones(80))
     write_series(folder / "without.csv", np.ones(80))
-    summary = predict_folder(bundle, folder, tmp_path / "out.parquet", last=True)
+    summary = predict_folder(bundle, folder, tmp_path / "out.parquet", Last())
     assert summary.series == 1
     (problem,) = summary.problems
     assert "without.csv has no column 'holders'" in problem
