@@ -168,7 +168,7 @@ def launch(
     from spaces.load import load_space
     from spaces.trial_config import Shape
 
-    info = Dataset(dataset).only(_minutes(horizons)).info if horizons else Dataset(dataset).info
+    info = Dataset(dataset).only(_minutes("horizons", horizons)).info if horizons else Dataset(dataset).info
     chosen = load_space(space, Shape.of(info))
     settings = Settings.model_validate(
         {
@@ -176,7 +176,7 @@ def launch(
             "space_name": chosen.name,
             "dimensions": chosen.dimensions,
             "guide": chosen.guide,
-            "horizons": None if horizons is None else _minutes(horizons),
+            "horizons": None if horizons is None else _minutes("horizons", horizons),
             "trials": trials,
             "iterations": iterations,
             "samples_per_iteration": samples_per_iteration,
