@@ -6,11 +6,11 @@ import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from itertools import islice
 from multiprocessing import get_context
-from typing import Any
+from typing import Any, Self
 
 from data.prepare import ParallelMap
 from data.schema import InputError
@@ -75,6 +75,26 @@ def local_ray(cpus: int) -> Iterator[None]:
             yield
         finally:
             ray.shutdown()
+
+
+class Workers:
+    """A Ray of our own for several stages of a run: started for the first that needs it, ended with the block."""
+
+    def __init__(self, cpus: int) -> None:
+        self._cpus = cpus
+        self._running: ExitStack | None = None
+
+    def start(self) -> None:
+        if self._running is None:
+            self._running = ExitStack()
+            self._running.enter_context(local_ray(self._cpus))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        if self._running is not None:
+            self._running.close()
 
 
 @contextmanager

@@ -4,11 +4,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from data.store import Dataset
-from search.cluster import refuse_missing_gpus
+from search.cluster import Workers, refuse_missing_gpus
 from search.console import Say
 from search.run_dir import RunDir, Settings, Status
 
-Stage = Callable[[RunDir, Say], None]
+Stage = Callable[[RunDir, Say, Workers], None]
 
 
 def launch(settings: Settings, run_path: Path, say: Say) -> RunDir:
@@ -51,14 +51,15 @@ def take_to_end(run: RunDir, say: Say) -> None:
 
     The caller holds the run's lock.
     """
-    while (status := run.document().status) != "done":
-        stage, following = _stages()[status]
-        try:
-            stage(run, say)
-        except Exception as error:
-            run.update(status="failed", error=str(error))
-            raise
-        run.update(status=following)
+    with Workers(run.document().settings.concurrent) as workers:
+        while (status := run.document().status) != "done":
+            stage, following = _stages()[status]
+            try:
+                stage(run, say, workers)
+            except Exception as error:
+                run.update(status="failed", error=str(error))
+                raise
+            run.update(status=following)
 
 
 def _stages() -> dict[str, tuple[Stage, Status]]:
@@ -68,7 +69,7 @@ def _stages() -> dict[str, tuple[Stage, Status]]:
     from search.retrain import retrain
     from search.tune import search
 
-    def blend_and_report(run: RunDir, say: Say) -> None:
+    def blend_and_report(run: RunDir, say: Say, workers: Workers) -> None:  # noqa: ARG001 one signature
         blend(run, say)
         write_report(run)
 

@@ -16,7 +16,7 @@ from data.document import Document, write_atomically
 from models.architectures import build_model, config_values, model_config
 from models.fit import Progress, predict_slice
 from models.metrics import HorizonMetrics, all_metrics
-from search.cluster import local_ray
+from search.cluster import Workers
 from search.console import Say
 from search.recorder import HardwareLines, Heartbeat, describe
 from search.run_dir import RunDir, Settings
@@ -59,15 +59,15 @@ class RetrainingFailedError(RuntimeError):
     """A finalist could not be trained to its end."""
 
 
-def retrain(run: RunDir, say: Say) -> None:
+def retrain(run: RunDir, say: Say, workers: Workers) -> None:
     """Trains the members that are not there yet, each for the full schedule."""
     settings = run.document().settings
     specs = _specs(run)
     missing = [spec for spec in specs if not (run.member(spec.id) / MEMBER).exists()]
     say(f"retraining: {len(missing)} of {len(specs)} members, up to {settings.iterations} iterations each")
     if missing:
-        with local_ray(settings.concurrent):
-            _train_members(run, settings, missing, say)
+        workers.start()
+        _train_members(run, settings, missing, say)
     for spec in missing:
         if not (run.member(spec.id) / MEMBER).exists():
             raise RetrainingFailedError(f"member {spec.id} ({spec.origin}) could not be trained: resume tries it again")

@@ -7,7 +7,7 @@ from ray import tune
 from ray.tune.experiment import Trial
 
 from models.fit import higher_is_better
-from search.cluster import local_ray
+from search.cluster import Workers
 from search.console import Say
 from search.recorder import Recorder
 from search.run_dir import RunDir, Settings
@@ -26,7 +26,7 @@ class SearchFailedError(RuntimeError):
     """No trial was trained to its end."""
 
 
-def search(run: RunDir, say: Say) -> None:
+def search(run: RunDir, say: Say, workers: Workers) -> None:
     """Runs the trials that the run's settings ask for and its study does not have yet.
 
     Raises SearchFailedError with the first failure if no trial is complete then.
@@ -42,8 +42,8 @@ def search(run: RunDir, say: Say) -> None:
             f"search: {left} trials of up to {settings.iterations} iterations, {settings.concurrent} at a time; "
             f"rungs at {', '.join(map(str, rungs)) or 'none'}"
         )
-        with local_ray(settings.concurrent):
-            _run_trials(run, settings, study, rungs, say)
+        workers.start()
+        _run_trials(run, settings, study, rungs, say)
     write_tables(run, study)
     _refuse_failure(study)
 
