@@ -60,15 +60,17 @@ class Recorder(Callback):  # type: ignore[misc]
         self._end(trial.config["number"])
 
     def _end(self, number: int) -> None:
-        # Only a trial under way needs its checkpoint: the finalists are trained anew.
-        (self._run.trial(number) / CHECKPOINT).unlink(missing_ok=True)
+        ended = self._study.get_trials(deepcopy=False)[number]
+        if ended.state != TrialState.FAIL:
+            # Only a trial under way needs its checkpoint, as the finalists are trained anew; a failed one keeps what
+            # was good to the last, for who wants to know why.
+            (self._run.trial(number) / CHECKPOINT).unlink(missing_ok=True)
         self._writers.pop(number).close()
         self._heartbeat.forget(f"trial {number}")
         done = sum(t.state.is_finished() for t in started(self._study))
         best = best_first(self._study)
         so_far = f"best so far {best[0].value:.4f} (trial {best[0].number})" if best else "none complete yet"
-        ending = describe_end(self._study.get_trials(deepcopy=False)[number])
-        self._say(f"trial {number} {ending}; {done} of {self._trials} done; {so_far}")
+        self._say(f"trial {number} {describe_end(ended)}; {done} of {self._trials} done; {so_far}")
 
 
 class Heartbeat:

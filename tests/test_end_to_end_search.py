@@ -279,6 +279,30 @@ def test_the_same_seed_searches_the_same_and_an_interrupted_retraining_is_resume
     pd.testing.assert_frame_equal(pd.read_parquet(run.predictions), predictions)
 
 
+def test_losses_that_are_not_finite_fail_their_trials_and_are_never_reported(
+    finished: Workplace, tmp_path: Path
+) -> None:
+    """At a learning rate at which the first step already throws the weights to infinity."""
+    place = Workplace(tmp_path)
+    (tmp_path / "space.yaml").write_text(SMALL_SPACE + "  learning_rate: {low: 1.0e+30, high: 1.0e+31}\n")
+    arguments = [*SMALL_LAUNCH, "--trials", "2"]
+    failed = place.run("launch", str(finished.path / "dataset"), "--run", "run", *arguments)
+    assert failed.process.returncode == 1
+    (line,) = failed.stderr.splitlines()
+    assert re.search(
+        r"none of 2 trials was trained to its end: loss .* in iteration 1: try a lower learning_rate", line
+    )
+    run = RunDir.open(tmp_path / "run")
+    assert run.document().status == "failed"
+    for trial in open_study(run).get_trials():
+        assert trial.state == TrialState.FAIL
+        assert trial.value is None
+        assert not trial.intermediate_values
+    trials = pd.read_parquet(run.path / "trials.parquet")
+    assert (trials["state"] == "failed").all()
+    assert trials["failure"].str.contains("in iteration 1").all()
+
+
 def test_optuna_reads_the_study_without_us(run: RunDir) -> None:
     study = optuna.load_study(study_name="hybridtune", storage=f"sqlite:///{run.path / 'study.db'}")
     assert len(study.trials) == 4
