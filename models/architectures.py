@@ -45,6 +45,7 @@ def config_values(config: ModelConfig) -> tuple[str, dict[str, Any]]:
 def build_model(config: ModelConfig, seed: int) -> Forecaster:
     """A fresh model; the same seed gives the same weights and leaves torch's generator as it was."""
     (model,) = [cls for cls in ARCHITECTURES.values() if isinstance(config, cls.Config)]
-    with torch.random.fork_rng():
+    # Built on the CPU: to fork the GPUs' generators too would start CUDA in processes that have no business there.
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return model(config)

@@ -210,7 +210,7 @@ class Training:
         config = self.config
         left, total = config.samples_per_iteration, 0.0
         # Dropout draws from torch's global generator: give it a stream of this iteration's own.
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(devices=[self._device] if self._device.type == "cuda" else []):
             torch.manual_seed(int(np.random.SeedSequence([self._seed, 2, self.iteration]).generate_state(1)[0]))
             while left > 0:
                 anchors = min(config.batch_size, left)

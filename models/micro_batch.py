@@ -68,7 +68,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 def free_memory() -> None:
     gc.collect()
-    if torch.cuda.is_available():
+    if torch.cuda.is_initialized():
         torch.cuda.empty_cache()
 
 
