@@ -68,7 +68,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 def free_memory() -> None:
     gc.collect()
-    if torch.cuda.is_initialized():
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         torch.cuda.empty_cache()
 
 
