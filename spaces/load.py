@@ -8,9 +8,7 @@ dimensions:
   attention_span: {choices: [60, 240], when: {attention_heads: 8}}
 """
 
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import product
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,17 +18,15 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from data.document import first_problem
 from data.schema import InputError
 from spaces.basic import BASIC
+from spaces.check import check_space
 from spaces.every import ALL
 from spaces.hybrid import HYBRID
-from spaces.parameters import Choice, Config, Dimension, Float, Int, Scalar, Space
+from spaces.parameters import Choice, Dimension, Float, Int, Scalar, Space, check_condition
 from spaces.tcn import TCN
 from spaces.transformer import TRANSFORMER
-from spaces.trial_config import Budget, Shape, parse_windows, trial_config
+from spaces.trial_config import Shape, parse_windows
 
 SHIPPED = {space.name: space for space in (HYBRID, BASIC, TRANSFORMER, TCN, ALL)}
-
-JOINT = ("hidden_size", "attention_heads", "positions")
-"""Dimensions whose values must fit each other, whatever the others are."""
 
 
 class _SpaceFile(BaseModel):
@@ -54,57 +50,6 @@ def load_space(name_or_file: str, shape: Shape | None = None) -> Space:
     if not path.is_file():
         raise InputError(f"space {name_or_file!r} is neither a file nor one of {', '.join(SHIPPED)}")
     return _read_space_file(path, shape)
-
-
-def check_space(space: Space, written: Mapping[str, str], shape: Shape) -> None:
-    """Every value that can be sampled makes a model: those of JOINT with each other, then each by itself.
-
-    written: file and line of the dimensions that are not the shipped ones.
-    """
-    for names, candidate in _telling_configurations(space):
-        try:
-            trial_config(candidate, shape, Budget())
-        except InputError as error:
-            # The rule names what breaks it; where that was not written, it was what the configuration is there for.
-            named = re.findall(r"\w+", str(error))
-            where = next((written[name] for name in (*named, *names) if name in written), space.name)
-            raise InputError(f"{where}: the space holds an impossible configuration: {error}") from None
-
-
-def _telling_configurations(space: Space) -> Iterator[tuple[Iterable[str], Config]]:
-    """Configurations that would show any impossible value, and the dimensions that they are there for."""
-    for architecture in _telling(space.dimensions["architecture"]):
-        fixed: Config = {"architecture": architecture}
-        joint = [name for name in JOINT if name in _configuration(space, fixed)]
-        for values in product(*(_telling(space.dimensions[name]) for name in joint)):
-            yield [*joint, "architecture"], _configuration(space, fixed | dict(zip(joint, values, strict=True)))
-    for name in (name for name in space.dimensions if name not in JOINT):
-        dimension = space.dimensions[name]
-        conditions = {other: values for other, values in dimension.when.items() if other != "architecture"}
-        for architecture in dimension.when.get("architecture", _telling(space.dimensions["architecture"])):
-            for values in product(*conditions.values(), _telling(dimension)):
-                wanted = dict(zip([*conditions, name], values, strict=True))
-                yield [name], _configuration(space, {"architecture": architecture} | wanted)
-
-
-def _configuration(space: Space, fixed: Config) -> Config:
-    """The default one with some values given."""
-    flat: Config = {}
-    for name, dimension in space.dimensions.items():
-        if space.active(name, flat):
-            flat[name] = fixed[name] if name in fixed else dimension.nearest(space.guide[name])
-    return flat
-
-
-def _telling(dimension: Dimension) -> Sequence[Scalar]:
-    """All choices, or the ends of a range; of a stepped one also the second value, as rules about divisors that hold
-    for two neighbours hold for all.
-    """
-    if isinstance(dimension, Float):
-        return (dimension.low, dimension.high)
-    if isinstance(dimension, Int):
-        return tuple(dict.fromkeys([*dimension.values[:2], dimension.values[-1]]))
-    return dimension.choices
 
 
 def _fitted(space: Space, shape: Shape, written: Mapping[str, str]) -> Space:
@@ -148,11 +93,9 @@ def _read_space_file(path: Path, shape: Shape) -> Space:
             known = ", ".join(base.dimensions)
             raise InputError(f"{written[name]}: {file.base} has no dimension {name!r}: it has {known}")
         changes[name] = _dimension(value, base.dimensions[name], f"{written[name]}: {name}")
-    try:
-        space = base.with_dimensions(changes, path.stem)
-    except InputError as error:
-        name = str(error).split()[0]
-        raise InputError(f"{written.get(name, path)}: {error}") from None
+    for name, dimension in changes.items():
+        _check_against_base(name, dimension, base, changes, lambda *keys: f"{path}{_line(root, ('dimensions', *keys))}")
+    space = base.with_dimensions(changes, path.stem)
     for name in changes:
         if name not in space.dimensions:
             raise InputError(
@@ -163,15 +106,55 @@ def _read_space_file(path: Path, shape: Shape) -> Space:
     return space
 
 
-def _refuse_doubles(node: yaml.Node | None, path: Path) -> None:
+def _check_against_base(
+    name: str, dimension: Dimension, base: Space, changes: Mapping[str, Dimension], line: Callable[..., str]
+) -> None:
+    """What a file may not ask of its base: an architecture that it does not have, a dimension where there is none.
+
+    line: keys below `dimensions` -> file and line.
+    """
+    shipped = base.dimensions[name]
+    if name == "architecture" and (new := [v for v in _listed(dimension) if v not in _listed(shipped)]):
+        raise InputError(
+            f"{line(name)}: architecture must be one of {', '.join(map(str, _listed(shipped)))} in {base.name}, got "
+            f"{new[0]!r}: `base: all` has every one"
+        )
+    before = list(base.dimensions)[: list(base.dimensions).index(name)]
+    for other, values in dimension.when.items():
+        parents = [changes.get(other, base.dimensions[other]), base.dimensions[other]] if other in before else []
+        try:
+            check_condition(name, other, values, parents)
+        except InputError as error:
+            raise InputError(f"{line(name, 'when', other)}: {error}") from None
+        only = shipped.when.get(other, values)
+        if wider := [value for value in values if value not in only]:
+            raise InputError(
+                f"{line(name, 'when', other)}: {name} exists for {other} {', '.join(map(str, only))} only, got "
+                f"{wider[0]!r}: remove it"
+            )
+
+
+def _listed(dimension: Dimension) -> Sequence[Scalar]:
+    assert not isinstance(dimension, Float)
+    return dimension.values
+
+
+def _refuse_doubles(root: yaml.Node | None, path: Path) -> None:
     """YAML lets the last of two equal keys win, in silence."""
-    if not isinstance(node, yaml.MappingNode):
-        return
-    keys = [key.value for key, _ in node.value]
-    for place, (key, value) in enumerate(node.value):
-        if key.value in keys[:place]:
-            raise InputError(f"{path}:{key.start_mark.line + 1}: {key.value!r} is there twice: keep one of them")
-        _refuse_doubles(value, path)
+    # An alias may stand for its own parent, or for one node many times over.
+    seen: set[int] = set()
+    left = [root]
+    while left:
+        node = left.pop()
+        if not isinstance(node, yaml.MappingNode) or id(node) in seen:
+            continue
+        seen.add(id(node))
+        keys: set[str] = set()
+        for key, value in node.value:
+            if key.value in keys:
+                raise InputError(f"{path}:{key.start_mark.line + 1}: {key.value!r} is there twice: keep one of them")
+            keys.add(key.value)
+            left.append(value)
 
 
 def _dimension(value: Any, base: Dimension, where: str) -> Dimension:
@@ -192,7 +175,8 @@ def _dimension(value: Any, base: Dimension, where: str) -> Dimension:
         if not text:
             _refuse_truth(listed.choices, where)
         number = TypeAdapter(int if whole else float)
-        choices = listed.choices if text else tuple(number.validate_python(v) for v in listed.choices)
+        # 60 and 30/90 are of one kind in the table of trials.
+        choices = tuple(str(v) if text else number.validate_python(v) for v in listed.choices)
         return Choice(choices=choices, when=when)
     except ValidationError as error:
         raise InputError(

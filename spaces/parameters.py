@@ -1,12 +1,12 @@
 """Dimensions of a search space and what belongs to one: bounds, choices, conditions, the default configuration."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Self
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from data.schema import InputError
 
@@ -14,11 +14,23 @@ Scalar = bool | int | float | str
 Config = dict[str, Scalar]
 """A flat sampled configuration: name of the dimension -> value."""
 
+LARGEST = 2**53
+"""The study keeps numbers as floats; beyond this they skip whole numbers."""
+
+
+def _one_value(value: Any) -> Any:
+    if not isinstance(value, Scalar) or (isinstance(value, float) and not math.isfinite(value)):
+        raise ValueError(f"a value must be text or a finite number, got {value!r:.80}")
+    return value
+
+
+Value = Annotated[Scalar, BeforeValidator(_one_value)]
+
 
 class _Dimension(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    when: dict[str, tuple[Scalar, ...]] = {}
+    when: dict[str, tuple[Value, ...]] = {}
     """The dimension exists only where each of these others has one of these values."""
 
 
@@ -47,8 +59,8 @@ class Float(_Range):
 
 
 class Int(_Range):
-    low: int
-    high: int
+    low: int = Field(ge=-LARGEST)
+    high: int = Field(le=LARGEST)
     step: int = Field(default=1, ge=1)
 
     @property
@@ -65,7 +77,7 @@ class Int(_Range):
 
 
 class Choice(_Dimension):
-    choices: tuple[Scalar, ...] = Field(min_length=1)
+    choices: tuple[Value, ...] = Field(min_length=1)
 
     @field_validator("choices")
     @classmethod
@@ -97,7 +109,7 @@ Dimension = Float | Int | Choice
 
 @dataclass(frozen=True)
 class Space:
-    """Raises InputError if a condition can never be asked: what it names must stand before it and be a choice."""
+    """Raises InputError if a condition can never hold: what it names must stand before it and can take its values."""
 
     name: str
     dimensions: Mapping[str, Dimension]
@@ -108,13 +120,7 @@ class Space:
         before: dict[str, Dimension] = {}
         for name, dimension in self.dimensions.items():
             for other, values in dimension.when.items():
-                parent = before.get(other)
-                if not isinstance(parent, Choice):
-                    raise InputError(
-                        f"{name} depends on {other!r}: a condition must name a choice that stands before it"
-                    )
-                if strange := [value for value in values if value not in parent.choices]:
-                    raise InputError(f"{name} depends on {other}={strange[0]!r}: {other} is one of {parent.choices}")
+                check_condition(name, other, values, [before[other]] if other in before else [])
             before[name] = dimension
 
     @property
@@ -149,9 +155,17 @@ class Space:
                 kept[key] = dimension.model_copy(update={"when": _possible(kept, left)})
         return Space(name or self.name, kept, self.guide)
 
+    def condition_values(self, name: str) -> tuple[Scalar, ...]:
+        """Values of a dimension that conditions of others name."""
+        return self._condition_values.get(name, ())
+
     @cached_property
-    def _conditions(self) -> set[str]:
-        return {other for dimension in self.dimensions.values() for other in dimension.when}
+    def _condition_values(self) -> dict[str, tuple[Scalar, ...]]:
+        asked: dict[str, tuple[Scalar, ...]] = {}
+        for dimension in self.dimensions.values():
+            for other, values in dimension.when.items():
+                asked[other] = tuple(dict.fromkeys((*asked.get(other, ()), *values)))
+        return asked
 
     def _size(self, names: list[str], flat: Config) -> float:
         if not names:
@@ -160,18 +174,41 @@ class Space:
         dimension = self.dimensions[name]
         if not self.active(name, flat):
             return self._size(rest, flat)
-        if name in self._conditions:
-            assert isinstance(dimension, Choice)
-            return sum(self._size(rest, flat | {name: value}) for value in dimension.values)
-        return dimension.size * self._size(rest, flat)
+        telling = sum(self._size(rest, flat | {name: value}) for value in self.condition_values(name))
+        # All other values make the same difference: none.
+        others = dimension.size - len(self.condition_values(name))
+        return telling + (others * self._size(rest, flat) if others else 0)
+
+
+def check_condition(name: str, other: str, values: tuple[Scalar, ...], parents: Sequence[Dimension]) -> None:
+    """Raises InputError if `name` cannot exist where `other` has one of the values.
+
+    parents: what `other` is or may be, none if it does not stand before `name`.
+    """
+    listed = [parent.values for parent in parents if not isinstance(parent, Float)]
+    if not listed:
+        raise InputError(
+            f"{name} depends on {other!r}: a condition must name choices or whole numbers that stand before it"
+        )
+    if strange := [value for value in values if not any(value in allowed for allowed in listed)]:
+        raise InputError(f"{name} depends on {other}={strange[0]!r}: {other} is one of {_in_words(parents[0])}")
+
+
+def _in_words(dimension: Dimension) -> str:
+    if isinstance(dimension, Choice):
+        return ", ".join(map(str, dimension.choices))
+    step = f" in steps of {dimension.step}" if isinstance(dimension, Int) else ""
+    return f"{dimension.low} to {dimension.high}{step}"
 
 
 def _always(parent: Dimension | None, values: tuple[Scalar, ...]) -> bool:
-    return isinstance(parent, Choice) and not parent.when and set(parent.choices) <= set(values)
+    if parent is None or isinstance(parent, Float) or parent.when:
+        return False
+    return parent.size <= len(values) and set(parent.values) <= set(values)
 
 
 def _never(parent: Dimension | None, values: tuple[Scalar, ...]) -> bool:
-    return isinstance(parent, Choice) and not set(parent.choices) & set(values)
+    return parent is not None and not isinstance(parent, Float) and not any(v in parent.values for v in values)
 
 
 def _possible(kept: Mapping[str, Dimension], when: dict[str, tuple[Scalar, ...]]) -> dict[str, tuple[Scalar, ...]]:
@@ -179,5 +216,5 @@ def _possible(kept: Mapping[str, Dimension], when: dict[str, tuple[Scalar, ...]]
     possible = {}
     for other, values in when.items():
         parent = kept.get(other)
-        possible[other] = tuple(v for v in values if not isinstance(parent, Choice) or v in parent.choices)
+        possible[other] = tuple(v for v in values if parent is None or isinstance(parent, Float) or v in parent.values)
     return possible

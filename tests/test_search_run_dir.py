@@ -18,6 +18,7 @@ from search.pipeline import resume
 from search.run_dir import RunDir, Settings
 from search.study import create_study
 from spaces.basic import BASIC
+from spaces.every import ALL
 from spaces.hybrid import HYBRID
 from spaces.parameters import Space
 
@@ -37,7 +38,7 @@ def listing(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() if p.is_file() else b"" for p in folder.rglob("*")}
 
 
-@pytest.mark.parametrize("space", [HYBRID, BASIC], ids=lambda space: space.name)
+@pytest.mark.parametrize("space", [HYBRID, BASIC, ALL], ids=lambda space: space.name)
 def test_what_was_asked_for_is_read_back_as_it_was(tmp_path: Path, space: Space) -> None:
     asked = settings(space)
     RunDir.create(tmp_path / "run", asked, "abc")

@@ -6,10 +6,17 @@ import pytest
 from optuna.trial import TrialState
 
 import search.study
-from data.schema import InputError
-from search.run_dir import RunDir
+from data.features import FEATURE_NAMES
+from data.schema import DEFAULT_HORIZONS, InputError
+from models.architectures import ARCHITECTURES
+from models.basic_lstm import BasicLSTM
+from search.retrain import choose_members
+from search.run_dir import RunDir, Settings
 from search.study import ask, best_first, config_of, create_study, open_study, reopen, report, started, tell
+from spaces.every import ALL
 from spaces.parameters import Choice, Config, Float, Int, Space
+from spaces.tcn import TCN
+from spaces.trial_config import Budget, Shape, trial_config
 
 SPACE = Space(
     "small",
@@ -104,6 +111,19 @@ def test_a_conditional_dimension_is_asked_only_where_it_exists(tmp_path: Path) -
         assert ("width" in flat) == (flat.get("wave") == "sine")
 
 
+def test_whatever_is_asked_of_all_architectures_makes_a_model_of_each(tmp_path: Path) -> None:
+    """The guided trials too."""
+    study = create_study(RunDir(tmp_path), ALL, "tune_loss")
+    found = set()
+    for number in range(30):
+        trial = ask(study, ALL, seed=0)
+        flat = config_of(trial)
+        assert list(flat) == [name for name in ALL.dimensions if ALL.active(name, flat)]
+        found.add(type(trial_config(flat, Shape(), Budget()).model))
+        tell(study, trial, TrialState.COMPLETE, loss({"size": 1, "dropout": flat["dropout"], "rate": number / 1000}))
+    assert found == {architecture.Config for architecture in ARCHITECTURES.values()}
+
+
 class Killed(BaseException):
     """Stands for the end of a process in the middle of a draw."""
 
@@ -134,6 +154,30 @@ def test_a_draw_that_was_cut_short_is_finished_as_it_would_have_been(
     assert (left.number, len(left.params)) == (number, drawn)
     assert config_of(reopen(study, left, space, seed=2)) == undisturbed[number]
     assert len(started(study)) == number + 1
+
+
+def test_configurations_of_other_dimensions_are_distinct_and_ranked_together(tmp_path: Path) -> None:
+    study = create_study(RunDir(tmp_path), CONDITIONAL, "tune_loss")
+    short: Config = DEFAULT | {"kind": "c"}
+    told = ((DEFAULT | {"depth": 2}, 0.5), (short, 0.4), (DEFAULT | {"depth": 3}, 0.3), (short, 0.2))
+    for flat, value in told:
+        # Trial 0 is in the queue already.
+        if value < 0.5:
+            study.enqueue_trial(flat)
+        tell(study, ask(study, CONDITIONAL, seed=0), TrialState.COMPLETE, value)
+    assert [config_of(t) for t in best_first(study)] == [short, DEFAULT | {"depth": 3}, DEFAULT | {"depth": 2}]
+
+
+@pytest.mark.parametrize("history", [10, 30, 720])
+def test_the_basic_baseline_fits_every_history(tmp_path: Path, history: int) -> None:
+    """Also where the searched space has no window at all."""
+    study = create_study(RunDir(tmp_path), TCN, "tune_loss")
+    tell(study, ask(study, TCN, seed=0), TrialState.COMPLETE, 0.5)
+    settings = Settings(dataset=tmp_path, dimensions=dict(TCN.dimensions), guide=TCN.guide, trials=1, concurrent=1)
+    chosen = choose_members(study, settings, Shape(history=history))
+    assert [spec.origin for spec in chosen] == ["basic LSTM", "trial 0", "trial 0"]
+    model = trial_config(chosen[0].flat, Shape(history=history), Budget()).model
+    assert model == BasicLSTM.Config(len(FEATURE_NAMES), len(DEFAULT_HORIZONS), history, window=min(60, history))
 
 
 @pytest.mark.parametrize(("metric", "best_to_worst"), [("tune_loss", [1, 3, 0]), ("tune_auc", [0, 3, 1])])

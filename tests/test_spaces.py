@@ -13,7 +13,8 @@ from data.schema import InputError
 from models.architectures import ARCHITECTURES, build_model
 from models.fit import TrainConfig
 from models.hybrid_lstm import HybridLSTM
-from spaces.load import SHIPPED, check_space, load_space
+from spaces.check import check_space
+from spaces.load import SHIPPED, load_space
 from spaces.parameters import Choice, Config, Float, Int, Space
 from spaces.trial_config import Budget, Shape, parse_class_weights, parse_windows, trial_config
 
@@ -108,7 +109,7 @@ def test_windows_that_are_no_minutes_are_refused(text: str | bool) -> None:
         ("hidden_size: 64.0", Choice(choices=(64,))),
         ("attention_span: {low: 30, high: 90, step: 30}", Int(low=30, high=90, step=30)),
         ("windows: 30/90", Choice(choices=("30/90",))),
-        ("windows: {choices: [60, 30/90]}", Choice(choices=(60, "30/90"))),
+        ("windows: {choices: [60, 30/90]}", Choice(choices=("60", "30/90"))),
     ],
 )
 def test_a_file_narrows_fixes_or_widens_a_dimension(tmp_path: Path, text: str, dimension: Choice | Float | Int) -> None:
@@ -188,11 +189,18 @@ def test_fixing_what_a_condition_names_drops_the_condition_or_the_dimension() ->
 @pytest.mark.parametrize(
     ("dimensions", "message"),
     [
-        ({"size": Int(low=1, high=2, when={"kind": ("a",)})}, "size depends on 'kind': .*stands before it"),
-        ({"n": Int(low=1, high=2), "m": Int(low=1, high=2, when={"n": (1,)})}, "m depends on 'n': .*choice"),
+        ({"size": Int(low=1, high=2, when={"kind": ("a",)})}, "size depends on 'kind': .*stand before it"),
+        (
+            {"n": Float(low=1, high=2), "m": Int(low=1, high=2, when={"n": (1,)})},
+            "m depends on 'n': .*choices or whole",
+        ),
+        (
+            {"n": Int(low=2, high=8, step=2), "m": Int(low=1, high=2, when={"n": (2, 3)})},
+            "m depends on n=3: n is one of 2 to 8 in steps of 2",
+        ),
         (
             {"kind": Choice(choices=("a",)), "m": Int(low=1, high=2, when={"kind": ("b",)})},
-            r"m depends on kind='b': kind is one of \('a',\)",
+            "m depends on kind='b': kind is one of a",
         ),
     ],
 )
@@ -265,9 +273,51 @@ def test_class_weights_of_another_form_or_number_are_refused(text: str) -> None:
         parse_class_weights(text, 2)
 
 
-def test_a_large_range_is_checked_at_once(tmp_path: Path) -> None:
-    path = write(tmp_path, "dimensions:\n  attention_span: {low: 1, high: 2000000000}\n")
-    assert load_space(path).size() == math.inf
+def test_a_condition_on_whole_numbers_counts_the_values_it_names_and_the_rest_together() -> None:
+    space = Space(
+        "s",
+        {
+            "depth": Int(low=1, high=10**12),
+            "wide": Choice(choices=("x", "y", "z"), when={"depth": (1, 10**12)}),
+            "high": Choice(choices=("x", "y"), when={"depth": (1,)}),
+        },
+        {"depth": 3, "wide": "x", "high": "y"},
+    )
+    assert space.size() == 3 * 2 + 3 + (10**12 - 2)
+    assert space.default() == {"depth": 3}
+    fixed = space.with_dimensions({"depth": Int(low=1, high=1)})
+    assert fixed.dimensions["high"] == Choice(choices=("x", "y"))
+    assert set(space.with_dimensions({"depth": Int(low=2, high=9)}).dimensions) == {"depth"}
+
+
+def test_a_file_may_make_a_dimension_depend_on_a_range(tmp_path: Path) -> None:
+    space = load_space(write(tmp_path, "dimensions:\n  attention_span: {choices: [60, 240], when: {layers: 2}}\n"))
+    assert space.dimensions["attention_span"].when == {"layers": (2,)}
+
+
+def test_heads_are_held_against_the_sizes_and_positions_that_they_can_meet_only(tmp_path: Path) -> None:
+    text = """
+base: transformer
+dimensions:
+  hidden_size: 36
+  attention_heads: {choices: [2, 4]}
+  positions: {choices: [rotary], when: {attention_heads: 2}}
+"""
+    assert load_space(write(tmp_path, text)).conditional
+    tcn = "base: all\ndimensions:\n  architecture: {choices: [tcn, basic_lstm]}\n  hidden_size: 33\n"
+    assert load_space(write(tmp_path, tcn)).conditional
+
+
+@pytest.mark.parametrize(
+    "dimensions",
+    [
+        "attention_span: {low: 1, high: 2000000000}",
+        "hidden_size: {low: 32, high: 2000000000, step: 16}",
+        "layers: {low: 1, high: 2000000000}",
+    ],
+)
+def test_a_large_range_is_checked_at_once(tmp_path: Path, dimensions: str) -> None:
+    assert load_space(write(tmp_path, f"dimensions:\n  {dimensions}\n")).size() == math.inf
 
 
 LISTED = r"; a dimension is one value, \{choices: \[\.\.\]\} or \{low: \.\., high: \.\., log: \.\. or step: \.\.\}"
@@ -315,7 +365,55 @@ LISTED = r"; a dimension is one value, \{choices: \[\.\.\]\} or \{low: \.\., hig
         ("dimensions:\n  windows: short\n", r":2: .*windows must be minutes like 15/60/240, got 'short'"),
         ("dimensions:\n  batch_size: 0\n", r":2: .*batch_size must be at least 1, got 0"),
         ("dimensions:\n  learning_rate: -1\n", r":2: .*learning_rate must be above 0, got -1"),
-        ("dimensions:\n  architecture: basic_lstm\n", r":2: .*basic_lstm has no parameter"),
+        (
+            "dimensions:\n  dropout: 0.2\n  architecture: basic_lstm\n",
+            r":3: architecture must be one of hybrid_lstm in hybrid, got 'basic_lstm': `base: all` has every one",
+        ),
+        ("base: all\ndimensions:\n  architecture: gru\n", r":3: architecture must be one of hybrid_lstm, .*got 'gru'"),
+        (
+            "dimensions:\n  attention_heads: {low: 2, high: 8, step: 2}\n",
+            r":2: .*must divide hidden_size, got \(attention_heads=6, hidden_size=32\)",
+        ),
+        (
+            "dimensions:\n  attention_heads: {choices: [8, 3], when: {windows: 15/60}}\n",
+            r":2: .*must divide hidden_size, got \(attention_heads=3, hidden_size=32\)",
+        ),
+        (
+            "base: transformer\ndimensions:\n  hidden_size: {choices: [32, 36]}\n  attention_heads: 4\n",
+            r":3: .*rotary positions need .* got \(hidden_size=36, attention_heads=4\)",
+        ),
+        (
+            "base: all\ndimensions:\n  levels:\n    choices: [4, 5]\n    when: {architecture: [tcn, tnc]}\n",
+            r":5: levels depends on architecture='tnc': architecture is one of hybrid_lstm, .*tcn$",
+        ),
+        (
+            "base: all\ndimensions:\n  levels: {choices: [4], when: {architecture: [tcn, hybrid_lstm]}}\n",
+            r":3: levels exists for architecture tcn only, got 'hybrid_lstm': remove it",
+        ),
+        (
+            "dimensions:\n  attention_span: {choices: [60], when: {hidden_size: 64}}\n",
+            r":2: attention_span depends on 'hidden_size': .* stand before it",
+        ),
+        (
+            "dimensions:\n  layers: {choices: [1], when: {heads: 4}}\n",
+            r":2: layers depends on 'heads': a condition must",
+        ),
+        ("dimensions:\n  layers: {choices: [1], when: 5}\n", r":2: layers: when: .*valid dictionary, got 5"),
+        (
+            "dimensions:\n  layers: {choices: [1], when: {attention_heads: }}\n",
+            r":2: layers: when.attention_heads.0: a value must be text or a finite number, got None",
+        ),
+        (
+            "base: all\ndimensions:\n  architecture: tcn\n  blocks: 2\n",
+            r":4: blocks never exists, as what it depends on is fixed otherwise: remove it",
+        ),
+        ("dimensions:\n  layers: .inf\n", r":2: layers: choices.0: a value must be text or a finite number, got inf"),
+        ("dimensions:\n  windows: {choices: [60, '60']}\n", r":2: windows: choices: .*there once, got '60' more often"),
+        (f"dimensions:\n  hidden_size: {{low: 32, high: {10**30}}}\n", r":2: hidden_size: high: .*less than or equal"),
+        ("dimensions: &all\n  layers: *all\n", r":2: layers: "),
+        ("dimensions:\n  loss: mse\n", r":2: .*loss must be cross_entropy or focal, got 'mse'"),
+        ("dimensions:\n  class_weights: -1/1/1/1/1/1/1\n", r":2: .*class_weights must be above 0 and finite, got"),
+        ("dimensions:\n  class_weights: {choices: [none, 1/2]}\n", r":2: .*each of the 7 horizons, got '1/2'"),
         ("dimensions: {\n", r"mine\.yaml is not a readable YAML file: .* line 2"),
         ("a: b: c\n", r"mine\.yaml is not a readable YAML file: .* line 1"),
         ("- 1\n- 2\n", r"mine\.yaml must be a mapping with keys among version, base, dimensions, got \[1, 2\]"),
