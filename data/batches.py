@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 from data.schema import MASKED, SliceName
 from data.store import Anchors, Dataset, usable_minutes
 
+MINUTES_STEP = 48
+"""Divides the default history of 720."""
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -40,7 +43,7 @@ def pad_batch(
     """
     length_M = np.array([anchors[-1] + 1 for anchors in minutes])
     widest = max(len(anchors) for anchors in minutes)
-    x_MTF = np.zeros((len(series), length_M.max(), series[0].shape[1]), dtype=np.float32)
+    x_MTF = np.zeros((len(series), padded_minutes(length_M.max()), series[0].shape[1]), dtype=np.float32)
     anchor_MK = np.zeros((len(series), widest), dtype=np.int64)
     y_MKH = np.full((len(series), widest, labels[0].shape[1]), MASKED, dtype=np.int8)
     valid_MK = np.zeros((len(series), widest), dtype=np.bool_)
@@ -50,6 +53,13 @@ def pad_batch(
         y_MKH[row, : len(anchors)] = y_KH
         valid_MK[row, : len(anchors)] = True
     return Batch(x_MTF, length_M, anchor_MK, y_MKH, valid_MK)
+
+
+def padded_minutes(longest: int) -> int:
+    """How many minutes a batch is padded to. A matrix library keeps what it prepared for every shape that it has met:
+    with any length at all that is gigabytes in a long training, with a few it is nothing.
+    """
+    return -(-int(longest) // MINUTES_STEP) * MINUTES_STEP
 
 
 class TrainingStream:

@@ -21,7 +21,7 @@ from data.schema import InputError
 from models.check import at_least, check_heads, check_sizes, check_window
 from models.forecaster import AttentionMaps, Component, Forecaster
 from models.layers import Attention, HorizonHeads, Places, WindowEncoder, anchor_mask, make_lstm, rows_at
-from models.positions import check_positions, make_positions
+from models.positions import check_positions, make_positions, minutes_of
 from models.scaler import make_scaling
 
 
@@ -128,7 +128,7 @@ class HybridLSTM(Forecaster):
 
     def _minutes(self, h_MTD: Tensor, anchor_MK: Tensor) -> tuple[Tensor, Tensor, Tensor, Places]:
         """What self-attention takes: the anchors' states ask, those of the minutes up to each answer."""
-        minute_1T = torch.arange(h_MTD.shape[1], device=h_MTD.device)[None]
+        minute_1T = minutes_of(h_MTD, self.config.history)
         placed_MTD = self.positions.added(h_MTD, minute_1T)
         allowed_MKT = anchor_mask(anchor_MK, h_MTD.shape[1], self.config.attention_span)
         return rows_at(placed_MTD, anchor_MK), placed_MTD, allowed_MKT, Places(self.positions, anchor_MK, minute_1T)

@@ -12,7 +12,7 @@ from typing import TypeVar
 import numpy as np
 import torch
 
-from data.batches import Batch
+from data.batches import Batch, padded_minutes
 
 T = TypeVar("T")
 
@@ -75,9 +75,9 @@ def free_memory() -> None:
 def _rows(batch: Batch, rows: list[int]) -> Batch:
     if len(rows) == len(batch.length_M):
         return batch
-    longest, widest = batch.length_M[rows].max(), batch.valid_MK[rows].sum(axis=1).max()
+    minutes, widest = padded_minutes(batch.length_M[rows].max()), batch.valid_MK[rows].sum(axis=1).max()
     return Batch(
-        x_MTF=batch.x_MTF[rows, :longest],
+        x_MTF=batch.x_MTF[rows, :minutes],
         length_M=batch.length_M[rows],
         anchor_MK=batch.anchor_MK[rows, :widest],
         y_MKH=batch.y_MKH[rows, :widest],
@@ -89,7 +89,7 @@ def _piece(batch: Batch, row: int, first: int, end: int) -> Batch:
     """Some anchors of one series; bars behind the last of them are left out."""
     length = int(batch.anchor_MK[row, end - 1]) + 1
     return Batch(
-        x_MTF=batch.x_MTF[row : row + 1, :length],
+        x_MTF=batch.x_MTF[row : row + 1, : padded_minutes(length)],
         length_M=np.array([length]),
         anchor_MK=batch.anchor_MK[row : row + 1, first:end],
         y_MKH=batch.y_MKH[row : row + 1, first:end],

@@ -74,6 +74,11 @@ class RotaryPositions(Positions):
         return x_NhJE * cosine + quarter_turn * sine
 
 
+def minutes_of(x_MTD: Tensor, history: int) -> Tensor:
+    """minute_1T since launch. What stands behind the history is padding, at which nobody looks."""
+    return torch.arange(x_MTD.shape[1], device=x_MTD.device).clamp(max=history - 1)[None]
+
+
 POSITIONS: Final = ("none", "sinusoidal", "learned", "rotary")
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from models.check import at_least, check_heads, check_sizes
 from models.forecaster import AttentionMaps, Component, Forecaster
 from models.layers import Attention, HorizonHeads, Places, anchor_mask, rows_at
-from models.positions import check_positions, make_positions
+from models.positions import check_positions, make_positions, minutes_of
 from models.scaler import make_scaling
 
 FEED_FORWARD = 4
@@ -91,7 +91,7 @@ class Transformer(Forecaster):
 
     def _up_to_last_block(self, x_MTF: Tensor) -> Tensor:
         """h_MTD: what the last block reads of every minute."""
-        minute_1T = torch.arange(x_MTF.shape[1], device=x_MTF.device)[None]
+        minute_1T = minutes_of(x_MTF, self.config.history)
         h_MTD: Tensor = self.dropout(self.positions.added(self.embedding(self.scaling(x_MTF)), minute_1T))
         places = Places(self.positions, minute_1T, minute_1T)
         for block in self.blocks[:-1]:
@@ -99,7 +99,7 @@ class Transformer(Forecaster):
         return h_MTD
 
     def _looking_back(self, h_MTD: Tensor, anchor_MK: Tensor) -> tuple[Tensor, Places]:
-        minute_1T = torch.arange(h_MTD.shape[1], device=h_MTD.device)[None]
+        minute_1T = minutes_of(h_MTD, self.config.history)
         allowed_MKT = anchor_mask(anchor_MK, h_MTD.shape[1], span=h_MTD.shape[1])
         return allowed_MKT, Places(self.positions, anchor_MK, minute_1T)
 

@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from data.batches import Batch, TrainingStream, frozen_batches, frozen_labels, make_batch
+from data.batches import Batch, TrainingStream, frozen_batches, frozen_labels, make_batch, padded_minutes
 from data.schema import MASKED, SLICES, SliceName
 from data.store import Dataset, usable_minutes
 
@@ -88,8 +88,9 @@ def test_all_usable_anchors_of_train_are_drawn_and_no_others(dataset: Dataset) -
 def test_a_row_holds_its_bars_up_to_the_last_anchor_with_zeros_behind(dataset: Dataset) -> None:
     batch = make_batch(dataset, [3, 0], [np.array([70, 90, 200]), np.array([61])])
     assert batch.length_M.tolist() == [201, 62]
-    assert batch.x_MTF.shape[:2] == (2, 201)
-    np.testing.assert_array_equal(batch.x_MTF[0], dataset.x_TF(3)[:201])
+    assert batch.x_MTF.shape[:2] == (2, padded_minutes(201)) == (2, 240)
+    np.testing.assert_array_equal(batch.x_MTF[0, :201], dataset.x_TF(3)[:201])
+    assert not batch.x_MTF[0, 201:].any()
     np.testing.assert_array_equal(batch.x_MTF[1, :62], dataset.x_TF(0)[:62])
     assert not batch.x_MTF[1, 62:].any()
     assert batch.anchor_MK.tolist() == [[70, 90, 200], [61, 0, 0]]

@@ -12,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data.batches import Batch, TrainingStream
+from data.batches import Batch, TrainingStream, padded_minutes
 from data.store import Dataset
 from models.architectures import ARCHITECTURES, build_model, model_config
 from models.fit import TrainConfig, Training
@@ -44,7 +44,7 @@ def test_the_parts_hold_every_anchor_once_in_order_and_no_more_than_asked(
         np.testing.assert_array_equal(np.concatenate([getattr(p, field)[p.valid_MK] for p in parts]), whole)
     for part in parts:
         assert (part.length_M > part.anchor_MK.max(axis=1)).all()
-        assert part.x_MTF.shape[1] == part.length_M.max()
+        assert part.x_MTF.shape[1] == padded_minutes(part.length_M.max())
 
 
 @pytest.mark.parametrize("anchors", [1, 7, 20])
