@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from data.schema import PRICE_COLUMN, TIME_COLUMN, VOLUME_COLUMN, InputError
+from data.schema import PRICE_COLUMN, SMALLEST_PRICE, TIME_COLUMN, VOLUME_COLUMN, InputError
 
 SUFFIXES = (".parquet", ".csv")
 SAVED_INDEX = re.compile(r"__index_level_\d+__|Unnamed: \d+")
@@ -120,7 +120,7 @@ def read_series(path: Path, extras: Sequence[str] = (), limit_minutes: int | Non
     volume = _numbers(table, VOLUME_COLUMN, path) if VOLUME_COLUMN in table else np.zeros(len(table))
     extra_RE = np.stack([_numbers(table, name, path) for name in extras], axis=1) if extras else None
 
-    usable = ~np.isnat(minute) & np.isfinite(price) & (price > 0)
+    usable = ~np.isnat(minute) & np.isfinite(price) & (price >= SMALLEST_PRICE)
     if not usable.any():
         raise InputError(f"{path} has no usable row: a row needs a time and a finite price above zero")
     launch = minute[usable].min()

@@ -6,6 +6,9 @@ TIME_COLUMN: Final = "datetime"
 PRICE_COLUMN: Final = "price"
 VOLUME_COLUMN: Final = "volume"
 
+SMALLEST_PRICE: Final = 2.2250738585072014e-308
+"""The smallest normal float64: torch makes the processor take smaller ones for zero, whose logarithm is infinite."""
+
 DEFAULT_HORIZONS: Final = (15, 30, 60, 120, 240, 360, 720)
 """Minutes ahead at which direction is predicted."""
 

@@ -79,7 +79,7 @@ def test_a_gap_carries_price_and_extras_without_volume_and_counts_as_stale(
     assert bars.extras_TE[:, 0].tolist() == [10, 10, 10, 20, 30]
 
 
-@pytest.mark.parametrize("bad", [0.0, -1.0, math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("bad", [0.0, 5e-324, -1.0, math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
 def test_a_price_that_is_no_positive_number_is_dropped_and_counted(
     tmp_path: Path, write_series: WriteSeries, bad: float, suffix: str
