@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from data.document import new_folder, refuse_existing
 from data.features import FEATURE_NAMES, features
+from data.find import Problem, SeriesFile, find_series
 from data.labels import labels
-from data.read import SeriesFile, by_name, extra_columns, find_series, printable, read_series, same_name
+from data.read import extra_columns, read_series
 from data.schema import (
     DEFAULT_EXPANDING_MAX,
     DEFAULT_EXPANDING_MIN,
@@ -37,6 +38,7 @@ from data.store import (
     write_anchors,
     write_series_table,
 )
+from data.text import printable, shown
 
 
 @dataclass(frozen=True)
@@ -108,14 +110,16 @@ def prepare(
     """
     config = config or PrepareConfig()
     refuse_existing(out)
-    files = find_series(raw)
+    found = find_series(raw)
     index = _Index(config)
     with new_folder(out) as folder:
-        extras, files = index.agree_on_extras(files)
+        for problem in found.problems:
+            index.reject(problem)
+        extras, files = index.agree_on_extras(found.files)
         writer = BarsWriter(folder, len(FEATURE_NAMES) + len(extras), len(config.horizons))
         results = parallel_map(partial(prepare_series, config=config, extras=extras), files)
         for done, result in enumerate(results, start=1):
-            if isinstance(result, Rejected):
+            if isinstance(result, Problem):
                 index.reject(result)
             else:
                 writer.append(result.x_TF, result.y_TH)
@@ -126,12 +130,12 @@ def prepare(
     return info
 
 
-def prepare_series(file: SeriesFile, config: PrepareConfig, extras: tuple[str, ...]) -> PreparedSeries | Rejected:
+def prepare_series(file: SeriesFile, config: PrepareConfig, extras: tuple[str, ...]) -> PreparedSeries | Problem:
     """Features and labels of one file, or why it is not usable."""
     try:
         bars = read_series(file.path, extras, limit_minutes=config.used_minutes)
     except InputError as error:
-        return Rejected(path=printable(file.path), reason=str(error))
+        return Problem(file.path, str(error))
     dropped_TH, down_TH = (labels(bars.price_T, bars.observed_T, config.horizons, ties) for ties in ("drop", "down"))
     tied_TH = (dropped_TH != down_TH)[config.expanding_min - 1 : config.expanding_max]
     y_TH = (dropped_TH if config.ties == "drop" else down_TH)[: config.expanding_max]
@@ -140,7 +144,7 @@ def prepare_series(file: SeriesFile, config: PrepareConfig, extras: tuple[str, .
             f"{file.path} has no usable anchor: {len(bars)} minutes, {int(bars.observed_T.sum())} observed; an anchor "
             f"needs {config.expanding_min} bars and a different price {config.horizons[0]} minutes later or more"
         )
-        return Rejected(path=str(file.path), reason=reason)
+        return Problem(file.path, reason)
     return PreparedSeries(
         file=file,
         start=bars.start,
@@ -169,29 +173,29 @@ class _Index:
         self.frozen_labels: list[NDArray[np.int64]] = []
         self.ties: list[NDArray[np.int64]] = []
 
-    def reject(self, rejected: Rejected) -> None:
+    def reject(self, problem: Problem) -> None:
         if self.config.strict:
-            raise InputError(rejected.reason)
-        self.rejected.append(rejected)
+            raise InputError(problem.reason)
+        self.rejected.append(Rejected(path=printable(problem.path), reason=printable(problem.reason)))
 
     def agree_on_extras(self, files: list[SeriesFile]) -> tuple[tuple[str, ...], list[SeriesFile]]:
         """The extra columns that most files have, and the files that have just these."""
         columns: dict[SeriesFile, tuple[str, ...]] = {}
-        files, twins = by_name(files)
-        for twin in twins:
-            self.reject(Rejected(path=printable(twin.path), reason=same_name(twin)))
         for file in files:
             try:
-                columns[file] = extra_columns(file.path)
+                columns[file] = _new_columns(file.path)
             except InputError as error:
-                self.reject(Rejected(path=printable(file.path), reason=str(error)))
+                self.reject(Problem(file.path, str(error)))
         if not columns:
             raise self._nothing_usable()
         (usual, _), *_ = Counter(columns.values()).most_common(1)
         for file, extras in columns.items():
             if extras != usual:
-                reason = f"{file.path} has extra columns {list(extras)} where most files have {list(usual)}"
-                self.reject(Rejected(path=str(file.path), reason=reason))
+                reason = (
+                    f"{file.path} has extra columns {shown(list(extras))} where most files have {shown(list(usual))}: "
+                    "give it the same columns or put it into a dataset of its own"
+                )
+                self.reject(Problem(file.path, reason))
         return usual, [file for file, extras in columns.items() if extras == usual]
 
     def add(self, series: PreparedSeries) -> None:
@@ -277,6 +281,13 @@ class _Index:
         first = self.rejected[0].reason
         more = f" (and {len(self.rejected) - 1} more files)" if len(self.rejected) > 1 else ""
         return InputError(f"no usable series: {first}{more}")
+
+
+def _new_columns(path: Path) -> tuple[str, ...]:
+    extras = extra_columns(path)
+    if computed := sorted(set(extras) & set(FEATURE_NAMES)):
+        raise InputError(f"{path}: column '{computed[0]}' has the name of a computed feature: rename it")
+    return extras
 
 
 def _label_counts(y_AH: NDArray[np.int8]) -> NDArray[np.int64]:

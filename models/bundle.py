@@ -27,7 +27,8 @@ from torch import Tensor, nn
 from data.batches import pad_batch
 from data.document import Document, new_folder, write_atomically
 from data.features import FEATURE_NAMES, features
-from data.read import SeriesFile, read_series
+from data.find import SeriesFile
+from data.read import read_series
 from data.schema import MASKED, InputError
 from models.architectures import build_model, model_config
 from models.inference import predict_batch
@@ -102,7 +103,7 @@ class Bundle:
     """A loaded bundle.
 
     bundle = Bundle.load(Path("bundle"))
-    for prediction in bundle.predict(find_series(Path("launches"))):
+    for prediction in bundle.predict(find_series(Path("launches")).files):
         print(prediction.frame(bundle.document.horizons))
     """
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data.document import refuse_existing
-from data.read import by_name, find_series, same_name
+from data.find import find_series
 from data.schema import InputError
 from models.bundle import Bundle
 from models.device import use_one_core
@@ -53,13 +53,13 @@ def predict_folder(
     if not out.parent.is_dir():
         raise InputError(f"{out.parent} does not exist: make it first")
     bundle = Bundle.load(bundle_path)
-    files, twins = by_name(find_series(raw))
+    found = find_series(raw)
     temporary = out.with_name(f".{out.name}.{secrets.token_hex(4)}.tmp")
-    problems = [same_name(twin) for twin in twins]
+    problems = [problem.reason for problem in found.problems]
     series = rows = goes_on = 0
     try:
         with pq.ParquetWriter(temporary, SCHEMA) as writer:
-            for done, prediction in enumerate(bundle.predict(files, stride, last), start=1):
+            for done, prediction in enumerate(bundle.predict(found.files, stride, last), start=1):
                 goes_on += prediction.goes_on
                 if prediction.problem is not None:
                     problems.append(prediction.problem)
@@ -67,7 +67,7 @@ def predict_folder(
                     frame = prediction.frame(bundle.document.horizons)
                     writer.write_table(pa.Table.from_pandas(frame, SCHEMA, preserve_index=False))
                     series, rows = series + 1, rows + len(frame)
-                progress(done, len(files))
+                progress(done, len(found.files))
         if not series:
             raise InputError(f"nothing to predict in {raw}: {problems[0] if problems else 'no observed minute'}")
         temporary.replace(out)

@@ -154,9 +154,9 @@ EDGES = st.sampled_from([5e-324, 1e-308, 1e-200, 1.0, 1.0000000000000002, 1e200,
 @given(
     rows=st.lists(
         st.tuples(
-            EDGES | st.floats(min_value=1e-307, allow_infinity=False),
-            st.just(0.0) | EDGES | st.floats(min_value=1e-307, allow_infinity=False),
-            EDGES | st.floats(allow_nan=False, allow_infinity=False),
+            EDGES | st.floats(min_value=1e-307, allow_infinity=False, allow_subnormal=False),
+            st.just(0.0) | EDGES | st.floats(min_value=1e-307, allow_infinity=False, allow_subnormal=False),
+            EDGES | st.floats(allow_nan=False, allow_infinity=False, allow_subnormal=False),
         ),
         min_size=1,
         max_size=300,

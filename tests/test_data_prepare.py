@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import pickle
+import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
@@ -11,13 +12,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from conftest import EXPANDING_MAX, HORIZONS, WriteSeries
 
 from data.features import FEATURE_NAMES, features
+from data.find import find_series
 from data.labels import labels
 from data.prepare import PrepareConfig, prepare
-from data.read import find_series, read_series
+from data.read import read_series
 from data.schema import SLICES, InputError
 from data.split import PURGED, Shares
 from data.store import Dataset, DatasetInfo
@@ -58,8 +61,8 @@ def assert_same_values(one: Dataset, other: Dataset) -> None:
 
 def test_series_hold_the_features_and_labels_of_their_files(raw: Path, dataset: Dataset) -> None:
     assert dataset.info.features == FEATURE_NAMES
-    assert len(dataset) == len(find_series(raw)) == 24
-    for index, file in enumerate(find_series(raw)):
+    assert len(dataset) == len(find_series(raw).files) == 24
+    for index, file in enumerate(find_series(raw).files):
         bars = read_series(file.path)
         y_TH = labels(bars.price_T, bars.observed_T, HORIZONS)
         assert dataset.series.name_M[index] == file.name
@@ -155,17 +158,24 @@ def test_one_bad_file_among_good_ones_is_listed_with_its_reason(launches: Path, 
         ),
         ("x/token0.csv", b"datetime,price\n2025-01-01,1\n", r"another file is named token0 too, rename one"),
         ("a.csv", FLAT, r"no usable anchor"),
+        ("x/token1.csv/a.txt", b"", r"token1\.csv is a folder named like a file: rename it"),
+        ("a.csv", b"datetime,price,age\n2025-01-01,1,1\n", r"'age' has the name of a computed feature: rename it"),
+        ("a\x1b[31m\nb.csv", b"", r"a\\x1b\[31m\\nb\.csv cannot be read"),
+        ("a.csv", b"datetime,price\n2025-01-01," + b"x\n\x1b[31m" * 9999, r"a\.csv cannot be read|is not a time"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_rejected_or_fatal_if_strict(
     launches: Path, tmp_path: Path, name: str, content: bytes, reason: str
 ) -> None:
-    (launches / name).parent.mkdir(exist_ok=True)
+    (launches / name).parent.mkdir(exist_ok=True, parents=True)
     (launches / name).write_bytes(content)
     (rejected,) = prepare(launches, tmp_path / "out", QUARTERS).rejected
     with pytest.raises(InputError, match=reason) as error:
         prepare(launches, tmp_path / "strict", dataclasses.replace(QUARTERS, strict=True))
     assert str(error.value) == rejected.reason
+    assert rejected.reason.isprintable()
+    assert rejected.path.isprintable()
+    assert len(rejected.reason) < len(str(tmp_path)) + 300
     assert not (tmp_path / "strict").exists()
 
 
@@ -177,9 +187,43 @@ def test_a_bad_extra_column_rejects_its_file_alone(launches: Path, tmp_path: Pat
     info = prepare(launches, tmp_path / "out", QUARTERS)
     assert (info.extras, info.features[-1]) == (("holders",), "holders")
     assert [each.reason for each in info.rejected] == [
-        f"{bad}: column 'holders' must hold numbers, got 'many' in row 0"
+        f"{bad}: column 'holders' must hold numbers, got 'many' in row 0: write a number there or leave it empty"
     ]
     assert (Dataset(tmp_path / "out").x_TF(0)[:, -1] == 3).all()
+
+
+@pytest.mark.parametrize("failure", [MemoryError(), OverflowError("too\nlarge"), AssertionError(), SystemError("x")])
+def test_whatever_pandas_or_pyarrow_raise_rejects_one_file_alone(
+    launches: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: Exception
+) -> None:
+    good = pq.ParquetFile
+
+    def reading(path: Path) -> pq.ParquetFile:
+        if path.stem == "token8":
+            raise failure
+        return good(path)
+
+    shutil.copy(launches / "token0.parquet", launches / "token8.parquet")
+    monkeypatch.setattr("pyarrow.parquet.ParquetFile", reading)
+    (rejected,) = prepare(launches, tmp_path / "out", QUARTERS).rejected
+    assert re.search(r"token8\.parquet cannot be read \(.+\): it may be", rejected.reason)
+
+
+def test_a_broken_invariant_of_ours_is_not_taken_for_a_bad_file(
+    launches: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*arguments: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr("data.prepare.features", broken)
+    with pytest.raises(AssertionError):
+        prepare(launches, tmp_path / "out", QUARTERS)
+
+
+def test_the_largest_volumes_are_prepared(launches: Path, tmp_path: Path) -> None:
+    for path in launches.iterdir():
+        pd.read_parquet(path).assign(volume=1.7976931348623157e308, wealth=-1.7976931348623157e308).to_parquet(path)
+    assert prepare(launches, tmp_path / "out", QUARTERS).rejected == ()
 
 
 def no_usable_file(launches: Path) -> None:
