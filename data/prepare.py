@@ -40,6 +40,9 @@ from data.store import (
 )
 from data.text import printable, shown
 
+LONGEST_MINUTES = 10_000_000
+"""Nineteen years: longer than any series, and no sum of such minutes overflows."""
+
 
 @dataclass(frozen=True)
 class PrepareConfig:
@@ -66,6 +69,13 @@ class PrepareConfig:
                 "1 <= expanding-min <= expanding-max must hold, "
                 f"got (expanding-min={self.expanding_min}, expanding-max={self.expanding_max})"
             )
+        for name, minutes in (
+            ("horizons", self.horizons[-1]),
+            ("expanding-max", self.expanding_max),
+            ("anchor-stride", self.anchor_stride),
+        ):
+            if minutes > LONGEST_MINUTES:
+                raise InputError(f"{name} must be at most {LONGEST_MINUTES} minutes, got {minutes}")
         if self.folds < 1:
             raise InputError(f"folds must be at least 1, got {self.folds}")
         if self.anchor_stride < 1:

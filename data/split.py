@@ -97,8 +97,9 @@ def _cut_and_purge(start_M: NDArray[np.datetime64], last_M: NDArray[np.datetime6
     assert len(start_M) == len(last_M)
     firsts = _first_launches(np.sort(start_M), shares)
     cut_M = np.searchsorted(np.array(firsts[1:]), start_M, side="right").astype(np.int8)
-    next_first_M = np.array([*firsts[1:], np.datetime64("9999-01-01")], dtype="datetime64[m]")[cut_M]
-    return Split(np.where(last_M < next_first_M, cut_M, PURGED).astype(np.int8), cut_M)
+    is_last_M = cut_M == len(firsts) - 1
+    next_first_M = np.array([*firsts[1:], firsts[-1]])[cut_M]
+    return Split(np.where((last_M < next_first_M) | is_last_M, cut_M, PURGED).astype(np.int8), cut_M)
 
 
 def _first_launches(sorted_start_M: NDArray[np.datetime64], shares: Sequence[float]) -> list[np.datetime64]:

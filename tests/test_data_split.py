@@ -22,6 +22,12 @@ def test_slices_follow_the_launches_and_not_the_order_of_files() -> None:
     assert sliced.slice_M[np.argsort(starts)].tolist() == [0] * 60 + [1] * 15 + [2] * 10 + [3] * 15
 
 
+def test_the_last_slice_is_never_purged_even_in_the_last_years_that_a_file_can_name() -> None:
+    start_M = np.array(["2025", "2026", "2027", "9999-12-31T23:00"], dtype="datetime64[m]")
+    sliced = split(start_M, start_M + 100, Shares(0.25, 0.25, 0.25, 0.25))
+    assert sliced.slice_M.tolist() == [0, 1, 2, 3]
+
+
 def test_launches_of_one_minute_stay_together() -> None:
     sliced = cut([0, 10, 20, 30, 30, 30, 40, 50, 60, 70], 1, Shares(0.4, 0.3, 0.2, 0.1))
     assert sliced.cut_M.tolist() == [0, 0, 0, 1, 1, 1, 1, 2, 2, 3]

@@ -23,7 +23,7 @@ from models.bundle import Bundle, BundleDocument, MemberEntry
 from models.fit import predict_slice
 from models.scaler import SCALINGS, train_bars
 from spaces.load import SHIPPED
-from spaces.trial_config import Budget, trial_config
+from spaces.trial_config import Budget, Shape, trial_config
 
 CPU = torch.device("cpu")
 
@@ -114,7 +114,7 @@ def test_leak_of_a_bar_after_t(raw: Path, dataset: Dataset, tmp_path: Path, scal
 
 def config_of(space: str, dataset: Dataset, **changes: object):  # type: ignore[no-untyped-def]
     flat = SHIPPED[space].default() | {"hidden_size": 16} | changes
-    return trial_config(flat, len(dataset.info.features), len(dataset.info.horizons), Budget()).model
+    return trial_config(flat, Shape.of(dataset.info), Budget()).model
 
 
 def bundle_of(model: torch.nn.Module, dataset: Dataset) -> Bundle:
