@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from data.document import new_folder, refuse_existing
 from data.features import FEATURE_NAMES, features
 from data.find import Problem, SeriesFile, find_series
+from data.info import DatasetInfo, Rejected, SliceInfo
 from data.labels import labels
 from data.read import extra_columns, read_series
 from data.schema import (
@@ -29,11 +30,9 @@ from data.store import (
     INFO,
     Anchors,
     BarsWriter,
-    DatasetInfo,
-    Rejected,
     SeriesTable,
-    SliceInfo,
     dataset_fingerprint,
+    table_hashes,
     usable_minutes,
     write_anchors,
     write_series_table,
@@ -240,26 +239,26 @@ class _Index:
         )
         write_series_table(folder, table)
         anchors_hash = write_anchors(folder, self._frozen_anchors())
-        contents: dict[str, Any] = {
-            "features": FEATURE_NAMES + extras,
-            "extras": extras,
-            "horizons": config.horizons,
-            "expanding_min": config.expanding_min,
-            "expanding_max": config.expanding_max,
-            "ties": config.ties,
-            "anchor_stride": config.anchor_stride,
-            "slices": {name: self._slice_info(name, cut) for name in SLICES},
-            "folds": tuple({name: self._slice_info(name, fold) for name in SLICES[:2]} for fold in folds),
-            "categories": dict(sorted(Counter(file.category for file in self.files).items())),
-            "anchors_hash": anchors_hash,
-        }
-        return DatasetInfo(
-            **contents,
-            sources=(str(raw.resolve()),),
+        info = DatasetInfo(
+            features=FEATURE_NAMES + extras,
+            extras=extras,
+            horizons=config.horizons,
+            expanding_min=config.expanding_min,
+            expanding_max=config.expanding_max,
+            ties=config.ties,
+            anchor_stride=config.anchor_stride,
+            slices={name: self._slice_info(name, cut) for name in SLICES},
+            folds=tuple({name: self._slice_info(name, fold) for name in SLICES[:2]} for fold in folds),
+            categories=dict(sorted(Counter(file.category for file in self.files).items())),
+            sources=(printable(raw.resolve()),),
             rejected=tuple(self.rejected),
             unusable_rows=self.unusable_rows,
-            fingerprint=dataset_fingerprint(contents, bars_digest, table),
+            anchors_hash=anchors_hash,
+            bars_hash=bars_digest,
+            table_hashes=table_hashes(folder),
+            fingerprint="",
         )
+        return info.model_copy(update={"fingerprint": dataset_fingerprint(info, table)})
 
     def _frozen_anchors(self) -> Anchors:
         counts = [len(minutes) for minutes in self.frozen_minutes]

@@ -12,18 +12,20 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from conftest import EXPANDING_MAX, HORIZONS, WriteSeries
 
 from data.features import FEATURE_NAMES, features
 from data.find import find_series
+from data.info import DatasetInfo
 from data.labels import labels
 from data.prepare import PrepareConfig, prepare
 from data.read import read_series
 from data.schema import SLICES, InputError
 from data.split import PURGED, Shares
-from data.store import Dataset, DatasetInfo
+from data.store import Dataset
 
 QUARTERS = PrepareConfig(
     horizons=(2, 5), shares=Shares(0.25, 0.25, 0.25, 0.25), expanding_min=4, expanding_max=12, anchor_stride=4
@@ -386,6 +388,29 @@ def halve(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
+def rebuild(path: Path, **columns: object) -> None:
+    """A table of the dataset with other columns, in a file that Arrow finds nothing wrong with."""
+    table = pa.ipc.open_file(path).read_all()
+    for name, change in columns.items():
+        place = table.schema.get_field_index(name)
+        table = table.set_column(place, name, pa.array(change(table.column(name).to_numpy().copy())))  # type: ignore[operator]
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table)
+
+
+def swap_launches(path: Path) -> None:
+    batches = pa.ipc.open_file(path).read_all().to_batches()
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, batches[0].schema) as writer:
+        for batch in batches[::-1]:
+            writer.write_batch(batch)
+
+
+def edit_nested(path: Path) -> None:
+    slices = json.loads((path / "dataset.json").read_text())["slices"]
+    slices["test"]["purged"] += 1
+    edit_info(path, slices=slices)
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
@@ -401,11 +426,74 @@ def halve(path: Path) -> None:
             for name in ("bars.arrow", "series.arrow", "anchors.arrow")
             for damage in (Path.unlink, halve)
         ],
+        (lambda path: (path / "dataset.json").write_text("[" * 100_000), r"dataset\.json is not a valid DatasetInfo"),
+        (lambda path: edit_info(path, fingerprint="abc"), r"is damaged \(dataset\.json was changed\)"),
+        (lambda path: edit_info(path, features=["a"]), r"is damaged \(dataset\.json was changed\)"),
+        (lambda path: edit_info(path, horizons=[2]), r"is damaged \(dataset\.json was changed\)"),
+        (lambda path: edit_info(path, expanding_min=-5), r"is damaged \(dataset\.json was changed\)"),
+        (lambda path: edit_info(path, slices={}), r"is damaged \(dataset\.json was changed\)"),
+        (edit_nested, r"is damaged \(dataset\.json was changed\)"),
+        (lambda path: rebuild(path / "series.arrow", bars=lambda b: b + 1), r"damaged \(series\.arrow was changed\)"),
+        (lambda path: rebuild(path / "series.arrow", slice=lambda s: s + 9), r"damaged \(series\.arrow was changed\)"),
+        (lambda path: rebuild(path / "anchors.arrow", minute=lambda m: m - 1), r"\(anchors\.arrow was changed\)"),
+        (lambda path: rebuild(path / "anchors.arrow", series=lambda s: s + 99), r"\(anchors\.arrow was changed\)"),
     ],
 )
 def test_a_damaged_dataset_is_refused(opened: Dataset, damage: Callable[[Path], None], message: str) -> None:
     damage(opened.source)
     with pytest.raises(InputError, match=message):
+        Dataset(opened.source)
+
+
+ALTERED = r"is damaged \(bars\.arrow holds other values than were written\): prepare it anew"
+
+
+def altered(path: Path, place: int, values: bytes) -> None:
+    content = bytearray(path.read_bytes())
+    content[place : place + len(values)] = values
+    path.write_bytes(content)
+
+
+def test_an_altered_value_is_found_by_verifying(opened: Dataset) -> None:
+    opened.verify()
+    bars = opened.source / "bars.arrow"
+    good = bars.read_bytes()
+    for series in (0, 3, 7):
+        for values in (opened.x_TF(series).tobytes(), np.ascontiguousarray(opened.y_TH(series)).tobytes()):
+            place = good.index(values) + len(values) // 2
+            for damage in (bytes([good[place] ^ 1]), bytes(8)):
+                altered(bars, place, damage)
+                if bars.read_bytes() != good:
+                    with pytest.raises(InputError, match=ALTERED):
+                        Dataset(opened.source).verify()
+                bars.write_bytes(good)
+    swap_launches(bars)
+    with pytest.raises(InputError, match=ALTERED):
+        Dataset(opened.source).verify()
+
+
+@pytest.mark.parametrize("name", ["dataset.json", "series.arrow", "anchors.arrow", "bars.arrow"])
+def test_damage_anywhere_is_refused_in_one_line_or_touches_no_value(opened: Dataset, name: str) -> None:
+    path = opened.source / name
+    good = path.read_bytes()
+    rng = np.random.default_rng(0)
+    for place in rng.integers(len(good), size=150).tolist():
+        altered(path, place, rng.choice([bytes(8), b"\xff" * 8, bytes([good[place] ^ 8])]))
+        try:
+            damaged = Dataset(opened.source)
+            damaged.verify()
+        except InputError as error:
+            assert str(error).isprintable()
+        else:
+            assert_same_values(damaged, opened)
+        path.write_bytes(good)
+
+
+def test_a_dataset_whose_bars_are_of_another_is_refused_on_opening(opened: Dataset, tmp_path: Path) -> None:
+    other = dataclasses.replace(QUARTERS, horizons=(2,))
+    prepare(Path(opened.info.sources[0]), tmp_path / "other", other)
+    shutil.copy(tmp_path / "other" / "bars.arrow", opened.source / "bars.arrow")
+    with pytest.raises(InputError, match=r"damaged \(bars\.arrow holds 1 horizons instead of 2\): prepare"):
         Dataset(opened.source)
 
 

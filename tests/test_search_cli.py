@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -46,6 +47,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write_series: WriteS
     for file in dataset.source.iterdir():
         (path / "damaged" / file.name).write_bytes(file.read_bytes())
     os.truncate(path / "damaged" / BARS, 500)
+    shutil.copytree(dataset.source, path / "zeroed")
+    with (path / "zeroed" / BARS).open("r+b") as bars:
+        bars.seek(200_000)
+        bars.write(bytes(100_000))
     (path / "option.yaml").write_text("base: hybrid\ndimension:\n  hidden_size: 32\n")
     (path / "dimension.yaml").write_text("base: hybrid\ndimensions:\n  hidden_sice: 32\n")
     (path / "bounds.yaml").write_text("base: hybrid\ndimensions:\n  dropout: {low: 0.5, high: 0.2}\n")
@@ -97,6 +102,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write_series: WriteS
         ("launch good --run new", "dataset.json does not exist"),
         ("launch missing --run new", "missing is not a dataset folder: `hybridtune prepare` makes one"),
         ("launch damaged --run new", "damaged is damaged"),
+        ("launch zeroed --run new", "zeroed is damaged ("),
         ("launch dataset --run unfinished", "unfinished exists already"),
         ("launch dataset --run empty", "empty exists already"),
         ("launch dataset", "Missing option '--run'"),
