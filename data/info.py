@@ -22,7 +22,7 @@ class SliceInfo(BaseModel):
     known_labels: tuple[int, ...]
     """Of those anchors, for each horizon; the others are masked."""
     tied_labels: tuple[int, ...]
-    """Equal prices, at every minute with enough history."""
+    """Of those anchors, for each horizon, where both prices are equal: masked or 0, as `ties` says."""
 
     def only(self, places: Sequence[int]) -> Self:
         per_horizon = ("up_share", "known_labels", "tied_labels")
@@ -83,7 +83,9 @@ class DatasetInfo(Document):
                 f"anchors, share of rises {shares}"
             )
             masked = self._by_horizon(part.anchors - known for known in part.known_labels)
-            lines.append(f"  masked labels {masked}; ties {self._by_horizon(part.tied_labels)}")
+            treated = "masked" if self.ties == "drop" else "called down"
+            ties = self._by_horizon(part.tied_labels)
+            lines.append(f"  of the labels of these anchors: masked {masked}; equal prices ({treated}) {ties}")
         for number, fold in enumerate(self.folds, start=1):
             parts = ", ".join(f"{name} {part.series} ({part.purged} purged)" for name, part in fold.items())
             lines.append(f"fold {number} of {len(self.folds) + 1}: {parts}")

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,7 @@ from data.schema import (
     SliceName,
     Ties,
 )
+from data.short import lengths, no_anchor, no_label
 from data.split import Shares, Split, earlier_folds, split
 from data.store import (
     INFO,
@@ -101,8 +102,29 @@ class PreparedSeries:
     last: np.datetime64
     x_TF: NDArray[np.float32]
     y_TH: NDArray[np.int8]
-    ties_H: NDArray[np.int64]
+    tied_TH: NDArray[np.bool_]
+    """Equal prices, whatever their label."""
     unusable_rows: int
+
+
+@dataclass(frozen=True)
+class TooShort(Problem):
+    minutes: int
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Of some anchors of one series."""
+
+    anchors: int
+    up_H: NDArray[np.int64]
+    known_H: NDArray[np.int64]
+    tied_H: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, series: PreparedSeries, minutes: NDArray[np.int64]) -> Self:
+        y_AH, tied_AH = series.y_TH[minutes], series.tied_TH[minutes]
+        return cls(len(minutes), (y_AH == 1).sum(axis=0), (y_AH >= 0).sum(axis=0), tied_AH.sum(axis=0))
 
 
 def prepare(
@@ -146,21 +168,20 @@ def prepare_series(file: SeriesFile, config: PrepareConfig, extras: tuple[str, .
     except InputError as error:
         return Problem(file.path, str(error))
     dropped_TH, down_TH = (labels(bars.price_T, bars.observed_T, config.horizons, ties) for ties in ("drop", "down"))
-    tied_TH = (dropped_TH != down_TH)[config.expanding_min - 1 : config.expanding_max]
+    tied_TH = (dropped_TH != down_TH)[: config.expanding_max]
     y_TH = (dropped_TH if config.ties == "drop" else down_TH)[: config.expanding_max]
     if not len(usable_minutes(y_TH, config.expanding_min)):
-        reason = (
-            f"{file.path} has no usable anchor: {len(bars)} minutes, {int(bars.observed_T.sum())} observed; an anchor "
-            f"needs {config.expanding_min} bars and a different price {config.horizons[0]} minutes later or more"
-        )
-        return Problem(file.path, reason)
+        tied = config.ties == "drop" and bool(tied_TH[config.expanding_min - 1 :].any())
+        observed = int(bars.observed_T.sum())
+        reason = no_anchor(len(bars), observed, config.expanding_min, config.horizons[0], tied)
+        return TooShort(file.path, f"{file.path} {reason}", len(bars))
     return PreparedSeries(
         file=file,
         start=bars.start,
         last=bars.start + len(bars) - 1,
         x_TF=features(bars, extras)[: config.expanding_max],
         y_TH=y_TH,
-        ties_H=tied_TH.sum(axis=0),
+        tied_TH=tied_TH,
         unusable_rows=bars.unusable_rows,
     )
 
@@ -177,14 +198,15 @@ class _Index:
         self.bars: list[int] = []
         self.unusable_rows = 0
         self.frozen_minutes: list[NDArray[np.int64]] = []
-        self.usable_counts: list[int] = []
-        self.all_labels: list[NDArray[np.int64]] = []
-        self.frozen_labels: list[NDArray[np.int64]] = []
-        self.ties: list[NDArray[np.int64]] = []
+        self.usable: list[Counts] = []
+        self.frozen: list[Counts] = []
+        self.too_short: list[int] = []
 
     def reject(self, problem: Problem) -> None:
         if self.config.strict:
             raise InputError(problem.reason)
+        if isinstance(problem, TooShort):
+            self.too_short.append(problem.minutes)
         self.rejected.append(Rejected(path=printable(problem.path), reason=printable(problem.reason)))
 
     def agree_on_extras(self, files: list[SeriesFile]) -> tuple[tuple[str, ...], list[SeriesFile]]:
@@ -216,11 +238,9 @@ class _Index:
         usable = usable_minutes(series.y_TH, self.config.expanding_min)
         first = self.config.expanding_min - 1
         frozen = usable[(usable - first) % self.config.anchor_stride == 0]
-        self.usable_counts.append(len(usable))
         self.frozen_minutes.append(frozen)
-        self.all_labels.append(_label_counts(series.y_TH[usable]))
-        self.frozen_labels.append(_label_counts(series.y_TH[frozen]))
-        self.ties.append(series.ties_H)
+        self.usable.append(Counts.of(series, usable))
+        self.frozen.append(Counts.of(series, frozen))
 
     def finish(self, folder: Path, bars_digest: str, raw: Path, extras: tuple[str, ...]) -> DatasetInfo:
         if not self.files:
@@ -248,7 +268,10 @@ class _Index:
             ties=config.ties,
             anchor_stride=config.anchor_stride,
             slices={name: self._slice_info(name, cut) for name in SLICES},
-            folds=tuple({name: self._slice_info(name, fold) for name in SLICES[:2]} for fold in folds),
+            folds=tuple(
+                {name: self._slice_info(name, fold, f" of fold {number} of {config.folds}") for name in SLICES[:2]}
+                for number, fold in enumerate(folds, start=1)
+            ),
             categories=dict(sorted(Counter(file.category for file in self.files).items())),
             sources=(printable(raw.resolve()),),
             rejected=tuple(self.rejected),
@@ -264,32 +287,48 @@ class _Index:
         counts = [len(minutes) for minutes in self.frozen_minutes]
         return Anchors(np.repeat(np.arange(len(counts)), counts), np.concatenate(self.frozen_minutes))
 
-    def _slice_info(self, name: SliceName, cut: Split) -> SliceInfo:
-        members = np.flatnonzero(cut.slice_M == SLICES.index(name))
-        if name == "train":
-            anchors, per_series = sum(self.usable_counts[i] for i in members), self.all_labels
-        else:
-            anchors, per_series = sum(len(self.frozen_minutes[i]) for i in members), self.frozen_labels
-        up_H, known_H = np.sum([per_series[i] for i in members], axis=0)
-        for horizon, known in zip(self.config.horizons, known_H, strict=True):
+    def _slice_info(self, name: SliceName, cut: Split, of_fold: str = "") -> SliceInfo:
+        members = np.flatnonzero(cut.slice_M == SLICES.index(name)).tolist()
+        counts = [(self.usable if name == "train" else self.frozen)[i] for i in members]
+        up_H, known_H, tied_H = np.sum([(each.up_H, each.known_H, each.tied_H) for each in counts], axis=0)
+        anchors = sum(each.anchors for each in counts)
+        for place, known in enumerate(known_H):
             if known == 0:
-                raise InputError(
-                    f"slice '{name}' has no known label at horizon {horizon}: drop it from --horizons, give longer "
-                    "series, or give the slice a larger share with --slices"
-                )
+                raise self._no_label(f"slice '{name}'{of_fold}", members, anchors, place)
         return SliceInfo(
             series=len(members),
             purged=cut.purged_from(name),
             anchors=anchors,
             up_share=tuple((up_H / known_H).tolist()),
             known_labels=tuple(known_H.tolist()),
-            tied_labels=tuple(np.sum([self.ties[i] for i in members], axis=0).tolist()),
+            tied_labels=tuple(tied_H.tolist()),
         )
+
+    def _no_label(self, where: str, members: list[int], anchors: int, place: int) -> InputError:
+        config = self.config
+        hidden = any(self.usable[i].known_H[place] for i in members)
+        others = set(range(len(self.usable))) - set(members)
+        reason = no_label(
+            where,
+            config.horizons[place],
+            [self.minutes(i) for i in members],
+            anchors,
+            config.expanding_min,
+            config.expanding_max,
+            hiding_stride=config.anchor_stride if hidden else None,
+            tied=config.ties == "drop" and any(self.usable[i].tied_H[place] for i in members),
+            others_have=any(self.usable[i].known_H[place] for i in others),
+        )
+        return InputError(reason)
+
+    def minutes(self, series: int) -> int:
+        return int((self.lasts[series] - self.starts[series]).astype(np.int64)) + 1
 
     def _nothing_usable(self) -> InputError:
         first = self.rejected[0].reason
         more = f" (and {len(self.rejected) - 1} more files)" if len(self.rejected) > 1 else ""
-        return InputError(f"no usable series: {first}{more}")
+        short = f"; {len(self.too_short)} of them are {lengths(self.too_short)}" if len(self.too_short) > 1 else ""
+        return InputError(f"no usable series: {first}{more}{short}")
 
 
 def _new_columns(path: Path) -> tuple[str, ...]:
@@ -297,8 +336,3 @@ def _new_columns(path: Path) -> tuple[str, ...]:
     if computed := sorted(set(extras) & set(FEATURE_NAMES)):
         raise InputError(f"{path}: column '{computed[0]}' has the name of a computed feature: rename it")
     return extras
-
-
-def _label_counts(y_AH: NDArray[np.int8]) -> NDArray[np.int64]:
-    """(2, H): how many labels are 1, how many are known."""
-    return np.stack([(y_AH == 1).sum(axis=0), (y_AH >= 0).sum(axis=0)])

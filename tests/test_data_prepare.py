@@ -23,9 +23,9 @@ from data.info import DatasetInfo
 from data.labels import labels
 from data.prepare import PrepareConfig, prepare
 from data.read import read_series
-from data.schema import SLICES, InputError
+from data.schema import SLICES, InputError, Ties
 from data.split import PURGED, Shares
-from data.store import Dataset
+from data.store import Dataset, usable_minutes
 
 QUARTERS = PrepareConfig(
     horizons=(2, 5), shares=Shares(0.25, 0.25, 0.25, 0.25), expanding_min=4, expanding_max=12, anchor_stride=4
@@ -94,6 +94,28 @@ def test_the_counts_of_each_slice_are_those_of_its_series_and_labels(dataset: Da
         assert counted.up_share == pytest.approx([(y[y >= 0]).mean() for y in y_AH.T])
     assert sum(info.categories.values()) == 24
     assert (info.rejected, info.unusable_rows) == ((), 0)
+
+
+@pytest.mark.parametrize("ties", ["drop", "down"])
+def test_ties_are_counted_over_the_anchors_of_their_slice(launches: Path, tmp_path: Path, ties: Ties) -> None:
+    for path in launches.iterdir():
+        table = pd.read_parquet(path)
+        table.assign(price=table["price"].where(table.index % 3 != 0, 1.0)).to_parquet(path)
+    config = dataclasses.replace(QUARTERS, ties=ties, horizons=(2, 3))
+    info = prepare(launches, tmp_path / "out", config)
+    opened = Dataset(tmp_path / "out")
+    for name, part in info.slices.items():
+        expected = 0
+        frozen = opened.frozen_anchors(name)
+        for series in opened.members(name):
+            price = pd.read_parquet(launches / f"{opened.series.name_M[series]}.parquet")["price"].to_numpy()
+            usable = usable_minutes(opened.y_TH(int(series)), 4)
+            minutes = usable if name == "train" else frozen.minute_A[frozen.series_A == series]
+            expected += int((price[minutes] == price[minutes + 3]).sum())
+        assert part.tied_labels == (0, expected)
+        assert part.tied_labels[1] > 0
+        # Nothing else is masked: every bar is there.
+        assert part.anchors - part.known_labels[1] == (expected if ties == "drop" else 0)
 
 
 def test_members_of_a_slice_come_in_order_of_launch(dataset: Dataset) -> None:
@@ -248,13 +270,61 @@ def a_slice_without_labels(launches: Path) -> None:
         pd.read_parquet(launches / f"token{day}.parquet").head(8).to_parquet(launches / f"token{day}.parquet")
 
 
+def an_unlucky_stride(launches: Path) -> None:
+    """Anchors at minutes 3 and 7, of which 3 has no label 5 minutes later for want of a bar there."""
+    for day in (2, 3):
+        table = pd.read_parquet(launches / f"token{day}.parquet").head(10)
+        table.drop(index=8).to_parquet(launches / f"token{day}.parquet")
+
+
+def only_short_series(launches: Path) -> None:
+    for path in launches.iterdir():
+        pd.read_parquet(path).head(8).to_parquet(path)
+
+
+def too_short_series(launches: Path) -> None:
+    for path in launches.iterdir():
+        pd.read_parquet(path).head(5 if path.stem == "token7" else 4).to_parquet(path)
+
+
+def ties_at_five_minutes(launches: Path) -> None:
+    for day in (2, 3):
+        table = pd.read_parquet(launches / f"token{day}.parquet")
+        table.assign(price=np.resize([1.0, 2.0, 3.0, 4.0, 5.0], 20)).to_parquet(launches / f"token{day}.parquet")
+
+
+NO_LABEL = (
+    r"slice 'tune' has no known label at horizon 5: it has 2 series 8/8/8 minutes long .* with 2 anchors, and a label "
+    r"needs 4 \+ 5 = 9 minutes: drop 5 from --horizons, or a smaller --expanding-min than 4, longer series, or a larger"
+)
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
         (no_usable_file, r"no usable series: .*token0\.parquet cannot be read.* \(and 7 more files\)"),
         (only_flat_prices, r"no usable series: .*has no usable anchor.* \(and 7 more files\)"),
         (too_few_series, r"slice '\w+' is empty: of 3 series"),
-        (a_slice_without_labels, r"slice 'tune' has no known label at horizon 5: drop it from --horizons"),
+        (a_slice_without_labels, NO_LABEL),
+        (
+            an_unlucky_stride,
+            r"slice 'tune' has no known label at horizon 5: it has 2 series .* with 4 anchors, .* = 9 minutes: "
+            r"drop 5 from --horizons, or a smaller --anchor-stride than 4, or a larger share .* --slices$",
+        ),
+        (
+            only_short_series,
+            r"slice 'train' has no known label at horizon 5: it has 2 series 8/8/8 .* with 6 anchors, .* = 9 minutes: "
+            r"drop 5 from --horizons, or a smaller --expanding-min than 4, longer series$",
+        ),
+        (
+            ties_at_five_minutes,
+            r"slice 'tune' has no known label at horizon 5: .* a larger --expanding-max than 12, or --ties down, or",
+        ),
+        (
+            too_short_series,
+            r"no usable series: .*needs 4 bars and an observed, different price 2 minutes later .* --expanding-min or "
+            r"shorter --horizons \(and 7 more files\); 8 of them are 4/4/5 minutes long \(shortest/median/longest",
+        ),
     ],
 )
 def test_a_failed_preparation_leaves_nothing(

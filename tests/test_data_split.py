@@ -70,15 +70,21 @@ def test_an_empty_slice_is_refused_with_numbers_and_ways_out() -> None:
     with pytest.raises(
         InputError,
         match=r"slice 'tune' is empty: of 20 series 3 were cut into it and 3 of them purged .*"
-        r"--expanding-max.*--horizons.*--slices",
+        r"the series are 5/5/100 minutes long \(shortest/median/longest.*--expanding-max.*--horizons.*--slices",
     ):
         cut(list(range(0, 200, 10)), [5] * 12 + [100] * 3 + [5] * 5)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_fewer_series_than_slices_are_refused(count: int) -> None:
-    with pytest.raises(InputError, match=f"is empty: of {count} series 0 were cut into it"):
+    with pytest.raises(InputError, match=f"is empty: of {count} series 0 were cut into it .*: give more series$"):
         cut(list(range(0, 10 * count, 10)), 1)
+
+
+def test_an_empty_slice_of_a_fold_is_named_with_it() -> None:
+    starts = DAY + np.arange(40) * 10
+    with pytest.raises(InputError, match=r"slice 'train' of fold 1 of 4 is empty: .*, or fewer --folds"):
+        earlier_folds(starts, starts + np.where(np.arange(40) < 6, 999, 5), Shares(), 4)
 
 
 @pytest.mark.parametrize(
