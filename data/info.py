@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict
 
 from data.document import Document
 from data.schema import SliceName, Ties
+from data.text import printable
 
 
 class SliceInfo(BaseModel):
@@ -89,7 +90,8 @@ class DatasetInfo(Document):
         for number, fold in enumerate(self.folds, start=1):
             parts = ", ".join(f"{name} {part.series} ({part.purged} purged)" for name, part in fold.items())
             lines.append(f"fold {number} of {len(self.folds) + 1}: {parts}")
-        lines.append("categories: " + ", ".join(f"{name or '-'} {count}" for name, count in self.categories.items()))
+        categories = (f"{printable(name) or '-'} {count}" for name, count in self.categories.items())
+        lines.append("categories: " + ", ".join(categories))
         lines.append(f"{self.unusable_rows} rows without a usable time or price, {len(self.rejected)} files rejected")
         lines += [f"rejected: {rejected.reason}" for rejected in self.rejected]
         return lines

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from data.document import refuse_existing
 from data.find import find_series
 from data.schema import InputError
+from data.text import printable
 from models.bundle import Bundle
 from models.device import use_one_core
 
@@ -75,4 +76,4 @@ def predict_folder(
         raise InputError(f"{out} cannot be written ({error.strerror}): name another place") from None
     finally:
         temporary.unlink(missing_ok=True)
-    return PredictSummary(series, rows, tuple(problems), goes_on)
+    return PredictSummary(series, rows, tuple(printable(problem) for problem in problems), goes_on)

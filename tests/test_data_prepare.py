@@ -203,6 +203,18 @@ def test_a_file_that_cannot_be_used_is_rejected_or_fatal_if_strict(
     assert not (tmp_path / "strict").exists()
 
 
+def test_a_category_and_a_file_may_have_any_name_and_the_summary_stays_printable(
+    launches: Path, tmp_path: Path
+) -> None:
+    odd = launches / "\x1b[31m dead\n"
+    odd.mkdir()
+    (launches / "token3.parquet").rename(odd / "token\t3.parquet")
+    info = prepare(launches, tmp_path / "out", QUARTERS)
+    assert Dataset(tmp_path / "out").series.name_M[0] == "token\t3"
+    assert "\\x1b[31m dead\\n 1" in " ".join(info.summary())
+    assert all(line.isprintable() for line in info.summary())
+
+
 def test_a_bad_extra_column_rejects_its_file_alone(launches: Path, tmp_path: Path) -> None:
     for path in launches.iterdir():
         pd.read_parquet(path).assign(holders=3).to_parquet(path)
