@@ -1,5 +1,6 @@
 """Documents and folders that appear whole or not at all, and JSON that is validated on reading."""
 
+import errno
 import json
 import os
 import secrets
@@ -11,7 +12,11 @@ from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from data.schema import InputError
+from data.schema import InputError, refuse_non_utf8
+from data.text import shown
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""A disk, a quota, or the size of a file."""
 
 
 class Document(BaseModel):
@@ -51,7 +56,7 @@ def _version(text: str) -> Any:
     """The version that a JSON object states, None if it is no JSON object."""
     try:
         content = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return content.get("version", 1) if isinstance(content, dict) else None
 
@@ -62,7 +67,7 @@ def first_problem(error: ValidationError) -> str:
     where = ".".join(str(part) for part in problem["loc"])
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     # Our own rules state the value themselves.
-    seen = "" if problem["type"] == "value_error" else f", got {repr(problem['input'])[:80]}"
+    seen = "" if problem["type"] == "value_error" else f", got {shown(problem['input'])}"
     return f"{where}{': ' if where else ''}{problem['msg'].removeprefix('Value error, ')}{seen}{more}"
 
 
@@ -88,6 +93,7 @@ def new_folder(path: Path) -> Iterator[Path]:
     Parents are made where they are missing, and taken away again if the block raises. Raises InputError if `path`
     exists already or cannot be written.
     """
+    refuse_non_utf8(path)
     refuse_existing(path)
     missing_parents = [parent for parent in path.parents if not parent.exists()]
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
@@ -101,9 +107,13 @@ def new_folder(path: Path) -> Iterator[Path]:
         yield temporary
         refuse_existing(path)
         temporary.rename(path)
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(temporary, ignore_errors=True)
         _remove_empty(missing_parents)
+        if isinstance(error, OSError) and error.errno in FULL:
+            raise InputError(
+                f"{path} cannot be written ({os.strerror(error.errno)}): free some space or name another place"
+            ) from None
         raise
     _sync_folder(path.parent)
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.read import Bars
+from data.schema import SMALLEST_PRICE
 
 Values = NDArray[np.float64]
 
@@ -22,18 +23,21 @@ VOLUME_FLOOR = 0.001
 SMALLEST_VOLUME = 1e-200
 """A mean volume below it is no trade: its floor would underflow to zero."""
 
+LARGEST_VOLUME = 1e300
+"""A volume above it is cut to it: sums of volumes would overflow."""
+
 
 class Series:
     """One series with what several features share."""
 
     def __init__(self, bars: Bars) -> None:
         self.bars = bars
-        self.volume_T = bars.volume_T
+        self.volume_T = np.minimum(bars.volume_T, LARGEST_VOLUME)
         self.minute_T = np.arange(len(bars))
 
     @cached_property
     def log_price_T(self) -> Values:
-        return np.log(self.bars.price_T)
+        return np.log(np.maximum(self.bars.price_T, SMALLEST_PRICE))
 
     @cached_property
     def return_T(self) -> Values:

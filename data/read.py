@@ -1,9 +1,9 @@
 """The only place that opens raw files: parquet or CSV in, bars on a whole minute grid out."""
 
-import os
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,20 +13,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from data.schema import PRICE_COLUMN, TIME_COLUMN, VOLUME_COLUMN, InputError
+from data.schema import PRICE_COLUMN, SMALLEST_PRICE, TIME_COLUMN, VOLUME_COLUMN, InputError, refuse_non_utf8
+from data.text import cut, shown
 
-SUFFIXES = (".parquet", ".csv")
 SAVED_INDEX = re.compile(r"__index_level_\d+__|Unnamed: \d+")
 """Columns that pandas makes of a saved row number; no feature."""
-
-
-@dataclass(frozen=True)
-class SeriesFile:
-    """Where one token's bars lie. The folder it lies in, if below the raw folder, is its category."""
-
-    path: Path
-    name: str
-    category: str
 
 
 @dataclass(frozen=True)
@@ -50,84 +41,80 @@ class Bars:
         return len(self.price_T)
 
 
-def find_series(folder: Path) -> list[SeriesFile]:
-    """Every series file below `folder`, in a fixed order. Raises InputError if there is none."""
-    if not folder.exists():
-        raise InputError(f"{folder} does not exist: name a folder of <token>.parquet or <token>.csv files")
-    if not folder.is_dir():
-        raise InputError(f"{folder} is not a folder: name the folder that holds the series files")
-    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
-    # Editors and systems keep copies in hidden folders.
-    paths = [p for p in paths if not any(part.startswith(".") for part in p.relative_to(folder).parts)]
-    if not paths:
-        raise InputError(f"{folder} holds no .parquet or .csv file: one file a token is expected")
-    return [SeriesFile(p, p.stem, "" if p.parent == folder else p.parent.name) for p in paths]
-
-
 def extra_columns(path: Path) -> tuple[str, ...]:
     """Names of the columns beside time, price and volume, in order of name.
 
-    Raises InputError if the file cannot be read or lacks time or price.
+    Raises InputError if the file cannot be read, has two columns of one name, or lacks time or price.
     """
-    refuse_unprintable(path)
-    names = {name for name in _column_names(path) if not SAVED_INDEX.fullmatch(name)}
+    with _refusing(path):
+        return _extra_columns(path)
+
+
+def read_series(path: Path, extras: Sequence[str] = (), limit_minutes: int | None = None) -> Bars:
+    """The bars of one file.
+
+    Times without a zone are UTC; rows need no order; of several rows in one minute the last by time counts, of equal
+    times the last row. `limit_minutes` keeps only the first so many minutes from launch.
+
+    Raises InputError naming the file, what is wrong and how to mend it.
+    """
+    with _refusing(path):
+        return _read_series(path, extras, limit_minutes)
+
+
+@contextmanager
+def _refusing(path: Path) -> Iterator[None]:
+    """One file never ends the work on the others, whatever pandas, pyarrow or numpy raise on it: MemoryError,
+    OverflowError and AssertionError were seen. Nothing here asserts, so none of our own invariants is hidden by it.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except PermissionError:
+        raise InputError(f"{path} cannot be read (Permission denied): allow reading it") from None
+    except Exception as error:
+        what = str(error).strip().splitlines()
+        raise InputError(
+            f"{path} cannot be read ({cut(what[0]) if what else type(error).__name__}): it may be truncated or of "
+            "another format, write it anew"
+        ) from None
+
+
+def _extra_columns(path: Path) -> tuple[str, ...]:
+    refuse_non_utf8(path)
+    names = [name for name in _column_names(path) if not SAVED_INDEX.fullmatch(name)]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise InputError(f"{path} has column {shown(twice[0])} more than once: keep one of them")
     for required in (TIME_COLUMN, PRICE_COLUMN):
         if required not in names:
             raise InputError(
                 f"{path} has no column '{required}': columns '{TIME_COLUMN}' and '{PRICE_COLUMN}' are required, "
                 f"'{VOLUME_COLUMN}' is optional"
             )
-    return tuple(sorted(names - {TIME_COLUMN, PRICE_COLUMN, VOLUME_COLUMN}))
+    return tuple(sorted(set(names) - {TIME_COLUMN, PRICE_COLUMN, VOLUME_COLUMN}))
 
 
-def by_name(files: Sequence[SeriesFile]) -> tuple[list[SeriesFile], list[SeriesFile]]:
-    """The first file of each name, and those whose name another has already: a name stands for one series."""
-    first: dict[str, SeriesFile] = {}
-    for file in files:
-        first.setdefault(file.name, file)
-    return list(first.values()), [file for file in files if first[file.name] is not file]
-
-
-def same_name(file: SeriesFile) -> str:
-    return f"{printable(file.path)}: another file is named {file.name} too, rename one"
-
-
-def printable(path: Path) -> str:
-    """The path as text that any file can hold."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
-
-
-def refuse_unprintable(path: Path) -> None:
-    if printable(path) != str(path):
-        raise InputError(f"{printable(path)}: the name is not UTF-8, rename the file")
-
-
-def read_series(path: Path, extras: Sequence[str] = (), limit_minutes: int | None = None) -> Bars:
-    """The bars of one file.
-
-    Times without a zone are UTC; rows need no order; of several rows in one minute the last counts.
-    `limit_minutes` keeps only the first so many minutes from launch.
-
-    Raises InputError naming the file, what is wrong and how to mend it.
-    """
-    if missing := sorted(set(extras) - set(extra_columns(path))):
-        raise InputError(f"{path} has no column '{missing[0]}', which the other series have: add it")
+def _read_series(path: Path, extras: Sequence[str], limit_minutes: int | None) -> Bars:
+    if missing := sorted(set(extras) - set(_extra_columns(path))):
+        raise InputError(f"{path} has no column {shown(missing[0])}, which the other series have: add it")
     table = _load(path)
     if len(table) == 0:
-        raise InputError(f"{path} has no rows")
-    minute = _minutes(table[TIME_COLUMN], path)
+        raise InputError(f"{path} has no rows: write bars to it or remove it")
+    time = _times(table[TIME_COLUMN], path)
+    minute = time.astype("datetime64[m]")
     price = _numbers(table, PRICE_COLUMN, path)
     volume = _numbers(table, VOLUME_COLUMN, path) if VOLUME_COLUMN in table else np.zeros(len(table))
     extra_RE = np.stack([_numbers(table, name, path) for name in extras], axis=1) if extras else None
 
-    usable = ~np.isnat(minute) & np.isfinite(price) & (price > 0)
+    usable = ~np.isnat(minute) & np.isfinite(price) & (price >= SMALLEST_PRICE)
     if not usable.any():
         raise InputError(f"{path} has no usable row: a row needs a time and a finite price above zero")
     launch = minute[usable].min()
     position = (minute - launch).astype(np.int64)
     kept = usable if limit_minutes is None else usable & (position < limit_minutes)
     rows = np.flatnonzero(kept)
-    rows = rows[np.argsort(minute[rows], kind="stable")]
+    rows = rows[np.argsort(time[rows], kind="stable")]
     last_of_minute = np.append(np.diff(position[rows]) > 0, True)
     rows = rows[last_of_minute]
     return _on_grid(
@@ -169,65 +156,70 @@ def _carried_forward(extra_RE: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _column_names(path: Path) -> list[str]:
-    try:
-        if path.suffix.lower() == ".parquet":
-            return list(pq.read_schema(path).names)
-        return list(pd.read_csv(path, nrows=0).columns)
-    except (pa.ArrowException, OSError, ValueError, pd.errors.ParserWarning) as error:
-        raise _unreadable(path, error) from None
+    if path.suffix.lower() == ".parquet":
+        return list(pq.read_schema(path).names)
+    # As a row of text, because pandas renames the second of two equal names of a header.
+    header = pd.read_csv(path, header=None, nrows=1, dtype=str, keep_default_na=False).iloc[0]
+    return [name or f"Unnamed: {place}" for place, name in enumerate(header)]
 
 
 def _load(path: Path) -> pd.DataFrame:
-    try:
-        if path.suffix.lower() == ".csv":
-            with warnings.catch_warnings():
-                # A row with more fields than the header, such as one with decimal commas, would lose some.
-                warnings.simplefilter("error", pd.errors.ParserWarning)
-                return pd.read_csv(path, index_col=False, low_memory=False)
-        # A single file, never a dataset of the folder; extension types could run foreign code.
-        file = pq.ParquetFile(path)
-        for field in file.schema_arrow:
-            if isinstance(field.type, pa.BaseExtensionType):
-                raise InputError(f"{path}: column '{field.name}' has extension type {field.type}, "
-                                 "store it as plain numbers")  # fmt: skip
-        names = file.schema_arrow.names
-        if twice := [name for name in names if names.count(name) > 1]:
-            raise InputError(f"{path} has column '{twice[0]}' more than once: keep one of them")
-        table: pd.DataFrame = file.read().to_pandas(ignore_metadata=True)
-        return table
-    except InputError:
-        raise
-    except (pa.ArrowException, OSError, ValueError, pd.errors.ParserWarning) as error:
-        raise _unreadable(path, error) from None
+    if path.suffix.lower() == ".csv":
+        with warnings.catch_warnings():
+            # A row with more fields than the header, such as one with decimal commas, would lose some.
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            return pd.read_csv(path, index_col=False, low_memory=False)
+    # A single file, never a dataset of the folder; extension types could run foreign code.
+    file = pq.ParquetFile(path)
+    for field in file.schema_arrow:
+        if isinstance(field.type, pa.BaseExtensionType):
+            raise InputError(f"{path}: column {shown(field.name)} has extension type {cut(str(field.type))}, "
+                             "store it as plain numbers")  # fmt: skip
+    table: pd.DataFrame = _decimals_as_floats(file.read()).to_pandas(ignore_metadata=True)
+    return table
 
 
-def _unreadable(path: Path, error: Exception) -> InputError:
-    what = str(error).strip().splitlines()
-    return InputError(f"{path} cannot be read ({what[0] if what else type(error).__name__}): "
-                      "it may be truncated or of another format, write it anew")  # fmt: skip
+def _decimals_as_floats(table: pa.Table) -> pa.Table:
+    for place, field in enumerate(table.schema):
+        if pa.types.is_decimal(field.type):
+            table = table.set_column(place, field.name, table.column(place).cast(pa.float64()))
+    return table
 
 
-def _minutes(column: "pd.Series[pd.Timestamp]", path: Path) -> NDArray[np.datetime64]:
+def _times(column: "pd.Series[pd.Timestamp]", path: Path) -> NDArray[np.datetime64]:
+    remedy = "write times as timestamps or ISO 8601 text"
+    if column.isna().all():
+        raise InputError(f"{path}: column '{TIME_COLUMN}' is empty: {remedy}")
     if pd.api.types.is_numeric_dtype(column):
-        raise InputError(f"{path}: column '{TIME_COLUMN}' holds numbers, got {column.iloc[0]}: "
-                         "write times as timestamps or ISO 8601 text")  # fmt: skip
+        first = column[column.notna()].iloc[0]
+        raise InputError(f"{path}: column '{TIME_COLUMN}' holds numbers, got {first}: {remedy}")
+    # pandas takes these two for the time of reading.
+    if (spoken := column.isin(["now", "today"])).any():
+        raise InputError(
+            f"{path}: column '{TIME_COLUMN}' holds what is not a time ('{column[spoken].iloc[0]}'): {remedy}"
+        )
     try:
         times = pd.to_datetime(column, utc=True, format="ISO8601")
     except (ValueError, TypeError) as error:
         what = str(error).partition(". You might")[0]
-        raise InputError(f"{path}: column '{TIME_COLUMN}' holds what is not a time ({what}): "
-                         "write times as timestamps or ISO 8601 text") from None  # fmt: skip
-    return times.dt.tz_localize(None).to_numpy().astype("datetime64[m]")
+        raise InputError(f"{path}: column '{TIME_COLUMN}' holds what is not a time ({cut(what)}): {remedy}") from None
+    return times.dt.tz_localize(None).to_numpy()
 
 
 def _numbers(table: pd.DataFrame, name: str, path: Path) -> NDArray[np.float64]:
     column = table[name]
     if column.isna().all():
         return np.full(len(column), np.nan)
-    if not pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column):
-        as_number = pd.to_numeric(column, errors="coerce")
-        known = column[column.notna()]
-        wrong = known[as_number[known.index].isna()]
-        row = (wrong if len(wrong) else known).index[0]
-        raise InputError(f"{path}: column '{name}' must hold numbers, got {column[row]!r} in row {row}")
-    return column.to_numpy(dtype=np.float64, na_value=np.nan)
+    if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
+        return column.to_numpy(dtype=np.float64, na_value=np.nan)
+    as_number = pd.to_numeric(column, errors="coerce")
+    known = column[column.notna()]
+    wrong = known[as_number[known.index].isna()]
+    # pandas leaves a column of a CSV as text for the sake of one whole number beyond 64 bits, such as an amount in wei.
+    if path.suffix.lower() == ".csv" and not len(wrong) and not pd.api.types.is_bool_dtype(column):
+        return as_number.to_numpy(dtype=np.float64, na_value=np.nan)
+    row = (wrong if len(wrong) else known).index[0]
+    raise InputError(
+        f"{path}: column {shown(name)} must hold numbers, got {shown(column[row])} in row {row}: write a number "
+        "there or leave it empty"
+    )

@@ -1,10 +1,16 @@
 """Words and limits that every part agrees on: columns, units, slices, and the error shown to users."""
 
+from pathlib import Path
 from typing import Final, Literal
+
+from data.text import printable
 
 TIME_COLUMN: Final = "datetime"
 PRICE_COLUMN: Final = "price"
 VOLUME_COLUMN: Final = "volume"
+
+SMALLEST_PRICE: Final = 2.2250738585072014e-308
+"""The smallest normal float64: torch makes the processor take smaller ones for zero, whose logarithm is infinite."""
 
 DEFAULT_HORIZONS: Final = (15, 30, 60, 120, 240, 360, 720)
 """Minutes ahead at which direction is predicted."""
@@ -23,7 +29,17 @@ SLICES: Final[tuple[SliceName, ...]] = ("train", "tune", "blend", "test")
 
 
 class InputError(ValueError):
-    """What a user gave cannot be used. The message is one line: rule, value seen, remedy."""
+    """What a user gave cannot be used. The message is one printable line: rule, value seen, remedy."""
+
+    def __init__(self, message: str) -> None:
+        # Here once: paths, values and other libraries' messages hold whatever the files hold.
+        super().__init__(printable(message))
+
+
+def refuse_non_utf8(path: Path) -> None:
+    """JSON, Arrow and Parquet hold text as UTF-8 alone, and so do the tables of names."""
+    if any("\udc80" <= each <= "\udcff" for each in str(path)):
+        raise InputError(f"{path}: the name is not UTF-8, choose another")
 
 
 def as_ties(text: str) -> Ties:

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.schema import SLICES, InputError, SliceName
+from data.short import empty_slice
 
 PURGED = -1
 
@@ -62,7 +63,7 @@ def split(start_M: NDArray[np.datetime64], last_M: NDArray[np.datetime64], share
     Raises InputError if a slice ends up empty.
     """
     result = _cut_and_purge(start_M, last_M, shares.as_tuple())
-    _refuse_empty(result, SLICES, "other --slices")
+    _refuse_empty(result, last_M - start_M + 1, SLICES)
     return result
 
 
@@ -88,7 +89,7 @@ def earlier_folds(
         cut = _cut_and_purge(start_M, last_M, (train, shares.tune, 1 - train - shares.tune))
         later = cut.cut_M == 2
         fold = Split(np.where(later, PURGED, cut.slice_M).astype(np.int8), cut.cut_M)
-        _refuse_empty(fold, SLICES[:2], f"fewer --folds (fold {folds - back})")
+        _refuse_empty(fold, last_M - start_M + 1, SLICES[:2], f" of fold {folds - back} of {folds}")
         result.append(fold)
     return result
 
@@ -97,8 +98,9 @@ def _cut_and_purge(start_M: NDArray[np.datetime64], last_M: NDArray[np.datetime6
     assert len(start_M) == len(last_M)
     firsts = _first_launches(np.sort(start_M), shares)
     cut_M = np.searchsorted(np.array(firsts[1:]), start_M, side="right").astype(np.int8)
-    next_first_M = np.array([*firsts[1:], np.datetime64("9999-01-01")], dtype="datetime64[m]")[cut_M]
-    return Split(np.where(last_M < next_first_M, cut_M, PURGED).astype(np.int8), cut_M)
+    is_last_M = cut_M == len(firsts) - 1
+    next_first_M = np.array([*firsts[1:], firsts[-1]])[cut_M]
+    return Split(np.where((last_M < next_first_M) | is_last_M, cut_M, PURGED).astype(np.int8), cut_M)
 
 
 def _first_launches(sorted_start_M: NDArray[np.datetime64], shares: Sequence[float]) -> list[np.datetime64]:
@@ -107,11 +109,13 @@ def _first_launches(sorted_start_M: NDArray[np.datetime64], shares: Sequence[flo
     return [sorted_start_M[min(cut, len(sorted_start_M) - 1)].astype("datetime64[m]") for cut in cuts]
 
 
-def _refuse_empty(result: Split, names: Sequence[SliceName], remedy: str) -> None:
+def _refuse_empty(
+    result: Split, length_M: NDArray[np.timedelta64], names: Sequence[SliceName], of_fold: str = ""
+) -> None:
+    series = len(length_M)
     for index, name in enumerate(names):
         if not (result.slice_M == index).any():
-            raise InputError(
-                f"slice '{name}' is empty: of {len(result.slice_M)} series {int((result.cut_M == index).sum())} "
-                f"were cut into it and {result.purged_from(name)} of them purged because they reach into the "
-                f"next slice; give more or shorter series (--expanding-max), shorter --horizons or {remedy}"
-            )
+            cut_into = int((result.cut_M == index).sum())
+            slices_help = len(SLICES) <= series and cut_into < series
+            minutes_M = length_M.astype("timedelta64[m]").astype(np.int64)
+            raise InputError(empty_slice(f"slice '{name}'{of_fold}", cut_into, minutes_M, bool(of_fold), slices_help))

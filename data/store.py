@@ -11,8 +11,8 @@ shares one copy. Nothing is pickled.
 
 import copy
 import hashlib
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
@@ -20,97 +20,14 @@ from typing import Any, Self
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 
-from data.document import Document
-from data.schema import SLICES, InputError, SliceName, Ties
+from data.info import DatasetInfo
+from data.schema import SLICES, InputError, SliceName
+from data.text import cut
 
 INFO, SERIES, BARS, ANCHORS = "dataset.json", "series.arrow", "bars.arrow", "anchors.arrow"
 ARRAYS = (SERIES, BARS, ANCHORS)
 FOLD = "fold_"
-
-
-class SliceInfo(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    series: int
-    purged: int
-    """Series cut into this slice but left out, because they reach into the next."""
-    anchors: int
-    """Anchors with at least one known label: all of them in train, the frozen ones elsewhere."""
-    up_share: tuple[float, ...]
-    """Share of label 1 among the known labels of those anchors, for each horizon."""
-    known_labels: tuple[int, ...]
-    """Of those anchors, for each horizon; the others are masked."""
-    tied_labels: tuple[int, ...]
-    """Equal prices, at every minute with enough history."""
-
-    def only(self, places: Sequence[int]) -> Self:
-        per_horizon = ("up_share", "known_labels", "tied_labels")
-        return self.model_copy(update={n: tuple(getattr(self, n)[place] for place in places) for n in per_horizon})
-
-
-class Rejected(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    path: str
-    reason: str
-
-
-class DatasetInfo(Document):
-    """dataset.json"""
-
-    features: tuple[str, ...]
-    """The computed features, then the extra columns."""
-    extras: tuple[str, ...]
-    horizons: tuple[int, ...]
-    expanding_min: int
-    expanding_max: int
-    ties: Ties
-    anchor_stride: int
-    """Minutes between two frozen anchors of a series."""
-    slices: dict[SliceName, SliceInfo]
-    folds: tuple[dict[SliceName, SliceInfo], ...]
-    """Train and tune of the walk-forward folds before the last; the last is that of `slices`."""
-    categories: dict[str, int]
-    sources: tuple[str, ...]
-    rejected: tuple[Rejected, ...]
-    unusable_rows: int
-    anchors_hash: str
-    fingerprint: str
-    """Identifies values, slices and anchors: equal fingerprints, equal results."""
-
-    def only(self, places: Sequence[int]) -> "DatasetInfo":
-        """The same with some of its horizons, given by their places."""
-
-        def chosen(slices: dict[SliceName, SliceInfo]) -> dict[SliceName, SliceInfo]:
-            return {name: part.only(places) for name, part in slices.items()}
-
-        horizons = tuple(self.horizons[place] for place in places)
-        folds = tuple(chosen(fold) for fold in self.folds)
-        return self.model_copy(update={"horizons": horizons, "slices": chosen(self.slices), "folds": folds})
-
-    def summary(self) -> list[str]:
-        """What a person wants to know of the dataset, a line each."""
-        lines = []
-        for name, part in self.slices.items():
-            shares = self._by_horizon(f"{share:.2f}" for share in part.up_share)
-            lines.append(
-                f"{name}: {part.series} series ({part.purged} purged: they reach into the next slice), {part.anchors} "
-                f"anchors, share of rises {shares}"
-            )
-            masked = self._by_horizon(part.anchors - known for known in part.known_labels)
-            lines.append(f"  masked labels {masked}; ties {self._by_horizon(part.tied_labels)}")
-        for number, fold in enumerate(self.folds, start=1):
-            parts = ", ".join(f"{name} {part.series} ({part.purged} purged)" for name, part in fold.items())
-            lines.append(f"fold {number} of {len(self.folds) + 1}: {parts}")
-        lines.append("categories: " + ", ".join(f"{name or '-'} {count}" for name, count in self.categories.items()))
-        lines.append(f"{self.unusable_rows} rows without a usable time or price, {len(self.rejected)} files rejected")
-        lines += [f"rejected: {rejected.reason}" for rejected in self.rejected]
-        return lines
-
-    def _by_horizon(self, values: Iterable[object]) -> str:
-        return ", ".join(f"{horizon}: {value}" for horizon, value in zip(self.horizons, values, strict=True))
 
 
 @dataclass(frozen=True)
@@ -150,26 +67,59 @@ class DatasetBytes:
 
 
 class Dataset:
-    """A prepared dataset, memory-mapped. Opening it reads the index only, not the bars."""
+    """A prepared dataset, memory-mapped. Opening it reads the index only, not the bars, and checks that index."""
 
     def __init__(self, source: Path | DatasetBytes) -> None:
-        """Raises InputError if the source is no dataset or was damaged."""
+        """Raises InputError if the source is no dataset or was damaged; `verify` looks at the bars too."""
         self.source = source
         if isinstance(source, Path) and not source.is_dir():
             raise InputError(f"{source} is not a dataset folder: `hybridtune prepare` makes one")
         self.info = source.info if isinstance(source, DatasetBytes) else DatasetInfo.read(source / INFO)
-        try:
-            self._bars = self._open(BARS)
-            self.series = _series_table(self._open(SERIES).read_all())
-            self._anchors = _anchors(self._open(ANCHORS).read_all())
-        except (pa.ArrowException, OSError, KeyError) as error:
-            raise InputError(f"{source} is damaged ({error}): prepare it anew") from None
+        with self._refusing_damage():
+            # First, as Arrow may end the process on a table with a damaged string.
+            for name in (SERIES, ANCHORS):
+                if hashlib.sha256(self._buffer(name).read_buffer()).hexdigest() != self.info.table_hashes[name]:
+                    raise self._damaged(f"{name} was changed")
+            self.series = _series_table(pa.ipc.open_file(self._buffer(SERIES)).read_all())
+            self._anchors = _anchors(pa.ipc.open_file(self._buffer(ANCHORS)).read_all())
+            if dataset_fingerprint(self.info, self.series) != self.info.fingerprint:
+                raise self._damaged(f"{INFO} was changed")
+            self._bars = pa.ipc.open_file(self._buffer(BARS))
+            self._check_bars()
         self._columns = list(range(len(self.info.horizons)))
 
-    def _open(self, name: str) -> pa.ipc.RecordBatchFileReader:
+    def _buffer(self, name: str) -> pa.NativeFile:
         if isinstance(self.source, Path):
-            return pa.ipc.open_file(pa.memory_map(str(self.source / name)))
-        return pa.ipc.open_file(pa.BufferReader(pa.py_buffer(self.source.files[name])))
+            return pa.memory_map(str(self.source / name))
+        return pa.BufferReader(pa.py_buffer(self.source.files[name]))
+
+    def _check_bars(self) -> None:
+        """That the file goes with the rest, which its digest or the fingerprint proves whole."""
+        x_type, y_type = (self._bars.schema.field(name).type for name in "xy")
+        for what, found, expected in (
+            ("series", len(self), len(self.series.name_M)),
+            ("features", x_type.list_size, len(self.info.features)),
+            ("horizons", y_type.list_size, len(self.info.horizons)),
+        ):
+            if found != expected:
+                raise self._damaged(f"{BARS} holds {found} {what} instead of {expected}")
+
+    @contextmanager
+    def _refusing_damage(self) -> Iterator[None]:
+        """What reads our own files may raise anything where they were damaged: ArrowInvalid, UnicodeDecodeError,
+        SystemError, IndexError and MemoryError were seen.
+        """
+        try:
+            yield
+        except InputError:
+            raise
+        except Exception as error:
+            what = str(error).strip().splitlines()
+            raise self._damaged(cut(what[0]) if what else type(error).__name__) from None
+
+    def _damaged(self, problem: str) -> InputError:
+        where = self.source if isinstance(self.source, Path) else "the dataset"
+        return InputError(f"{where} is damaged ({problem}): prepare it anew")
 
     def __reduce__(self) -> tuple[type[Self], tuple[Path | DatasetBytes]]:
         return type(self), (self.source,)
@@ -178,15 +128,33 @@ class Dataset:
         return int(self._bars.num_record_batches)
 
     def x_TF(self, series: int) -> NDArray[np.float32]:
-        return _matrix(self._bars.get_batch(series).column("x"), len(self.info.features))
+        return self._matrix(series, "x")
 
     def y_TH(self, series: int) -> NDArray[np.int8]:
-        return self._labels(series)[:, self._columns]
+        return self._matrix(series, "y")[:, self._columns]
 
-    def _labels(self, series: int) -> NDArray[np.int8]:
-        """Of every horizon that was prepared."""
-        column = self._bars.get_batch(series).column("y")
-        return _matrix(column, column.type.list_size)
+    def _matrix(self, series: int, name: str) -> NDArray[Any]:
+        """Of every horizon that was prepared, as the file holds it."""
+        with self._refusing_damage():
+            batch = self._bars.get_batch(series)
+            batch.validate()
+            column = batch.column(name)
+            values: NDArray[Any] = column.flatten().to_numpy(zero_copy_only=True)
+            matrix = values.reshape(-1, column.type.list_size)
+        if len(matrix) != self.series.bars_M[series]:
+            raise self._damaged(f"series {series} has {len(matrix)} bars, {SERIES} says {self.series.bars_M[series]}")
+        return matrix
+
+    def verify(self) -> None:
+        """Raises InputError if any value of the bars is not the one that was written. Reads all of them: 700 MB take a
+        second.
+        """
+        digest = hashlib.sha256()
+        for series in range(len(self)):
+            for name in "xy":
+                digest.update(self._matrix(series, name).data)
+        if digest.hexdigest() != self.info.bars_hash:
+            raise self._damaged(f"{BARS} holds other values than were written")
 
     def members(self, name: SliceName) -> NDArray[np.int64]:
         """The series of a slice, in order of launch."""
@@ -225,14 +193,14 @@ class Dataset:
         return [*views, self]
 
 
-def dataset_fingerprint(contents: dict[str, Any], bars_digest: str, series: SeriesTable) -> str:
+def dataset_fingerprint(info: DatasetInfo, series: SeriesTable) -> str:
     """A digest of the settings, of every value, and of the launch (it orders the training) and slice of every
-    series.
+    series; not of where they came from.
     """
-    settings = json.dumps(contents, sort_keys=True, default=lambda model: model.model_dump())
+    settings = info.model_dump_json(exclude={"sources", "rejected", "unusable_rows", "table_hashes", "fingerprint"})
     folds = [slice_M.tolist() for slice_M in (*series.earlier_folds, series.slice_M)]
     rows = f"{series.start_M.astype(np.int64).tolist()} {folds}"
-    return hashlib.sha256(f"{settings} {bars_digest} {rows}".encode()).hexdigest()[:16]
+    return hashlib.sha256(f"{settings} {rows}".encode()).hexdigest()[:16]
 
 
 def usable_minutes(y_TH: NDArray[np.int8], expanding_min: int) -> NDArray[np.int64]:
@@ -255,7 +223,7 @@ class BarsWriter:
         columns = []
         for matrix, kind in zip((x_TF, y_TH), self._schema.types, strict=True):
             flat = np.ascontiguousarray(matrix).reshape(-1)
-            self._hash.update(flat.tobytes())
+            self._hash.update(flat.data)
             columns.append(pa.FixedSizeListArray.from_arrays(pa.array(flat), type=kind))
         self._writer.write_batch(pa.record_batch(columns, schema=self._schema))
 
@@ -283,8 +251,13 @@ def write_anchors(folder: Path, anchors: Anchors) -> str:
     _write_table(folder / ANCHORS, pa.table(columns))
     digest = hashlib.sha256()
     for values in columns.values():
-        digest.update(np.ascontiguousarray(values).tobytes())
+        digest.update(np.ascontiguousarray(values).data)
     return digest.hexdigest()
+
+
+def table_hashes(folder: Path) -> dict[str, str]:
+    """The digest of each small file, in hexadecimal."""
+    return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in (SERIES, ANCHORS)}
 
 
 def _write_table(path: Path, table: pa.Table) -> None:
@@ -305,8 +278,3 @@ def _series_table(table: pa.Table) -> SeriesTable:
 
 def _anchors(table: pa.Table) -> Anchors:
     return Anchors(table.column("series").to_numpy(), table.column("minute").to_numpy())
-
-
-def _matrix(column: pa.FixedSizeListArray, width: int) -> NDArray[Any]:
-    values: NDArray[Any] = column.flatten().to_numpy(zero_copy_only=True)
-    return values.reshape(-1, width)

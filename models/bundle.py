@@ -28,7 +28,8 @@ from torch import Tensor
 from data.batches import Batch, pad_batch
 from data.document import Document, new_folder, write_atomically
 from data.features import FEATURE_NAMES, features
-from data.read import SeriesFile, read_series
+from data.find import SeriesFile
+from data.read import read_series
 from data.schema import MASKED, InputError
 from models.architectures import build_model, model_config
 from models.asked import EVERY_MINUTE, Asked, chosen, refuse_outside
@@ -110,7 +111,7 @@ class Bundle:
     """A loaded bundle.
 
     bundle = Bundle.load(Path("bundle"))
-    for prediction in bundle.predict(find_series(Path("launches"))):
+    for prediction in bundle.predict(find_series(Path("launches")).files):
         print(prediction.frame(bundle.document.horizons))
     """
 

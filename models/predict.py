@@ -9,8 +9,9 @@ from pathlib import Path
 import pyarrow as pa
 
 from data.document import refuse_existing
-from data.read import by_name, find_series, same_name
+from data.find import find_series
 from data.schema import InputError
+from data.text import printable
 from models.asked import EVERY_MINUTE, Asked
 from models.bundle import Bundle, SeriesPrediction
 from models.device import use_one_core
@@ -63,10 +64,10 @@ def predict_folder(
     bundle = Bundle.load(bundle_path)
     horizons = bundle.document.horizons
     explainer = None if explain is None else bundle.explainer()
-    files, twins = by_name(find_series(raw))
-    predictions = bundle.predict(files, asked, explainer)
+    found = find_series(raw)
+    predictions = bundle.predict(found.files, asked, explainer)
     temporary = out.with_name(f".{out.name}.{secrets.token_hex(4)}.tmp")
-    problems = [same_name(twin) for twin in twins]
+    problems = [problem.reason for problem in found.problems]
     series = rows = goes_on = 0
     try:
         with _explanation(explain, explainer, horizons) as explained, RowGroups(temporary, SCHEMA) as table:
@@ -79,7 +80,7 @@ def predict_folder(
                     table.add(pa.Table.from_pandas(frame, SCHEMA, preserve_index=False))
                     explained(prediction)
                     series, rows = series + 1, rows + len(frame)
-                progress(done, len(files))
+                progress(done, len(found.files))
             if not series:
                 raise InputError(f"nothing to predict in {raw}: {problems[0]}")
         temporary.replace(out)
@@ -87,7 +88,7 @@ def predict_folder(
         raise InputError(f"{out} cannot be written ({error.strerror}): name another place") from None
     finally:
         temporary.unlink(missing_ok=True)
-    return PredictSummary(series, rows, tuple(problems), goes_on, explainer)
+    return PredictSummary(series, rows, tuple(printable(problem) for problem in problems), goes_on, explainer)
 
 
 def _explanation(

@@ -19,7 +19,7 @@ CLIP: Final = 10.0
 """Scaled values are cut here: launches know jumps of a thousandfold."""
 
 SAMPLE_BARS: Final = 50_000
-"""Bars of the train slice that are looked at, evenly spaced: enough for moments and quantiles, little to hold."""
+"""Bars of the train slice that are looked at: enough for moments and quantiles, little to hold."""
 
 WINSORISE_PERCENT: Final = 0.5
 """Share of bars at either end that the robust scaling moves to the rest."""
@@ -134,10 +134,19 @@ def check_scaling(name: str) -> None:
 
 
 def train_bars(dataset: Dataset) -> NDArray[np.float32]:
-    """x_NF: evenly spaced bars of the train slice, the only ones a scaling may be fitted on."""
+    """x_NF: bars of the train slice, the only ones a scaling may be fitted on; the same on every call.
+
+    One bar of each of SAMPLE_BARS equal stretches of all train bars in a row, at a place drawn anew in each: a fixed
+    stride that goes with the length of the series would meet the same few minutes of all of them.
+    """
     members = dataset.members("train")
-    every = max(1, int(dataset.series.bars_M[members].sum()) // SAMPLE_BARS)
-    return np.concatenate([dataset.x_TF(int(index))[::every] for index in members])
+    end_M = np.cumsum(dataset.series.bars_M[members], dtype=np.int64)
+    count = min(int(end_M[-1]), SAMPLE_BARS)
+    edge = np.arange(count + 1) * end_M[-1] // count
+    place_N = np.random.default_rng(0).integers(edge[:-1], edge[1:])
+    until_M = np.searchsorted(place_N, end_M)
+    rows = zip(members, np.split(place_N, until_M[:-1]), end_M - dataset.series.bars_M[members], strict=True)
+    return np.concatenate([dataset.x_TF(int(index))[chosen - first] for index, chosen, first in rows if len(chosen)])
 
 
 def _no_zeros(spread_F: NDArray[np.float64], center_F: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -2,14 +2,17 @@
 
 import os
 import signal
+import socket
 import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from itertools import islice
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from threading import Thread
 from typing import Any, Self
 
 from data.prepare import ParallelMap
@@ -31,6 +34,9 @@ QUIET = {
 
 AHEAD = 8
 """Items of a parallel map that are started ahead, for each core: enough to keep it busy, few enough to hold."""
+
+ANSWER_SECONDS = 5.0
+"""How long a cluster may take to answer at all."""
 
 
 def cores() -> int:
@@ -99,8 +105,8 @@ class Workers:
 
 @contextmanager
 def process_map(processes: int) -> Iterator[ParallelMap]:
-    """A parallel map over this machine's cores."""
-    pool = ProcessPoolExecutor(processes, mp_context=get_context("spawn"))
+    """A parallel map over this machine's cores. Raises InputError if one of its processes is killed."""
+    pool = ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_end_with_parent)
 
     def start(function: Callable[[Any], Any], item: Any) -> Future[Any]:
         # The pool's processes start here and inherit that SIGINT is blocked: Ctrl-C reaches every process of a
@@ -113,8 +119,27 @@ def process_map(processes: int) -> Iterator[ParallelMap]:
 
     try:
         yield lambda function, items: _in_order(partial(start, function), Future.result, items, AHEAD * processes)
+    except BrokenProcessPool:
+        raise InputError(
+            "a worker process was killed, most likely for want of memory: free some, take very large files away, or "
+            "use fewer cores (taskset -c 0 hybridtune ...)"
+        ) from None
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _end_with_parent() -> None:
+    """A parent that is killed outright tells nobody. Its workers hold the pipe that multiprocessing's resource tracker
+    waits on, so the tracker ends with them.
+    """
+    parent = parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    Thread(target=watch, daemon=True).start()
 
 
 @contextmanager
@@ -123,6 +148,7 @@ def ray_map(address: str) -> Iterator[ParallelMap]:
 
     Raises InputError if nobody answers there.
     """
+    _refuse_silent(address)
     import ray
 
     if not ray.is_initialized():
@@ -133,6 +159,19 @@ def ray_map(address: str) -> Iterator[ParallelMap]:
     call = ray.remote(num_cpus=1)(_call)
     ahead = AHEAD * max(1, int(ray.cluster_resources().get("CPU", 1)))
     yield lambda function, items: _in_order(partial(call.remote, function), ray.get, items, ahead)
+
+
+def _refuse_silent(address: str) -> None:
+    """Ray tries for minutes, and talks of it, where nobody listens."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not (colon and port.isdigit()):
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_SECONDS).close()
+    except (OSError, OverflowError, UnicodeError) as error:
+        raise InputError(
+            f"no Ray cluster answers at {address!r} ({error}): start one there, or leave --address out for this machine"
+        ) from None
 
 
 def _call(function: Callable[[Any], Any], item: Any) -> Any:

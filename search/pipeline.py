@@ -16,6 +16,8 @@ def launch(settings: Settings, run_path: Path, say: Say) -> RunDir:
     refuse_missing_gpus(settings.gpus_per_trial)
     settings.hardware.pick()
     dataset = settings.only_horizons(Dataset(settings.dataset))
+    # A second or so, once; hours of search on damaged bars would tell nobody.
+    dataset.verify()
     run = RunDir.create(run_path, settings, dataset.info.fingerprint)
     with run.lock():
         take_to_end(run, say)
@@ -28,7 +30,7 @@ def resume(run: RunDir, say: Say, more_trials: int = 0) -> None:
     Raises InputError if its dataset is gone or is not the one that it was started with, or if another process
     works on the run; nothing is changed then.
     """
-    run.open_dataset()
+    run.open_dataset().verify()
     with run.lock():
         _reopen(run, more_trials)
         take_to_end(run, say)

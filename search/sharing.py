@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import ray
 
-from data.store import Dataset, DatasetBytes, DatasetInfo
+from data.info import DatasetInfo
+from data.store import Dataset, DatasetBytes
 
 if TYPE_CHECKING:
     from ray import ObjectRef

@@ -4,8 +4,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 from data.features import FEATURE_NAMES
+from data.info import DatasetInfo
 from data.schema import DEFAULT_EXPANDING_MAX, DEFAULT_HORIZONS, InputError
-from data.store import DatasetInfo
 from models.architectures import ModelConfig, model_config
 from models.fit import Metric, TrainConfig
 from spaces.parameters import Config, Scalar

@@ -2,15 +2,18 @@
 
 import dataclasses
 import os
+import pickle
 import re
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -56,6 +59,43 @@ def with_rows(bars: Bars, change: Callable[[np.ndarray, str], np.ndarray]) -> Ba
     """The bars with `change(array, its name)` in place of each array."""
     arrays = {name: value for name, value in vars(bars).items() if isinstance(value, np.ndarray)}
     return dataclasses.replace(bars, **{name: change(value, name) for name, value in arrays.items()})
+
+
+Result = TypeVar("Result")
+
+
+def as_nobody(work: Callable[[], Result]) -> Result:
+    """Its result or error under a user for whom permissions hold; root is above them."""
+    if os.getuid() != 0:
+        return work()
+    received, sent = os.pipe()
+    if os.fork() == 0:
+        os.setgroups([])
+        os.setgid(65534)
+        os.setuid(65534)
+        try:
+            result: object = work()
+        except Exception as error:
+            result = error
+        os.write(sent, pickle.dumps(result))
+        os._exit(0)
+    os.close(sent)
+    with os.fdopen(received, "rb") as pipe:
+        answer = pickle.loads(pipe.read())
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """Where everybody may look, unlike pytest's folders."""
+    with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+        # So that who is not root can remove it.
+        for path in (Path(folder), *Path(folder).iterdir()):
+            path.chmod(0o755)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -2,6 +2,8 @@
 
 import json
 import math
+import os
+import resource
 from pathlib import Path
 from typing import ClassVar
 
@@ -32,6 +34,7 @@ def test_a_document_reads_back_equal(tmp_path: Path, score: float) -> None:
         (b"", r"note\.json is not a valid Note: Invalid JSON"),
         (b'{"text": "a"', r"not a valid Note: Invalid JSON"),
         (b"\xff\xfe", r"note\.json cannot be read: .*decode"),
+        (b"[" * 100_000, r"not a valid Note: Invalid JSON: recursion"),
         (b"[1]", r"not a valid Note: .*object"),
         (b'{"version": 2}', r"not a valid Note: text: Field required"),
         (b'{"version": 2, "text": 5}', r"text: Input should be a valid string, got 5"),
@@ -110,11 +113,29 @@ def test_parents_made_for_a_folder_that_failed_are_taken_away_again(tmp_path: Pa
     assert (tmp_path / "mine" / "new" / "a" / "b" / "kept").exists()
 
 
-@pytest.mark.parametrize("place", ["file/new", "x" * 300, "dangling"])
+def test_a_full_disk_costs_one_line_and_leaves_nothing(tmp_path: Path) -> None:
+    """A limit on the size of a file is the disk that anybody can fill."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with (
+            pytest.raises(InputError, match=r"out cannot be written .*: free some space"),
+            new_folder(tmp_path / "out") as f,
+        ):
+            (f / "file").write_bytes(b"x" * 2000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("place", [os.fsdecode(b"bad\xff"), "file/new", "x" * 300, "dangling"])
 def test_a_place_that_cannot_be_written_is_refused_before_any_work(tmp_path: Path, place: str) -> None:
     (tmp_path / "file").touch()
     (tmp_path / "dangling").symlink_to(tmp_path / "nothing")
     before = sorted(tmp_path.iterdir())
-    with pytest.raises(InputError, match=r"cannot be written|exists already"), new_folder(tmp_path / place):
+    with (
+        pytest.raises(InputError, match=r"cannot be written|exists already|bad\\xff: the name is not UTF-8"),
+        new_folder(tmp_path / place),
+    ):
         pytest.fail("the work was begun")
     assert sorted(tmp_path.iterdir()) == before

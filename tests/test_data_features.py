@@ -147,6 +147,34 @@ def test_a_volume_next_to_nothing_gives_finite_features() -> None:
     assert np.isfinite(features(quiet_bars([1.0, 2.0] * 150, [1e-307] + [0.0] * 299))).all()
 
 
+EDGES = st.sampled_from([5e-324, 1e-308, 1e-200, 1.0, 1.0000000000000002, 1e200, 1e308, 1.7976931348623157e308])
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    rows=st.lists(
+        st.tuples(
+            EDGES | st.floats(min_value=1e-307, allow_infinity=False, allow_subnormal=False),
+            st.just(0.0) | EDGES | st.floats(min_value=1e-307, allow_infinity=False, allow_subnormal=False),
+            EDGES | st.floats(allow_nan=False, allow_infinity=False, allow_subnormal=False),
+        ),
+        min_size=1,
+        max_size=300,
+    )
+)
+def test_features_are_finite_for_any_finite_price_volume_and_extra(rows: list[tuple[float, float, float]]) -> None:
+    price, volume, extra = zip(*rows, strict=True)
+    bars = dataclasses.replace(quiet_bars(price, volume), extras_TE=np.array(extra)[:, None])
+    assert np.isfinite(features(bars, EXTRAS)).all()
+
+
+@pytest.mark.parametrize("minutes", [1, 2, 300])
+@pytest.mark.parametrize("volume", [5e-324, 1e300, 1e308, 1.7976931348623157e308])
+def test_a_volume_at_the_edge_of_float64_gives_finite_features(volume: float, minutes: int) -> None:
+    price = np.resize([1.0, 5e-324, 1.79e308], minutes)
+    assert np.isfinite(features(quiet_bars(price.tolist(), [volume] * minutes))).all()
+
+
 def test_a_series_that_never_moves_nor_trades_is_neutral() -> None:
     x_TF = features(quiet_bars([2.0] * 20, [0.0] * 20))
     neutral = dict.fromkeys(FEATURE_NAMES, 0.0) | {"position": 0.5, "up_share_15": 0.5, "up_share_60": 0.5}

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import pickle
+import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
@@ -11,16 +12,20 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from conftest import EXPANDING_MAX, HORIZONS, WriteSeries
 
 from data.features import FEATURE_NAMES, features
+from data.find import find_series
+from data.info import DatasetInfo
 from data.labels import labels
 from data.prepare import PrepareConfig, prepare
-from data.read import find_series, read_series
-from data.schema import SLICES, InputError
+from data.read import read_series
+from data.schema import SLICES, InputError, Ties
 from data.split import PURGED, Shares
-from data.store import Dataset, DatasetInfo
+from data.store import Dataset, usable_minutes
 
 QUARTERS = PrepareConfig(
     horizons=(2, 5), shares=Shares(0.25, 0.25, 0.25, 0.25), expanding_min=4, expanding_max=12, anchor_stride=4
@@ -58,8 +63,8 @@ def assert_same_values(one: Dataset, other: Dataset) -> None:
 
 def test_series_hold_the_features_and_labels_of_their_files(raw: Path, dataset: Dataset) -> None:
     assert dataset.info.features == FEATURE_NAMES
-    assert len(dataset) == len(find_series(raw)) == 24
-    for index, file in enumerate(find_series(raw)):
+    assert len(dataset) == len(find_series(raw).files) == 24
+    for index, file in enumerate(find_series(raw).files):
         bars = read_series(file.path)
         y_TH = labels(bars.price_T, bars.observed_T, HORIZONS)
         assert dataset.series.name_M[index] == file.name
@@ -89,6 +94,28 @@ def test_the_counts_of_each_slice_are_those_of_its_series_and_labels(dataset: Da
         assert counted.up_share == pytest.approx([(y[y >= 0]).mean() for y in y_AH.T])
     assert sum(info.categories.values()) == 24
     assert (info.rejected, info.unusable_rows) == ((), 0)
+
+
+@pytest.mark.parametrize("ties", ["drop", "down"])
+def test_ties_are_counted_over_the_anchors_of_their_slice(launches: Path, tmp_path: Path, ties: Ties) -> None:
+    for path in launches.iterdir():
+        table = pd.read_parquet(path)
+        table.assign(price=table["price"].where(table.index % 3 != 0, 1.0)).to_parquet(path)
+    config = dataclasses.replace(QUARTERS, ties=ties, horizons=(2, 3))
+    info = prepare(launches, tmp_path / "out", config)
+    opened = Dataset(tmp_path / "out")
+    for name, part in info.slices.items():
+        expected = 0
+        frozen = opened.frozen_anchors(name)
+        for series in opened.members(name):
+            price = pd.read_parquet(launches / f"{opened.series.name_M[series]}.parquet")["price"].to_numpy()
+            usable = usable_minutes(opened.y_TH(int(series)), 4)
+            minutes = usable if name == "train" else frozen.minute_A[frozen.series_A == series]
+            expected += int((price[minutes] == price[minutes + 3]).sum())
+        assert part.tied_labels == (0, expected)
+        assert part.tied_labels[1] > 0
+        # Nothing else is masked: every bar is there.
+        assert part.anchors - part.known_labels[1] == (expected if ties == "drop" else 0)
 
 
 def test_members_of_a_slice_come_in_order_of_launch(dataset: Dataset) -> None:
@@ -155,18 +182,37 @@ def test_one_bad_file_among_good_ones_is_listed_with_its_reason(launches: Path, 
         ),
         ("x/token0.csv", b"datetime,price\n2025-01-01,1\n", r"another file is named token0 too, rename one"),
         ("a.csv", FLAT, r"no usable anchor"),
+        ("x/token1.csv/a.txt", b"", r"token1\.csv is a folder named like a file: rename it"),
+        ("a.csv", b"datetime,price,age\n2025-01-01,1,1\n", r"'age' has the name of a computed feature: rename it"),
+        ("a\x1b[31m\nb.csv", b"", r"a\\x1b\[31m\\nb\.csv cannot be read"),
+        ("a.csv", b"datetime,price\n2025-01-01," + b"x\n\x1b[31m" * 9999, r"a\.csv cannot be read|is not a time"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_rejected_or_fatal_if_strict(
     launches: Path, tmp_path: Path, name: str, content: bytes, reason: str
 ) -> None:
-    (launches / name).parent.mkdir(exist_ok=True)
+    (launches / name).parent.mkdir(exist_ok=True, parents=True)
     (launches / name).write_bytes(content)
     (rejected,) = prepare(launches, tmp_path / "out", QUARTERS).rejected
     with pytest.raises(InputError, match=reason) as error:
         prepare(launches, tmp_path / "strict", dataclasses.replace(QUARTERS, strict=True))
     assert str(error.value) == rejected.reason
+    assert rejected.reason.isprintable()
+    assert rejected.path.isprintable()
+    assert len(rejected.reason) < len(str(tmp_path)) + 300
     assert not (tmp_path / "strict").exists()
+
+
+def test_a_category_and_a_file_may_have_any_name_and_the_summary_stays_printable(
+    launches: Path, tmp_path: Path
+) -> None:
+    odd = launches / "\x1b[31m dead\n"
+    odd.mkdir()
+    (launches / "token3.parquet").rename(odd / "token\t3.parquet")
+    info = prepare(launches, tmp_path / "out", QUARTERS)
+    assert Dataset(tmp_path / "out").series.name_M[0] == "token\t3"
+    assert "\\x1b[31m dead\\n 1" in " ".join(info.summary())
+    assert all(line.isprintable() for line in info.summary())
 
 
 def test_a_bad_extra_column_rejects_its_file_alone(launches: Path, tmp_path: Path) -> None:
@@ -177,9 +223,43 @@ def test_a_bad_extra_column_rejects_its_file_alone(launches: Path, tmp_path: Pat
     info = prepare(launches, tmp_path / "out", QUARTERS)
     assert (info.extras, info.features[-1]) == (("holders",), "holders")
     assert [each.reason for each in info.rejected] == [
-        f"{bad}: column 'holders' must hold numbers, got 'many' in row 0"
+        f"{bad}: column 'holders' must hold numbers, got 'many' in row 0: write a number there or leave it empty"
     ]
     assert (Dataset(tmp_path / "out").x_TF(0)[:, -1] == 3).all()
+
+
+@pytest.mark.parametrize("failure", [MemoryError(), OverflowError("too\nlarge"), AssertionError(), SystemError("x")])
+def test_whatever_pandas_or_pyarrow_raise_rejects_one_file_alone(
+    launches: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: Exception
+) -> None:
+    good = pq.ParquetFile
+
+    def reading(path: Path) -> pq.ParquetFile:
+        if path.stem == "token8":
+            raise failure
+        return good(path)
+
+    shutil.copy(launches / "token0.parquet", launches / "token8.parquet")
+    monkeypatch.setattr("pyarrow.parquet.ParquetFile", reading)
+    (rejected,) = prepare(launches, tmp_path / "out", QUARTERS).rejected
+    assert re.search(r"token8\.parquet cannot be read \(.+\): it may be", rejected.reason)
+
+
+def test_a_broken_invariant_of_ours_is_not_taken_for_a_bad_file(
+    launches: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*arguments: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr("data.prepare.features", broken)
+    with pytest.raises(AssertionError):
+        prepare(launches, tmp_path / "out", QUARTERS)
+
+
+def test_the_largest_volumes_are_prepared(launches: Path, tmp_path: Path) -> None:
+    for path in launches.iterdir():
+        pd.read_parquet(path).assign(volume=1.7976931348623157e308, wealth=-1.7976931348623157e308).to_parquet(path)
+    assert prepare(launches, tmp_path / "out", QUARTERS).rejected == ()
 
 
 def no_usable_file(launches: Path) -> None:
@@ -202,13 +282,61 @@ def a_slice_without_labels(launches: Path) -> None:
         pd.read_parquet(launches / f"token{day}.parquet").head(8).to_parquet(launches / f"token{day}.parquet")
 
 
+def an_unlucky_stride(launches: Path) -> None:
+    """Anchors at minutes 3 and 7, of which 3 has no label 5 minutes later for want of a bar there."""
+    for day in (2, 3):
+        table = pd.read_parquet(launches / f"token{day}.parquet").head(10)
+        table.drop(index=8).to_parquet(launches / f"token{day}.parquet")
+
+
+def only_short_series(launches: Path) -> None:
+    for path in launches.iterdir():
+        pd.read_parquet(path).head(8).to_parquet(path)
+
+
+def too_short_series(launches: Path) -> None:
+    for path in launches.iterdir():
+        pd.read_parquet(path).head(5 if path.stem == "token7" else 4).to_parquet(path)
+
+
+def ties_at_five_minutes(launches: Path) -> None:
+    for day in (2, 3):
+        table = pd.read_parquet(launches / f"token{day}.parquet")
+        table.assign(price=np.resize([1.0, 2.0, 3.0, 4.0, 5.0], 20)).to_parquet(launches / f"token{day}.parquet")
+
+
+NO_LABEL = (
+    r"slice 'tune' has no known label at horizon 5: it has 2 series 8/8/8 minutes long .* with 2 anchors, and a label "
+    r"needs 4 \+ 5 = 9 minutes: drop 5 from --horizons, or a smaller --expanding-min than 4, longer series, or a larger"
+)
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
         (no_usable_file, r"no usable series: .*token0\.parquet cannot be read.* \(and 7 more files\)"),
         (only_flat_prices, r"no usable series: .*has no usable anchor.* \(and 7 more files\)"),
         (too_few_series, r"slice '\w+' is empty: of 3 series"),
-        (a_slice_without_labels, r"slice 'tune' has no known label at horizon 5: drop it from --horizons"),
+        (a_slice_without_labels, NO_LABEL),
+        (
+            an_unlucky_stride,
+            r"slice 'tune' has no known label at horizon 5: it has 2 series .* with 4 anchors, .* = 9 minutes: "
+            r"drop 5 from --horizons, or a smaller --anchor-stride than 4, or a larger share .* --slices$",
+        ),
+        (
+            only_short_series,
+            r"slice 'train' has no known label at horizon 5: it has 2 series 8/8/8 .* with 6 anchors, .* = 9 minutes: "
+            r"drop 5 from --horizons, or a smaller --expanding-min than 4, longer series$",
+        ),
+        (
+            ties_at_five_minutes,
+            r"slice 'tune' has no known label at horizon 5: .* a larger --expanding-max than 12, or --ties down, or",
+        ),
+        (
+            too_short_series,
+            r"no usable series: .*needs 4 bars and an observed, different price 2 minutes later .* --expanding-min or "
+            r"shorter --horizons \(and 7 more files\); 8 of them are 4/4/5 minutes long \(shortest/median/longest",
+        ),
     ],
 )
 def test_a_failed_preparation_leaves_nothing(
@@ -342,6 +470,29 @@ def halve(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
+def rebuild(path: Path, **columns: object) -> None:
+    """A table of the dataset with other columns, in a file that Arrow finds nothing wrong with."""
+    table = pa.ipc.open_file(path).read_all()
+    for name, change in columns.items():
+        place = table.schema.get_field_index(name)
+        table = table.set_column(place, name, pa.array(change(table.column(name).to_numpy().copy())))  # type: ignore[operator]
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table)
+
+
+def swap_launches(path: Path) -> None:
+    batches = pa.ipc.open_file(path).read_all().to_batches()
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, batches[0].schema) as writer:
+        for batch in batches[::-1]:
+            writer.write_batch(batch)
+
+
+def edit_nested(path: Path) -> None:
+    slices = json.loads((path / "dataset.json").read_text())["slices"]
+    slices["test"]["purged"] += 1
+    edit_info(path, slices=slices)
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
@@ -357,11 +508,74 @@ def halve(path: Path) -> None:
             for name in ("bars.arrow", "series.arrow", "anchors.arrow")
             for damage in (Path.unlink, halve)
         ],
+        (lambda path: (path / "dataset.json").write_text("[" * 100_000), r"dataset\.json is not a valid DatasetInfo"),
+        (lambda path: edit_info(path, fingerprint="abc"), r"is damaged \(dataset\.json was changed\)"),
+        (lambda path: edit_info(path, features=["a"]), r"is damaged \(dataset\.json was changed\)"),
+        (lambda path: edit_info(path, horizons=[2]), r"is damaged \(dataset\.json was changed\)"),
+        (lambda path: edit_info(path, expanding_min=-5), r"is damaged \(dataset\.json was changed\)"),
+        (lambda path: edit_info(path, slices={}), r"is damaged \(dataset\.json was changed\)"),
+        (edit_nested, r"is damaged \(dataset\.json was changed\)"),
+        (lambda path: rebuild(path / "series.arrow", bars=lambda b: b + 1), r"damaged \(series\.arrow was changed\)"),
+        (lambda path: rebuild(path / "series.arrow", slice=lambda s: s + 9), r"damaged \(series\.arrow was changed\)"),
+        (lambda path: rebuild(path / "anchors.arrow", minute=lambda m: m - 1), r"\(anchors\.arrow was changed\)"),
+        (lambda path: rebuild(path / "anchors.arrow", series=lambda s: s + 99), r"\(anchors\.arrow was changed\)"),
     ],
 )
 def test_a_damaged_dataset_is_refused(opened: Dataset, damage: Callable[[Path], None], message: str) -> None:
     damage(opened.source)
     with pytest.raises(InputError, match=message):
+        Dataset(opened.source)
+
+
+ALTERED = r"is damaged \(bars\.arrow holds other values than were written\): prepare it anew"
+
+
+def altered(path: Path, place: int, values: bytes) -> None:
+    content = bytearray(path.read_bytes())
+    content[place : place + len(values)] = values
+    path.write_bytes(content)
+
+
+def test_an_altered_value_is_found_by_verifying(opened: Dataset) -> None:
+    opened.verify()
+    bars = opened.source / "bars.arrow"
+    good = bars.read_bytes()
+    for series in (0, 3, 7):
+        for values in (opened.x_TF(series).tobytes(), np.ascontiguousarray(opened.y_TH(series)).tobytes()):
+            place = good.index(values) + len(values) // 2
+            for damage in (bytes([good[place] ^ 1]), bytes(8)):
+                altered(bars, place, damage)
+                if bars.read_bytes() != good:
+                    with pytest.raises(InputError, match=ALTERED):
+                        Dataset(opened.source).verify()
+                bars.write_bytes(good)
+    swap_launches(bars)
+    with pytest.raises(InputError, match=ALTERED):
+        Dataset(opened.source).verify()
+
+
+@pytest.mark.parametrize("name", ["dataset.json", "series.arrow", "anchors.arrow", "bars.arrow"])
+def test_damage_anywhere_is_refused_in_one_line_or_touches_no_value(opened: Dataset, name: str) -> None:
+    path = opened.source / name
+    good = path.read_bytes()
+    rng = np.random.default_rng(0)
+    for place in rng.integers(len(good), size=150).tolist():
+        altered(path, place, rng.choice([bytes(8), b"\xff" * 8, bytes([good[place] ^ 8])]))
+        try:
+            damaged = Dataset(opened.source)
+            damaged.verify()
+        except InputError as error:
+            assert str(error).isprintable()
+        else:
+            assert_same_values(damaged, opened)
+        path.write_bytes(good)
+
+
+def test_a_dataset_whose_bars_are_of_another_is_refused_on_opening(opened: Dataset, tmp_path: Path) -> None:
+    other = dataclasses.replace(QUARTERS, horizons=(2,))
+    prepare(Path(opened.info.sources[0]), tmp_path / "other", other)
+    shutil.copy(tmp_path / "other" / "bars.arrow", opened.source / "bars.arrow")
+    with pytest.raises(InputError, match=r"damaged \(bars\.arrow holds 1 horizons instead of 2\): prepare"):
         Dataset(opened.source)
 
 

@@ -22,6 +22,12 @@ def test_slices_follow_the_launches_and_not_the_order_of_files() -> None:
     assert sliced.slice_M[np.argsort(starts)].tolist() == [0] * 60 + [1] * 15 + [2] * 10 + [3] * 15
 
 
+def test_the_last_slice_is_never_purged_even_in_the_last_years_that_a_file_can_name() -> None:
+    start_M = np.array(["2025", "2026", "2027", "9999-12-31T23:00"], dtype="datetime64[m]")
+    sliced = split(start_M, start_M + 100, Shares(0.25, 0.25, 0.25, 0.25))
+    assert sliced.slice_M.tolist() == [0, 1, 2, 3]
+
+
 def test_launches_of_one_minute_stay_together() -> None:
     sliced = cut([0, 10, 20, 30, 30, 30, 40, 50, 60, 70], 1, Shares(0.4, 0.3, 0.2, 0.1))
     assert sliced.cut_M.tolist() == [0, 0, 0, 1, 1, 1, 1, 2, 2, 3]
@@ -64,15 +70,21 @@ def test_an_empty_slice_is_refused_with_numbers_and_ways_out() -> None:
     with pytest.raises(
         InputError,
         match=r"slice 'tune' is empty: of 20 series 3 were cut into it and 3 of them purged .*"
-        r"--expanding-max.*--horizons.*--slices",
+        r"the series are 5/5/100 minutes long \(shortest/median/longest.*--expanding-max.*--horizons.*--slices",
     ):
         cut(list(range(0, 200, 10)), [5] * 12 + [100] * 3 + [5] * 5)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_fewer_series_than_slices_are_refused(count: int) -> None:
-    with pytest.raises(InputError, match=f"is empty: of {count} series 0 were cut into it"):
+    with pytest.raises(InputError, match=f"is empty: of {count} series 0 were cut into it .*: give more series$"):
         cut(list(range(0, 10 * count, 10)), 1)
+
+
+def test_an_empty_slice_of_a_fold_is_named_with_it() -> None:
+    starts = DAY + np.arange(40) * 10
+    with pytest.raises(InputError, match=r"slice 'train' of fold 1 of 4 is empty: .*, or fewer --folds"):
+        earlier_folds(starts, starts + np.where(np.arange(40) < 6, 999, 5), Shares(), 4)
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,8 @@ from conftest import EXPANDING_MAX, HORIZONS
 
 from data.batches import frozen_labels
 from data.features import FEATURE_NAMES
+from data.find import find_series
 from data.prepare import PrepareConfig, prepare
-from data.read import find_series
 from data.schema import SLICES
 from data.store import Dataset
 from models.architectures import build_model
@@ -102,9 +102,9 @@ def test_leak_of_a_bar_after_t(raw: Path, dataset: Dataset, tmp_path: Path, scal
         table.to_parquet(whole / path.name)
         minutes = (table["datetime"] - table["datetime"].iloc[0]).dt.total_seconds() / 60
         table[minutes <= t].to_parquet(cut / path.name)
-    ends = {p.file.name: p for p in bundle.predict(find_series(cut), Last())}
+    ends = {p.file.name: p for p in bundle.predict(find_series(cut).files, Last())}
     compared = 0
-    for prediction in bundle.predict(find_series(whole)):
+    for prediction in bundle.predict(find_series(whole).files):
         end = ends[prediction.file.name]
         if len(end.minute_K) and end.minute_K[0] == t:
             at_t = prediction.p_KH[prediction.minute_K == t]

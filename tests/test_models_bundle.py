@@ -13,7 +13,8 @@ import torch
 from conftest import WriteSeries
 
 from data.features import features
-from data.read import find_series, read_series
+from data.find import find_series
+from data.read import read_series
 from data.schema import InputError
 from data.store import Dataset
 from models.architectures import build_model, config_values, model_config
@@ -91,7 +92,7 @@ def said(model: Forecaster, x_TF: np.ndarray, minute: int) -> np.ndarray:
 def test_predictions_are_the_weighted_mean_of_what_the_models_say(
     bundle: Path, models: list[Forecaster], raw: Path
 ) -> None:
-    files = find_series(raw)[:6]
+    files = find_series(raw).files[:6]
     predictions = list(Bundle.load(bundle).predict(files, Every(17)))
     assert [p.file for p in predictions] == files
     for prediction in predictions:
@@ -249,7 +250,7 @@ def test_a_bundle_predicts_on_a_machine_without_ray_and_optuna(bundle: Path, raw
     arguments = [sys.executable, "-c", WITHOUT, str(bundle), str(raw), str(out)]
     done = subprocess.run(arguments, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    series = len(find_series(raw))
+    series = len(find_series(raw).files)
     assert done.stdout.split() == [str(series), str(series * 4 * len(HORIZONS))]
     here = tmp_path / "here.parquet"
     predict_folder(bundle, raw, here, Every(60))

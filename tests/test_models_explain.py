@@ -117,8 +117,8 @@ def test_weights_are_those_of_the_series_cut_at_the_anchor_and_fed_alone(
     folder = explained(bundle_of(tmp_path / "bundle", members, {name: 1.0}, dataset), raw, tmp_path / "ex")
     minutes = pd.read_parquet(folder / "minutes.parquet").set_index(["series", "anchor"])
     windows = pd.read_parquet(folder / "windows.parquet").set_index(["series", "anchor"]) if name == "hybrid" else None
-    assert len(minutes.index.unique()) == len(find_series(raw)) * len(MINUTES)
-    for file in find_series(raw)[:5]:
+    assert len(minutes.index.unique()) == len(find_series(raw).files) * len(MINUTES)
+    for file in find_series(raw).files[:5]:
         x_TF = features(read_series(file.path))
         for anchor in MINUTES:
             minutes_ET, windows_ES = weights_alone(members[name], x_TF, anchor)
@@ -138,7 +138,7 @@ def test_a_heads_weights_sum_to_one_and_lie_within_its_span(bundle: Path, raw: P
     minutes = pd.read_parquet(folder / "minutes.parquet")
     for table in (minutes, pd.read_parquet(folder / "windows.parquet")):
         sums = table.groupby(["series", "anchor", "head"], observed=True)["weight"].sum()
-        assert len(sums) == len(find_series(raw)) * len(MINUTES) * HEADS
+        assert len(sums) == len(find_series(raw).files) * len(MINUTES) * HEADS
         np.testing.assert_allclose(sums, 1, atol=1e-5)
     assert (minutes["minute"] <= minutes["anchor"]).all()
     beyond = minutes["minute"] <= minutes["anchor"] - SPAN
@@ -212,7 +212,7 @@ def test_the_page_is_drawn_from_the_first_anchors(bundle: Path, raw: Path, tmp_p
     predict_folder(bundle, raw, tmp_path / "out", At(MINUTES), Explain(tmp_path / "ex", draw))
     assert (tmp_path / "ex" / "index.html").read_text() == "page"
     anchors = [(prediction.file.name, int(prediction.minute_K[k])) for prediction, k in drawn]
-    names = [file.name for file in find_series(raw)]
+    names = [file.name for file in find_series(raw).files]
     assert anchors == [(name, minute) for name in names for minute in MINUTES][:DRAWN_ANCHORS]
     for prediction, _ in drawn:
         price_T = read_series(prediction.file.path).price_T

@@ -3,6 +3,7 @@
 import dataclasses
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -17,7 +18,7 @@ from data.features import features
 from data.prepare import PrepareConfig, prepare
 from data.read import Bars
 from data.store import Dataset
-from models.scaler import CLIP, SCALINGS, Scaling, StandardScaling, make_scaling, train_bars
+from models.scaler import CLIP, SAMPLE_BARS, SCALINGS, Scaling, StandardScaling, make_scaling, train_bars
 
 
 def fitted(x_NF: np.ndarray, name: str = "standard") -> Scaling:
@@ -58,6 +59,40 @@ def test_it_is_fitted_on_the_bars_of_train_alone(
         changed.x_TF(int(dataset.members("tune")[0])), dataset.x_TF(int(dataset.members("tune")[0]))
     )
     np.testing.assert_array_equal(train_bars(changed), train_bars(dataset))
+
+
+class ManySeries:
+    """In place of a dataset of so many train series: the minute, and a drift and its spread that grow with it."""
+
+    def __init__(self, lengths: list[int]) -> None:
+        self.series = SimpleNamespace(bars_M=np.array(lengths))
+        self.read = 0
+
+    def members(self, name: str) -> np.ndarray:
+        assert name == "train"
+        return np.arange(len(self.series.bars_M))
+
+    def x_TF(self, index: int) -> np.ndarray:
+        self.read += 1
+        minute_T = np.arange(self.series.bars_M[index])
+        wave_T = np.random.default_rng(index % 100).normal(0.1 * minute_T, 1 + minute_T)
+        return np.column_stack([minute_T, wave_T]).astype(np.float32)
+
+
+@pytest.mark.parametrize("lengths", [[24] * 12_500, [24] * 50_001, [24] * 120_000, [20, 28] * 50_000, [7] * 7143])
+def test_the_bars_that_are_looked_at_stand_for_all_minutes_of_all_series(lengths: list[int]) -> None:
+    """Each as many bars as two samples and more, at lengths that a stride might go with."""
+    many = ManySeries(lengths)
+    x_NF = train_bars(many)  # type: ignore[arg-type]
+    assert len(x_NF) == min(sum(lengths), SAMPLE_BARS)
+    assert many.read <= SAMPLE_BARS
+    np.testing.assert_array_equal(train_bars(many), x_NF)  # type: ignore[arg-type]
+    expected = sum(np.bincount(np.arange(length), minlength=28) for length in lengths[:2]) / sum(lengths[:2])
+    share = np.bincount(x_NF[:, 0].astype(int), minlength=28) / len(x_NF)
+    np.testing.assert_allclose(share, expected, atol=0.004)
+    every_NF = np.concatenate([many.x_TF(index) for index in range(200)])
+    np.testing.assert_allclose(x_NF.mean(axis=0), every_NF.mean(axis=0), atol=0.3)
+    np.testing.assert_allclose(x_NF.std(axis=0), every_NF.std(axis=0), rtol=0.03)
 
 
 @pytest.mark.parametrize("name", SCALINGS)

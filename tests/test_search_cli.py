@@ -1,16 +1,18 @@
 """The command line: mistakes cost one line and leave nothing behind, help is quick, an interrupt is clean."""
 
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Workplace, WriteSeries
+from conftest import Command, Workplace, WriteSeries
 
 import search.cli
 from data.store import BARS, Dataset
@@ -45,6 +47,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write_series: WriteS
     for file in dataset.source.iterdir():
         (path / "damaged" / file.name).write_bytes(file.read_bytes())
     os.truncate(path / "damaged" / BARS, 500)
+    shutil.copytree(dataset.source, path / "zeroed")
+    with (path / "zeroed" / BARS).open("r+b") as bars:
+        bars.seek(200_000)
+        bars.write(bytes(100_000))
     (path / "option.yaml").write_text("base: hybrid\ndimension:\n  hidden_size: 32\n")
     (path / "dimension.yaml").write_text("base: hybrid\ndimensions:\n  hidden_sice: 32\n")
     (path / "bounds.yaml").write_text("base: hybrid\ndimensions:\n  dropout: {low: 0.5, high: 0.2}\n")
@@ -87,11 +93,16 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write_series: WriteS
         ("prepare good new --ties maybe", "ties must be drop or down, got 'maybe'"),
         ("prepare good new --expanding-min 0", "1 <= expanding-min <= expanding-max must hold"),
         ("prepare good new --anchor-stride 0", "anchor-stride must be at least 1 minute, got 0"),
+        ("prepare good new --anchor-stride 1000000000000000000000", "anchor-stride must be at most 10000000 minutes"),
+        ("prepare good new --expanding-max 1000000000000000000000", "expanding-max must be at most 10000000 minutes"),
+        ("prepare good new --horizons 15,1000000000000000000000", "horizons must be at most 10000000 minutes"),
+        ("prepare good bad\udcff", "bad\\xff: the name is not UTF-8, choose another"),
         ("prepare good new --horizons 15 --expanding-max 100", "slice 'train' is empty"),
         ("prepare one_bad new --strict", "b.csv has"),
         ("launch good --run new", "dataset.json does not exist"),
         ("launch missing --run new", "missing is not a dataset folder: `hybridtune prepare` makes one"),
         ("launch damaged --run new", "damaged is damaged"),
+        ("launch zeroed --run new", "zeroed is damaged ("),
         ("launch dataset --run unfinished", "unfinished exists already"),
         ("launch dataset --run empty", "empty exists already"),
         ("launch dataset", "Missing option '--run'"),
@@ -229,6 +240,63 @@ def test_without_a_limit_a_trial_runs_on_each_core(folder: Path, monkeypatch: py
     (settings,) = asked
     assert (settings.concurrent, settings.seed, settings.dataset) == (cores(), 7, (folder / "dataset").resolve())
     assert settings.space == HYBRID
+
+
+@pytest.fixture
+def preparing(tmp_path: Path, raw: Path) -> Iterator[Command]:
+    """A `prepare` of many series, whose workers are at work."""
+    (tmp_path / "raw").mkdir()
+    for number in range(200):
+        for file in raw.rglob("*.parquet"):
+            (tmp_path / "raw" / f"{file.stem}_{number}.parquet").hardlink_to(file)
+    command = Workplace(tmp_path).start("prepare", "raw", "new", "--horizons", "15", "--expanding-max", "100")
+    try:
+        deadline = time.monotonic() + 60
+        while not any(bars.stat().st_size for bars in tmp_path.glob(".new.*.partial/bars.arrow")):
+            assert command.process.poll() is None, command.stderr
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        yield command
+    finally:
+        command.kill()
+
+
+def test_nothing_outlives_a_prepare_that_is_killed_outright(preparing: Command) -> None:
+    started = preparing.descendants()
+    assert {"spawn_main", "resource_tracker"} <= set(re.findall(r"spawn_main|resource_tracker", str(started)))
+    os.kill(preparing.process.pid, signal.SIGKILL)
+    preparing.wait(10)
+    deadline = time.monotonic() + 10
+    while left := {pid for pid in started if is_alive(pid)}:
+        assert time.monotonic() < deadline, {pid: started[pid] for pid in left}
+        time.sleep(0.05)
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_a_worker_that_is_killed_ends_prepare_with_one_line(preparing: Command) -> None:
+    worker = next(pid for pid, line in preparing.descendants().items() if "spawn_main" in line)
+    os.kill(worker, signal.SIGKILL)
+    assert preparing.wait(60) == 2
+    assert preparing.stderr.count("\n") == 1
+    assert "a worker process was killed, most likely for want of memory: free some" in preparing.stderr
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "[::1]:1", "nowhere.invalid:6379", "x:99999"])
+def test_an_address_where_nobody_listens_is_refused_soon(tmp_path: Path, raw: Path, address: str) -> None:
+    (tmp_path / "raw").symlink_to(raw)
+    before = time.monotonic()
+    command = Workplace(tmp_path).run("prepare", "raw", "new", "--address", address)
+    assert time.monotonic() - before < 20
+    assert command.process.returncode == 2
+    assert command.stderr.count("\n") == 1
+    assert f"no Ray cluster answers at '{address}' (" in command.stderr
+    assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.parametrize(

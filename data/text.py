@@ -1,0 +1,25 @@
+"""Foreign text in messages: printable and of bounded length."""
+
+LONGEST_VALUE = 80
+
+
+def printable(text: object) -> str:
+    """On one line, in text that any file and terminal can hold: what is not printable is escaped."""
+    return "".join(each if each.isprintable() else _escaped(each) for each in str(text))
+
+
+def shown(value: object) -> str:
+    """A value as a message quotes it, cut where it is long."""
+    return cut(repr(value))
+
+
+def cut(text: str) -> str:
+    text = printable(text)
+    return text if len(text) <= LONGEST_VALUE else text[: LONGEST_VALUE - 3] + "..."
+
+
+def _escaped(character: str) -> str:
+    # Python holds a byte of a file name that is not UTF-8 as one of these.
+    if "\udc80" <= character <= "\udcff":
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode()
