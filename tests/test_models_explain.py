@@ -15,7 +15,8 @@ from conftest import Workplace, WriteSeries
 
 import models.row_groups
 from data.features import features
-from data.read import find_series, read_series
+from data.find import find_series
+from data.read import read_series
 from data.schema import InputError
 from data.store import Dataset
 from models.architectures import ModelConfig, build_model, config_values

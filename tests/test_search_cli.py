@@ -19,6 +19,8 @@ from data.store import BARS, Dataset
 from search.cluster import cores
 from search.run_dir import RunDir, Settings
 from spaces.hybrid import HYBRID
+from spaces.load import load_space
+from spaces.trial_config import Shape
 
 COMMANDS = ("synth", "prepare", "launch", "resume", "status", "report", "export", "predict")
 
@@ -239,7 +241,7 @@ def test_without_a_limit_a_trial_runs_on_each_core(folder: Path, monkeypatch: py
     assert search.cli._run(["launch", "dataset", "--run", "new", "--seed", "7"], debug=False) == 0
     (settings,) = asked
     assert (settings.concurrent, settings.seed, settings.dataset) == (cores(), 7, (folder / "dataset").resolve())
-    assert settings.space == HYBRID
+    assert settings.space == load_space("hybrid", Shape.of(Dataset(settings.dataset).info))
 
 
 @pytest.fixture
