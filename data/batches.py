@@ -67,7 +67,8 @@ class TrainingStream:
 
     Every epoch visits each series once in an order of its own and draws `anchors_per_series` of its anchors
     without replacement. What a visit draws depends on (seed, visit) alone, so a stream that goes on from
-    `position` gives what one never stopped would have given.
+    `position` gives what one never stopped would have given. A series without a label at the dataset's horizons
+    gives nothing. At least one has some: `Dataset.only` sees to it.
     """
 
     def __init__(self, dataset: Dataset, seed: int, anchors_per_series: int) -> None:
@@ -85,6 +86,8 @@ class TrainingStream:
         while anchors > 0:
             index, drawn = self._visit(self.position)
             self.position += 1
+            if len(drawn) == 0:
+                continue
             drawn = drawn[:anchors]
             series.append(index)
             minutes.append(np.sort(drawn))

@@ -175,6 +175,10 @@ class Training:
         """Of the iteration with the best metric."""
         return self._best_weights
 
+    def return_to_best(self) -> None:
+        """Gives up what the model has learnt since, which may not be finite."""
+        self.model.load_state_dict(self._best_weights)
+
     def state(self) -> dict[str, Any]:
         """Tensors, numbers, lists and dicts only: torch.load reads it with weights_only=True."""
         return {
@@ -191,7 +195,8 @@ class Training:
         self._best_weights = state["best_weights"]
         self._optimizer.load_state_dict(state["optimizer"])
         self._stream.position = state["position"]
-        self._micro_batch.anchors = state["micro_batch"]
+        # A worker that was lost for want of memory goes on with less than its checkpoint knows of.
+        self._micro_batch.anchors = min(self._micro_batch.anchors, state["micro_batch"])
         self.history = [Progress(**progress) for progress in state["history"]]
 
     def _keep_if_best(self, value: float) -> float:

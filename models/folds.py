@@ -40,6 +40,10 @@ class FoldedTraining:
         self.history.append(progress)
         return progress
 
+    def return_to_best(self) -> None:
+        for part in self.parts:
+            part.return_to_best()
+
     def state(self) -> dict[str, Any]:
         return {
             "parts": [part.state() for part in self.parts],

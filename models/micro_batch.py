@@ -16,6 +16,15 @@ from data.batches import Batch, padded_minutes
 
 T = TypeVar("T")
 
+OUT_OF_MEMORY = (
+    "out of memory",
+    "can't allocate memory",
+    # oneDNN's two words for scratch memory that it did not get.
+    "could not create a primitive",
+    "could not execute a primitive",
+)
+"""Of messages. Torch has no type for the host's memory."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -60,10 +69,10 @@ def split(batch: Batch, anchors: int) -> list[Batch]:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether the GPU's or the host's memory could not be had. Torch has no type for the latter."""
+    """Whether the GPU's or the host's memory could not be had."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    return "can't allocate memory" in str(error) or "out of memory" in str(error).lower()
+    return any(words in str(error).lower() for words in OUT_OF_MEMORY)
 
 
 def free_memory() -> None:

@@ -14,10 +14,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from data.schema import InputError
 from models.check import at_least, check_sizes
 from models.forecaster import Component, Forecaster
 from models.layers import HorizonHeads, rows_at
 from models.scaler import make_scaling
+
+MOST_LEVELS = 16
+"""The last then reads minutes that are three weeks apart."""
 
 
 class TCN(Forecaster):
@@ -44,6 +48,8 @@ class TCN(Forecaster):
             check_sizes(self)
             at_least("levels", self.levels, 1)
             at_least("kernel_size", self.kernel_size, 2)
+            if self.levels > MOST_LEVELS:
+                raise InputError(f"levels must be at most {MOST_LEVELS}, got {self.levels}: each doubles the dilation")
 
         @property
         def receptive_field(self) -> int:

@@ -21,7 +21,7 @@ from data.store import Dataset
 from models.fit import predict_slice
 from models.metrics import EPSILON, HorizonMetrics, all_metrics, mean_log_loss
 from search.console import Say
-from search.retrain import load_member, members
+from search.retrain import failed_members, load_member, members
 from search.run_dir import RunDir
 
 Floats = NDArray[np.float64]
@@ -58,6 +58,8 @@ class EnsembleDocument(Document):
     """The member with the lowest log loss on the blend slice."""
     members: dict[str, str]
     """Member -> where its configuration is from."""
+    left_out: dict[str, str]
+    """Members whose loss was not finite -> what happened."""
     configurations_tried: int
 
 
@@ -149,6 +151,7 @@ def blend(run: RunDir, say: Say) -> None:
         },
         best_single=ids[int(best_single(fitting.p_NAH, fitting.y_AH)[:, 0].argmax())],
         members={member.id: member.origin for member in chosen},
+        left_out={member.id: member.failure for member in failed_members(run)},
         configurations_tried=distinct_configurations(pd.read_parquet(run.path / "trials.parquet")),
     ).write(run.ensemble)
 

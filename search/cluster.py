@@ -25,12 +25,20 @@ QUIET = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     # An interrupt ends the search at once; nothing is lost by it, the study is on disk.
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    # It advises to write those snapshots less often.
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+    # The new output ignores verbose=0.
     "RAY_AIR_NEW_OUTPUT": "0",
+    # Ray's coming default, of which it warns until one takes a side.
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
+    # A lost worker is a line of our own, not a traceback of Tune's and a paragraph of Ray's.
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
     "RAY_DEDUP_LOGS": "1",
+    "RAY_DEDUP_LOGS_SKIP_REGEX": ".",
 }
+# Here, as Ray reads some of them when it is imported.
+os.environ.update({name: os.environ.get(name, value) for name, value in QUIET.items()})
 
 AHEAD = 8
 """Items of a parallel map that are started ahead, for each core: enough to keep it busy, few enough to hold."""
@@ -58,7 +66,6 @@ def refuse_missing_gpus(gpus_per_trial: float) -> None:
 @contextmanager
 def local_ray(cpus: int) -> Iterator[None]:
     """A Ray of our own on this machine, ended with the block. Never joins one that runs already."""
-    os.environ.update({name: os.environ.get(name, value) for name, value in QUIET.items()})
     import ray
 
     from models.device import worker_environment
@@ -74,6 +81,9 @@ def local_ray(cpus: int) -> Iterator[None]:
             logging_level="ERROR",
             runtime_env={"env_vars": worker_environment()},
             _temp_dir=folder,
+            # Tune does not survive the error that Ray's memory monitor leaves behind. The kernel takes workers first
+            # too, and they are then tried again as any lost worker (retries.py).
+            _system_config={"memory_monitor_refresh_ms": 0},
         )
         # Ray takes SIGTERM for itself, prints its own stack and leaves.
         signal.signal(signal.SIGTERM, on_sigterm)

@@ -9,7 +9,9 @@ from ray.tune import Callback
 from ray.tune.experiment import Trial
 from tensorboardX import SummaryWriter
 
+from models.fit import TrainConfig
 from search.console import Say
+from search.retries import Retries
 from search.run_dir import RunDir
 from search.sampler import StudySearcher
 from search.study import best_first, started
@@ -28,7 +30,9 @@ class Recorder(Callback):  # type: ignore[misc]
         self._searcher = searcher
         self._trials = trials
         self._say = say
+        self._retries = Retries()
         settings = run.document().settings
+        self._micro_batch = settings.micro_batch
         self._heartbeat = Heartbeat(say, settings.iterations)
         self._hardware = HardwareLines(say, settings.micro_batch)
         self._writers: dict[int, SummaryWriter] = {}
@@ -51,7 +55,8 @@ class Recorder(Callback):  # type: ignore[misc]
 
     def on_trial_recover(self, trial: Trial, **info: Any) -> None:  # noqa: ARG002
         self._searcher.count_retry(trial.trial_id)
-        self._say(f"trial {trial.config['number']} lost its worker and goes on from its last checkpoint")
+        happened = self._retries.prepare(trial, trial.config["flat"], self._micro_batch)
+        self._say(f"trial {trial.config['number']} {happened}")
 
     def on_trial_complete(self, trial: Trial, **info: Any) -> None:  # noqa: ARG002
         self._end(trial.config["number"])
@@ -105,7 +110,7 @@ class HardwareLines:
         if result["runs_on"] not in self._runs_on:
             self._runs_on.add(result["runs_on"])
             self._say(f"training on {result['runs_on']}")
-        anchors, batch = result["micro_batch"], flat["batch_size"]
+        anchors, batch = result["micro_batch"], flat.get("batch_size", TrainConfig.batch_size)
         if anchors < self._lowered.get(name, min(self._asked or batch, batch)):
             self._lowered[name] = anchors
             self._say(f"{name} ran out of memory: {anchors} anchors at a time now, {batch} a step as before")

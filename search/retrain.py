@@ -19,17 +19,16 @@ from models.metrics import HorizonMetrics, all_metrics
 from search.cluster import Workers
 from search.console import Say
 from search.recorder import HardwareLines, Heartbeat, describe
+from search.retries import RETRIES, Retries
 from search.run_dir import RunDir, Settings
 from search.sharing import share_dataset
 from search.study import best_first, config_of, open_study
-from search.trainable import CHECKPOINT, Work, make_training, report_of, train_to_end
+from search.trainable import CHECKPOINT, AnyTraining, Work, make_training, report_of, train_to_end
 from spaces.load import SHIPPED
 from spaces.parameters import Config
 from spaces.trial_config import Shape
 
-WEIGHTS, MEMBER = "model.safetensors", "member.json"
-RETRIES = 2
-
+WEIGHTS, MEMBER, FAILED = "model.safetensors", "member.json", "failed.json"
 
 @dataclass(frozen=True)
 class MemberSpec:
@@ -55,22 +54,35 @@ class MemberDocument(Document):
     """Per horizon, on the tune slice that also chose the configuration: optimistic."""
 
 
+class FailedMember(Document):
+    """failed.json, in place of member.json: trained anew it would only fail again."""
+
+    id: str
+    origin: str
+    failure: str
+
+
 class RetrainingFailedError(RuntimeError):
-    """A finalist could not be trained to its end."""
+    """A finalist lost its workers, or none could be trained."""
 
 
 def retrain(run: RunDir, say: Say, workers: Workers) -> None:
-    """Trains the members that are not there yet, each for the full schedule."""
+    """Trains the members that are not there yet, each for the full schedule. One whose loss is not finite is left out.
+
+    Raises RetrainingFailedError if a member was not trained to its end for another reason, or none is left.
+    """
     settings = run.document().settings
     specs = _specs(run)
-    missing = [spec for spec in specs if not (run.member(spec.id) / MEMBER).exists()]
+    missing = [spec for spec in specs if not _has_ended(run, spec)]
     say(f"retraining: {len(missing)} of {len(specs)} members, up to {settings.iterations} iterations each")
     if missing:
         workers.start()
         _train_members(run, settings, missing, say)
     for spec in missing:
-        if not (run.member(spec.id) / MEMBER).exists():
+        if not _has_ended(run, spec):
             raise RetrainingFailedError(f"member {spec.id} ({spec.origin}) could not be trained: resume tries it again")
+    if not members(run):
+        raise RetrainingFailedError(f"no member could be trained: {failed_members(run)[0].failure}")
 
 
 def choose_members(study: optuna.Study, settings: Settings, shape: Shape) -> list[MemberSpec]:
@@ -99,7 +111,18 @@ def _basic(shape: Shape) -> Config:
 
 def members(run: RunDir) -> list[MemberDocument]:
     """Every trained member, in the order in which they were chosen."""
-    return [MemberDocument.read(run.member(spec.id) / MEMBER) for spec in _specs(run)]
+    paths = [run.member(spec.id) / MEMBER for spec in _specs(run)]
+    return [MemberDocument.read(path) for path in paths if path.exists()]
+
+
+def failed_members(run: RunDir) -> list[FailedMember]:
+    """Those that were chosen and are left out, as their loss was not finite."""
+    paths = [run.member(spec.id) / FAILED for spec in _specs(run)]
+    return [FailedMember.read(path) for path in paths if path.exists()]
+
+
+def _has_ended(run: RunDir, spec: MemberSpec) -> bool:
+    return any((run.member(spec.id) / name).exists() for name in (MEMBER, FAILED))
 
 
 def _specs(run: RunDir) -> list[MemberSpec]:
@@ -114,12 +137,19 @@ def load_member(run: RunDir, member: MemberDocument) -> nn.Module:
 
 
 def train_member(config: dict[str, Any], work: Work) -> None:
-    """A Tune function trainable: one member into its folder; member.json is written last."""
+    """A Tune function trainable: one member into its folder; member.json, or failed.json, is written last."""
     spec = MemberSpec(**config["member"])
     folder = work.run.member(spec.id)
     dataset = work.dataset.open()
-    training = make_training(work, spec.flat, spec.seed, dataset)
-    if not train_to_end(training, folder, work, lambda t, failure: tune.report(report_of(t, failure))):
+    training = make_training(work.with_micro_batch(config["micro_batch"]), spec.flat, spec.seed, dataset)
+
+    def report(training: AnyTraining, failure: str | None) -> None:
+        if failure is not None:
+            folder.mkdir(exist_ok=True)
+            FailedMember(id=spec.id, origin=spec.origin, failure=failure).write(folder / FAILED)
+        tune.report(report_of(training, failure))
+
+    if not train_to_end(training, folder, work, report):
         return
     training.model.load_state_dict(training.best_weights())
     architecture, values = config_values(training.model.config)
@@ -145,7 +175,7 @@ def _train_members(run: RunDir, settings: Settings, specs: list[MemberSpec], say
         tune.with_parameters(train_member, work=work),
         name="retrain",
         storage_path=str(run.path / "tune"),
-        config={"member": tune.grid_search([asdict(spec) for spec in specs])},
+        config={"member": tune.grid_search([asdict(spec) for spec in specs]), "micro_batch": None},
         resources_per_trial={"cpu": 1, "gpu": settings.gpus_per_trial},
         max_concurrent_trials=settings.concurrent,
         callbacks=[_MemberLines(settings, len(specs), say)],
@@ -163,6 +193,8 @@ class _MemberLines(Callback):  # type: ignore[misc]
     def __init__(self, settings: Settings, total: int, say: Say) -> None:
         self._heartbeat = Heartbeat(say, settings.iterations)
         self._hardware = HardwareLines(say, settings.micro_batch)
+        self._retries = Retries()
+        self._micro_batch = settings.micro_batch
         self._total = total
         self._done = 0
         self._say = say
@@ -173,15 +205,19 @@ class _MemberLines(Callback):  # type: ignore[misc]
 
     def on_trial_result(self, trial: Trial, result: dict[str, Any], **info: Any) -> None:  # noqa: ARG002
         spec = trial.config["member"]
-        member = spec["id"]
-        if result["failure"] is not None:
-            self._say(f"member {member} failed: {result['failure']}")
-            return
-        self._hardware.look(member, spec["flat"], result)
-        self._heartbeat.beat(member, result["iteration"], result["objective"])
+        if result["failure"] is None:
+            self._hardware.look(spec["id"], spec["flat"], result)
+            self._heartbeat.beat(spec["id"], result["iteration"], result["objective"])
+
+    def on_trial_recover(self, trial: Trial, **info: Any) -> None:  # noqa: ARG002
+        member = trial.config["member"]
+        self._say(f"member {member['id']} {self._retries.prepare(trial, member['flat'], self._micro_batch)}")
 
     def on_trial_complete(self, trial: Trial, result: dict[str, Any] | None = None, **info: Any) -> None:  # noqa: ARG002
+        member, last = trial.config["member"]["id"], trial.last_result
         self._done += 1
-        self._heartbeat.forget(trial.config["member"]["id"])
-        best = trial.last_result.get("objective", float("nan"))
-        self._say(f"member {trial.config['member']['id']} done: {best:.4f}; {self._done} of {self._total} members")
+        self._heartbeat.forget(member)
+        # A member that was complete but for its file reports nothing any more.
+        failed = last.get("failure") is not None
+        ended = f"is left out: {last['failure']}" if failed else f"done: {last.get('objective', float('nan')):.4f}"
+        self._say(f"member {member} {ended}; {self._done} of {self._total} members")

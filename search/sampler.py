@@ -19,8 +19,8 @@ logger = logging.getLogger(__name__)
 
 
 class StudySearcher(Searcher):  # type: ignore[misc]
-    """Hands out {number, flat, reported}: the trial's number, its configuration, and how many of its iterations
-    the study knows already.
+    """Hands out {number, flat, reported, micro_batch}: the trial's number, its configuration, how many of its iterations
+    the study knows already, and how many anchors fitted into memory then.
     """
 
     def __init__(self, study: optuna.Study, space: Space, trials: int, concurrent: int, seed: int) -> None:
@@ -46,14 +46,21 @@ class StudySearcher(Searcher):  # type: ignore[misc]
             self._asked += 1
         self._live[trial_id] = trial
         known = self._study.get_trials(deepcopy=False)[trial.number].intermediate_values
-        return {"number": trial.number, "flat": config_of(trial), "reported": max(known, default=0)}
+        return {
+            "number": trial.number,
+            "flat": config_of(trial),
+            "reported": max(known, default=0),
+            "micro_batch": trial.user_attrs.get("micro_batch"),
+        }
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         trial = self._live[trial_id]
         report(trial, result["iteration"], result["objective"])
-        for name in ("runs_on", "micro_batch"):
-            if trial.user_attrs.get(name) != result[name]:
-                trial.set_user_attr(name, result[name])
+        # A resumed trial repeats reports from before it ran out of memory.
+        anchors = min(result["micro_batch"], trial.user_attrs.get("micro_batch", result["micro_batch"]))
+        for name, value in (("runs_on", result["runs_on"]), ("micro_batch", anchors)):
+            if trial.user_attrs.get(name) != value:
+                trial.set_user_attr(name, value)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Tune calls this for a trial's end of any kind, with the report that the scheduler stopped it at."""

@@ -3,9 +3,9 @@
 import io
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from ray import tune
@@ -26,6 +26,9 @@ CHECKPOINT = "checkpoint.pt"
 CHECKPOINT_SECONDS = 20.0
 """At most so much training is lost with a worker; an iteration that takes longer is saved each time."""
 
+AnyTraining = Training | FoldedTraining
+"""What a trial trains; the latter on a dataset with walk-forward folds."""
+
 
 @dataclass(frozen=True)
 class Work:
@@ -38,6 +41,10 @@ class Work:
     checkpoint_iterations: tuple[int, ...]
     """Iterations that are always saved: the rungs, where a trial may wait for others."""
 
+    def with_micro_batch(self, anchors: int | None) -> Self:
+        """The same, where a training is known to fit so many anchors only."""
+        return replace(self, budget=replace(self.budget, micro_batch=anchors or self.budget.micro_batch))
+
 
 def run_trial(config: dict[str, Any], work: Work, seed: int) -> None:
     """A Tune function trainable: trains `flat` as trial `number`, one report an iteration.
@@ -45,13 +52,13 @@ def run_trial(config: dict[str, Any], work: Work, seed: int) -> None:
     Every trial of a search has the same seed: the same draws of anchors for all, so that what differs between
     two trials is their configuration.
     """
-    training = folded_training(work, config["flat"], seed)
+    training = folded_training(work.with_micro_batch(config["micro_batch"]), config["flat"], seed)
     folder = work.run.trial(config["number"])
     # The last iteration that the study knows is reported again: its rung may not have been decided.
     train_to_end(training, folder, work, _report, reported=max(config["reported"] - 1, 0))
 
 
-def folded_training(work: Work, flat: Config, seed: int) -> Training | FoldedTraining:
+def folded_training(work: Work, flat: Config, seed: int) -> AnyTraining:
     """What a search judges: a training on each walk-forward fold of the dataset, mostly one."""
     folds = work.dataset.open().folds()
     trainings = [make_training(work, flat, seed, fold) for fold in folds]
@@ -67,15 +74,16 @@ def make_training(work: Work, flat: Config, seed: int, dataset: Dataset) -> Trai
 
 
 def train_to_end(
-    training: Training | FoldedTraining,
+    training: AnyTraining,
     folder: Path,
     work: Work,
-    report: Callable[[Training | FoldedTraining, str | None], None],
+    report: Callable[[AnyTraining, str | None], None],
     reported: int = 0,
 ) -> bool:
     """Goes on from the folder's checkpoint, if any, and reports every iteration after the first `reported`.
 
-    Returns whether the training reached its end; False if its loss was not finite, which is reported too.
+    Returns whether the training reached its end; False if its loss was not finite, which is reported too, and the
+    checkpoint holds the best weights from before.
     """
     checkpoint = folder / CHECKPOINT
     if checkpoint.exists():
@@ -89,6 +97,9 @@ def train_to_end(
         try:
             training.run_iteration()
         except NonFiniteLossError as error:
+            if training.history:
+                training.return_to_best()
+                _save(training, checkpoint)
             report(training, str(error))
             return False
         due = time.monotonic() - saved >= CHECKPOINT_SECONDS
@@ -100,7 +111,7 @@ def train_to_end(
     return True
 
 
-def report_of(training: Training | FoldedTraining, failure: str | None) -> dict[str, Any]:
+def report_of(training: AnyTraining, failure: str | None) -> dict[str, Any]:
     """What Tune is told of an iteration."""
     if failure is not None:
         failed = {"iteration": training.iteration + 1, "objective": 0.0, "finished": False, "failure": failure}
@@ -109,17 +120,17 @@ def report_of(training: Training | FoldedTraining, failure: str | None) -> dict[
     return asdict(progress) | {"finished": training.finished, "failure": None, "runs_on": training.runs_on}
 
 
-def _report(training: Training | FoldedTraining, failure: str | None) -> None:
+def _report(training: AnyTraining, failure: str | None) -> None:
     tune.report(report_of(training, failure))
 
 
-def _save(training: Training | FoldedTraining, path: Path) -> None:
+def _save(training: AnyTraining, path: Path) -> None:
     buffer = io.BytesIO()
     torch.save(training.state(), buffer)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, buffer.getvalue())
 
 
-def _load(training: Training | FoldedTraining, path: Path) -> list[Progress]:
+def _load(training: AnyTraining, path: Path) -> list[Progress]:
     training.load_state(torch.load(path, map_location="cpu", weights_only=True))
     return training.history

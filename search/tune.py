@@ -10,6 +10,7 @@ from models.fit import higher_is_better
 from search.cluster import Workers
 from search.console import Say
 from search.recorder import Recorder
+from search.retries import RETRIES
 from search.run_dir import RunDir, Settings
 from search.sampler import StudySearcher
 from search.scheduler import Asha, decided_rungs, rung_iterations
@@ -17,10 +18,6 @@ from search.sharing import share_dataset
 from search.study import best_first, create_study, started
 from search.tables import write_tables
 from search.trainable import Work, run_trial
-
-RETRIES = 2
-"""How often a trial may lose its worker before it counts as failed."""
-
 
 class SearchFailedError(RuntimeError):
     """No trial was trained to its end."""

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -222,6 +223,14 @@ class Workplace:
         command = self.run(*arguments)
         assert command.process.returncode == 0, command.stderr + command.stdout
         return command.stdout
+
+
+def wait_until(condition: Callable[[], object], command: Command, seconds: float = 240) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert command.process.poll() is None, command.stderr + command.stdout
+        assert time.monotonic() < deadline, command.stdout
+        time.sleep(0.01)
 
 
 SMALL_SPACE = """

@@ -2,13 +2,11 @@
 
 import os
 import signal
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import SMALL_LAUNCH, SMALL_SPACE, Command, Workplace
+from conftest import SMALL_LAUNCH, SMALL_SPACE, Workplace, wait_until
 from optuna.trial import TrialState
 
 from search.run_dir import RunDir
@@ -22,14 +20,6 @@ pytestmark = pytest.mark.slow
 def place(tmp_path: Path) -> Workplace:
     (tmp_path / "space.yaml").write_text(SMALL_SPACE)
     return Workplace(tmp_path)
-
-
-def wait_until(condition: Callable[[], object], command: Command, seconds: float = 240) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert command.process.poll() is None, command.stderr + command.stdout
-        assert time.monotonic() < deadline, command.stdout
-        time.sleep(0.01)
 
 
 def curve_points(place: Workplace) -> int:
@@ -102,6 +92,8 @@ def test_a_trial_whose_worker_is_killed_is_retried_by_the_running_search(place: 
         wait_until((place.path / "run" / "trials.parquet").exists, command)
     finally:
         command.kill()
+    assert "Traceback" not in command.stderr
+    assert "(raylet)" not in command.stdout
     trials = pd.read_parquet(place.path / "run" / "trials.parquet")
     assert trials["retries"].tolist() == [1, 0, 0, 0]
     assert trials["failure"].isna().all()

@@ -97,8 +97,14 @@ def allocation_that_fails() -> BaseException:
 
 @pytest.mark.parametrize(
     "error",
-    [allocation_that_fails, MemoryError, lambda: torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")],
-    ids=["torch on the host", "numpy", "CUDA"],
+    [
+        allocation_that_fails,
+        MemoryError,
+        lambda: torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
+        lambda: RuntimeError("could not create a primitive"),
+        lambda: RuntimeError("could not execute a primitive"),
+    ],
+    ids=["torch on the host", "numpy", "CUDA", "oneDNN's creation", "oneDNN's execution"],
 )
 @pytest.mark.parametrize("fits", [1, 6, 40])
 def test_it_halves_until_the_work_fits_and_stays_there(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from data.read import SeriesFile
+from data.find import SeriesFile
 from models.architectures import build_model
 from models.basic_lstm import BasicLSTM
 from models.bundle import SeriesPrediction

@@ -43,7 +43,7 @@ def result(iteration: int, objective: float, finished: bool = False, failure: st
 
 
 def test_the_first_suggestion_is_the_default_with_nothing_reported(tmp_path: Path) -> None:
-    assert Search(tmp_path).suggest("x") == {"number": 0, "flat": DEFAULT, "reported": 0}
+    assert Search(tmp_path).suggest("x") == {"number": 0, "flat": DEFAULT, "reported": 0, "micro_batch": None}
 
 
 def test_a_finished_trial_is_complete_with_its_curve(tmp_path: Path) -> None:

@@ -1,0 +1,132 @@
+"""A training whose worker the kernel took for its memory is tried again with a smaller micro-batch, any other as it was."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from conftest import SMALL_LAUNCH, Workplace, wait_until
+from ray.tune.experiment import Trial
+
+from search import retries
+from search.retries import Retries, memory_kills
+
+FLAT = {"batch_size": 256}
+
+
+@pytest.fixture
+def kills(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The kernel's counters, as a file that a test may change."""
+    counters = tmp_path / "vmstat"
+    counters.write_text("nr_free_pages 5\noom_kill 3\nnuma_hit 7\n")
+    monkeypatch.setattr(retries, "VMSTAT", counters)
+    return counters
+
+
+def lost(config: int | None = None, reported: int | None = None, failures: int = 1) -> Trial:
+    """A trial after the loss of a worker, as Tune hands it to its callbacks."""
+    trial = Trial("train", config={"micro_batch": config}, stub=True)
+    trial.run_metadata.num_failures = failures
+    if reported is not None:
+        trial.update_last_result({"micro_batch": reported})
+    return trial
+
+
+def test_the_kernel_says_how_many_processes_it_killed_for_memory(kills: Path, tmp_path: Path) -> None:
+    assert memory_kills() == 3
+    kills.write_text("numa_hit 7\n")
+    assert memory_kills() == 0
+    kills.unlink()
+    assert memory_kills() == 0
+
+
+@pytest.mark.usefixtures("kills")
+@pytest.mark.parametrize(("config", "reported", "again"), [(None, None, 256), (64, None, 64), (64, 16, 16), (16, 64, 16)])
+def test_a_worker_lost_for_another_reason_goes_on_as_it_was(
+    config: int | None, reported: int | None, again: int
+) -> None:
+    trial = lost(config, reported)
+    said = Retries().prepare(trial, FLAT, None)
+    assert said == "lost its worker and goes on from its last checkpoint"
+    assert trial.config["micro_batch"] == again
+
+
+@pytest.mark.parametrize(("failures", "again"), [(1, 32), (2, 1)])
+def test_a_worker_lost_for_memory_goes_on_with_less(kills: Path, failures: int, again: int) -> None:
+    watched = Retries()
+    kills.write_text("oom_kill 4\n")
+    trial = lost(failures=failures)
+    said = watched.prepare(trial, FLAT, None)
+    assert said.endswith(f"for want of memory and goes on from its last checkpoint, {again} anchors at a time")
+    assert trial.config["micro_batch"] == again
+    # What was seen once is not held against the next.
+    assert "memory" not in watched.prepare(lost(), FLAT, None)
+
+
+def test_what_was_asked_for_is_where_it_begins(kills: Path) -> None:
+    watched = Retries()
+    kills.write_text("oom_kill 4\n")
+    trial = lost()
+    watched.prepare(trial, {}, 40)
+    assert trial.config["micro_batch"] == 5
+
+
+def test_a_trial_without_a_batch_size_has_the_default(kills: Path) -> None:
+    watched = Retries()
+    kills.write_text("oom_kill 4\n")
+    trial = lost()
+    watched.prepare(trial, {}, None)
+    assert trial.config["micro_batch"] == 8
+
+
+@pytest.fixture
+def limited() -> Iterator[Path]:
+    """A memory control group of our own; a machine that lets us make none cannot show this."""
+    lines = Path("/proc/self/cgroup").read_text().split()
+    own = next((line.split(":")[2] for line in lines if line.split(":")[1] == "memory"), None)
+    group = Path(f"/sys/fs/cgroup/memory{own}/hybridtune-{os.getpid()}")
+    try:
+        group.mkdir()
+    except OSError as error:
+        pytest.skip(f"no control group can be made: {error}")
+    yield group
+    for pid in (group / "cgroup.procs").read_text().split():
+        os.kill(int(pid), signal.SIGKILL)
+    subprocess.run(["timeout", "20", "sh", "-c", f"until rmdir {group}; do sleep 0.2; done"], check=True)
+
+
+WIDE = """
+base: hybrid
+dimensions:
+  hidden_size: 256
+  attention_heads: 2
+  windows: 15/60
+  batch_size: 1024
+"""
+
+
+@pytest.mark.slow
+def test_a_trial_that_the_kernel_kills_for_its_memory_is_trained_in_smaller_parts(
+    tmp_path: Path, finished: Workplace, limited: Path
+) -> None:
+    place = Workplace(tmp_path)
+    (tmp_path / "space.yaml").write_text(WIDE)
+    (limited / "memory.limit_in_bytes").write_text(str(1600 * 2**20))
+    launch = ("launch", str(finished.path / "dataset"), "--run", "run", *SMALL_LAUNCH, "--trials", "1")
+    budget = ("--top-k", "1", "--seeds", "1", "--samples-per-iteration", "1024", "--iterations", "1")
+    command = place.start(*launch, *budget, "--precision", "fp32")
+    try:
+        (limited / "cgroup.procs").write_text(str(command.process.pid))
+        wait_until((place.path / "run" / "trials.parquet").exists, command)
+    finally:
+        command.kill()
+    trials = pd.read_parquet(place.path / "run" / "trials.parquet")
+    assert "Traceback" not in command.stderr
+    assert "(raylet)" not in command.stdout
+    assert trials["state"].tolist() == ["complete"]
+    assert 1 <= trials["retries"][0] <= 2
+    assert trials["micro_batch"][0] in (128, 1)
+    assert "lost its worker for want of memory" in command.stdout
