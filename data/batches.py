@@ -68,7 +68,7 @@ class TrainingStream:
     Every epoch visits each series once in an order of its own and draws `anchors_per_series` of its anchors
     without replacement. What a visit draws depends on (seed, visit) alone, so a stream that goes on from
     `position` gives what one never stopped would have given. A series without a label at the dataset's horizons
-    gives nothing. At least one has some: `Dataset.only` sees to it.
+    gives nothing; `prepare` sees to it that some series has one.
     """
 
     def __init__(self, dataset: Dataset, seed: int, anchors_per_series: int) -> None:

@@ -167,9 +167,7 @@ class Dataset:
         return Anchors(self._anchors.series_A[chosen], self._anchors.minute_A[chosen])
 
     def only(self, horizons: Sequence[int]) -> "Dataset":
-        """The same series, slices and anchors with some of the horizons. Raises InputError for one it does not have, and
-        where a slice has no label left.
-        """
+        """The same series, slices and anchors with some of the horizons. Raises InputError for one it does not have."""
         if missing := sorted(set(horizons) - set(self.info.horizons)):
             raise InputError(
                 f"the dataset has no horizon {missing[0]}: it has {', '.join(map(str, self.info.horizons))}; choose "
@@ -181,13 +179,6 @@ class Dataset:
         view = copy.copy(self)
         view._columns = [self._columns[place] for place in chosen]
         view.info = self.info.only(chosen)
-        for slices in (*view.info.folds, view.info.slices):
-            for name, part in slices.items():
-                if not any(part.known_labels):
-                    raise InputError(
-                        f"no label of the {name} slice is known at horizons {', '.join(map(str, horizons))}: choose "
-                        "shorter ones, or prepare more or longer series"
-                    )
         return view
 
     def folds(self) -> list["Dataset"]:

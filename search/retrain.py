@@ -30,6 +30,7 @@ from spaces.trial_config import Shape
 
 WEIGHTS, MEMBER, FAILED = "model.safetensors", "member.json", "failed.json"
 
+
 @dataclass(frozen=True)
 class MemberSpec:
     id: str

@@ -30,7 +30,9 @@ class Retries:
         if self._kills > before:
             anchors = smaller(anchors, last_attempt=trial.num_failures >= RETRIES)
             trial.config["micro_batch"] = anchors
-            return f"lost its worker for want of memory and goes on from its last checkpoint, {anchors} anchors at a time"
+            return (
+                f"lost its worker for want of memory and goes on from its last checkpoint, {anchors} anchors at a time"
+            )
         trial.config["micro_batch"] = anchors
         return "lost its worker and goes on from its last checkpoint"
 

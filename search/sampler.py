@@ -19,8 +19,8 @@ logger = logging.getLogger(__name__)
 
 
 class StudySearcher(Searcher):  # type: ignore[misc]
-    """Hands out {number, flat, reported, micro_batch}: the trial's number, its configuration, how many of its iterations
-    the study knows already, and how many anchors fitted into memory then.
+    """Hands out {number, flat, reported, micro_batch}: the trial's number, its configuration, how many of its
+    iterations the study knows already, and how many anchors fitted into memory then.
     """
 
     def __init__(self, study: optuna.Study, space: Space, trials: int, concurrent: int, seed: int) -> None:

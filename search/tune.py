@@ -19,6 +19,7 @@ from search.study import best_first, create_study, started
 from search.tables import write_tables
 from search.trainable import Work, run_trial
 
+
 class SearchFailedError(RuntimeError):
     """No trial was trained to its end."""
 

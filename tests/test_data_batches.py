@@ -1,13 +1,17 @@
 """Batches: just so many usable anchors, of train only, and the same again from the same seed and position."""
 
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from data.batches import Batch, TrainingStream, frozen_batches, frozen_labels, make_batch, padded_minutes
+from data.prepare import PrepareConfig, prepare
 from data.schema import MASKED, SLICES, SliceName
 from data.store import Dataset, usable_minutes
+from data.synth import SynthConfig, generate
 
 
 def assert_same(one: Batch, other: Batch) -> None:
@@ -83,6 +87,27 @@ def test_all_usable_anchors_of_train_are_drawn_and_no_others(dataset: Dataset) -
         for minute in usable_minutes(dataset.y_TH(int(series)), dataset.info.expanding_min)
     }
     assert seen == usable
+
+
+def test_a_series_without_a_label_at_the_chosen_horizons_gives_nothing(tmp_path: Path) -> None:
+    """Every other launch ends too early for the longer horizon."""
+    horizons = (5, 60)
+    config = SynthConfig(tokens=40, minutes=200, spacing_minutes=200.0, horizons=horizons, expanding_max=240)
+    generate(config, tmp_path / "raw")
+    for number, path in enumerate(sorted((tmp_path / "raw" / "launches").rglob("*.parquet"))):
+        if number % 2:
+            pd.read_parquet(path).iloc[:70].to_parquet(path)
+    prepare(tmp_path / "raw" / "launches", tmp_path / "dataset", PrepareConfig(horizons=horizons, expanding_max=240))
+    later = Dataset(tmp_path / "dataset").only((60,))
+    with_labels = {
+        int(series)
+        for series in later.members("train")
+        if len(usable_minutes(later.y_TH(int(series)), later.info.expanding_min))
+    }
+    assert 0 < len(with_labels) < len(later.members("train"))
+    batch = TrainingStream(later, 0, 4).take(4 * 2 * len(with_labels))
+    assert set(series_of(batch, later)) == with_labels
+    assert (batch.y_MKH[batch.valid_MK] >= 0).all()
 
 
 def test_a_row_holds_its_bars_up_to_the_last_anchor_with_zeros_behind(dataset: Dataset) -> None:

@@ -18,10 +18,11 @@ from optuna.trial import TrialState
 import search.cli
 from data.store import Dataset
 from search.blend import ENSEMBLE, EnsembleDocument
-from search.retrain import members
+from search.retrain import FAILED, MEMBER, FailedMember, members
 from search.run_dir import RunDir
 from search.study import best_first, config_of, open_study
 from spaces.load import load_space
+from spaces.parameters import Float
 
 pytestmark = pytest.mark.slow
 
@@ -301,6 +302,46 @@ def test_losses_that_are_not_finite_fail_their_trials_and_are_never_reported(
     trials = pd.read_parquet(run.path / "trials.parquet")
     assert (trials["state"] == "failed").all()
     assert trials["failure"].str.contains("in iteration 1").all()
+
+
+def diverging_default(run: RunDir) -> None:
+    """Sends a finished run back to its retraining with a guide's default whose first step throws it to infinity."""
+    settings = run.document().settings
+    dimensions = settings.dimensions | {"learning_rate": Float(low=1e-4, high=1e31, log=True)}
+    changed = settings.model_copy(update={"dimensions": dimensions, "guide": settings.guide | {"learning_rate": 1e31}})
+    run.update(settings=changed.model_dump(), status="retraining")
+    run.ensemble.unlink()
+
+
+def test_a_member_whose_loss_is_not_finite_is_left_out_and_said(finished: Workplace, tmp_path: Path) -> None:
+    shutil.copytree(finished.path / "run", tmp_path / "run")
+    run = RunDir.open(tmp_path / "run")
+    diverging_default(run)
+    place = Workplace(tmp_path)
+    output = place.succeed("resume", "run")
+    assert re.search(r"member guide-default-seed-0 is left out: loss .* in iteration 1.*; 1 of 1 members", output)
+    ensemble = EnsembleDocument.read(run.ensemble)
+    assert list(ensemble.left_out) == ["guide-default-seed-0"]
+    assert "guide-default-seed-0" not in ensemble.members
+    assert ensemble.members
+    assert "Left out: guide-default-seed-0: loss" in run.report.read_text()
+    place.succeed("export", "run", "bundle")
+
+    # Trained anew it would only fail again.
+    diverging_default(run)
+    assert "retraining: 0 of" in place.succeed("resume", "run")
+
+
+def test_a_run_without_any_member_left_ends_with_the_reason(finished: Workplace, tmp_path: Path) -> None:
+    shutil.copytree(finished.path / "run", tmp_path / "run")
+    run = RunDir.open(tmp_path / "run")
+    for member in members(run):
+        FailedMember(id=member.id, origin=member.origin, failure="loss nan").write(run.member(member.id) / FAILED)
+        (run.member(member.id) / MEMBER).unlink()
+    run.update(status="retraining")
+    failed = Workplace(tmp_path).run("resume", "run")
+    assert failed.process.returncode == 1
+    assert failed.stderr.startswith("hybridtune: RetrainingFailedError: no member could be trained: loss nan (")
 
 
 def test_optuna_reads_the_study_without_us(run: RunDir) -> None:

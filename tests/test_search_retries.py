@@ -1,4 +1,4 @@
-"""A training whose worker the kernel took for its memory is tried again with a smaller micro-batch, any other as it was."""
+"""A training whose worker the kernel took for its memory goes on with a smaller micro-batch, any other as it was."""
 
 import os
 import signal
@@ -44,7 +44,9 @@ def test_the_kernel_says_how_many_processes_it_killed_for_memory(kills: Path, tm
 
 
 @pytest.mark.usefixtures("kills")
-@pytest.mark.parametrize(("config", "reported", "again"), [(None, None, 256), (64, None, 64), (64, 16, 16), (16, 64, 16)])
+@pytest.mark.parametrize(
+    ("config", "reported", "again"), [(None, None, 256), (64, None, 64), (64, 16, 16), (16, 64, 16)]
+)
 def test_a_worker_lost_for_another_reason_goes_on_as_it_was(
     config: int | None, reported: int | None, again: int
 ) -> None:

@@ -2,19 +2,22 @@
 
 import contextlib
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from data.prepare import PrepareConfig, prepare
 from data.store import Dataset
 from models.device import Hardware
 from models.fit import Training
 from models.folds import FoldedTraining
+from search import trainable
 from search.run_dir import RunDir
 from search.sharing import SharedDataset
-from search.trainable import CHECKPOINT, Work, folded_training, report_of, train_to_end
+from search.trainable import CHECKPOINT, AnyTraining, Work, folded_training, report_of, train_to_end
 from spaces.basic import BASIC
 from spaces.trial_config import Budget
 
@@ -41,7 +44,7 @@ def trained(work: Work, folder: Path, reported: int = 0, interrupt_at: int | Non
     """Reports of one life of a trial, which may end in the middle of a report."""
     reports: list[dict[str, Any]] = []
 
-    def report(training: Training | FoldedTraining, failure: str | None) -> None:
+    def report(training: AnyTraining, failure: str | None) -> None:
         reports.append(report_of(training, failure) | {"seconds": 0.0})
         if training.iteration == interrupt_at:
             raise WorkerLostError
@@ -74,6 +77,34 @@ def test_a_trial_that_lost_its_worker_goes_on_from_its_checkpoint(work: Work, tm
     after = trained(work, tmp_path / "stopped", reported=stopped_at - 1)
     # The last iteration that was reported is reported again, all else once.
     assert before[:-1] + after == undisturbed
+
+
+def test_a_training_that_is_not_finite_any_more_keeps_its_best_weights(
+    work: Work, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between two rungs, where nothing else is saved."""
+    monkeypatch.setattr(trainable, "CHECKPOINT_SECONDS", 1e9)
+    between = dataclasses.replace(work, checkpoint_iterations=())
+    training = folded_training(between, FLAT, seed=0)
+    reports: list[dict[str, Any]] = []
+
+    def report(training: AnyTraining, failure: str | None) -> None:
+        reports.append(report_of(training, failure))
+        for part in parts(training):
+            part.config = dataclasses.replace(part.config, learning_rate=1e38)
+
+    assert not train_to_end(training, tmp_path, between, report)
+    assert [(r["iteration"], r["failure"] is None) for r in reports] == [(1, True), (2, False)]
+    kept = folded_training(between, FLAT, seed=0)
+    kept.load_state(torch.load(tmp_path / CHECKPOINT, weights_only=True))
+    for part, whole in zip(parts(kept), parts(training), strict=True):
+        for name, values in part.model.state_dict().items():
+            assert values.isfinite().all()
+            assert torch.equal(values, whole.best_weights()[name])
+
+
+def parts(training: AnyTraining) -> Sequence[Training]:
+    return training.parts if isinstance(training, FoldedTraining) else [training]
 
 
 def test_a_checkpoint_ahead_of_the_reports_is_reported_up_to(work: Work, tmp_path: Path) -> None:
