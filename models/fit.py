@@ -153,7 +153,7 @@ class Training:
         """Raises NonFiniteLossError if a loss or a prediction is not finite; `best_weights` stay good."""
         started = time.perf_counter()
         train_loss = self._train()
-        predicted = predict_slice(self.model, self._dataset, "tune", self._device, self._precision)
+        predicted = self._predict_tune()
         if not np.isfinite(predicted).all():
             raise NonFiniteLossError(f"a prediction after iteration {self.iteration + 1} is not a number")
         metrics = all_metrics(predicted, frozen_labels(self._dataset, "tune"))
@@ -227,6 +227,12 @@ class Training:
                 left -= anchors
         return total / config.samples_per_iteration
 
+    def _predict_tune(self) -> NDArray[np.float32]:
+        """p_AH. Where a batch did not fit in training, neither would more anchors here."""
+        lowered = self._micro_batch.anchors < self.config.batch_size
+        micro_batch = MicroBatch(self._micro_batch.anchors) if lowered else None
+        return predict_slice(self.model, self._dataset, "tune", self._device, self._precision, micro_batch)
+
     def _step(self, batch: Batch) -> float:
         """One step of the optimiser; the mean loss of the batch."""
         drawn_before = torch.random.get_rng_state()
@@ -240,9 +246,11 @@ class Training:
         value = self._micro_batch.run(batch, accumulate)
         norm = float(nn.utils.clip_grad_norm_(self.model.parameters(), self.config.gradient_clip))
         if not (math.isfinite(value) and math.isfinite(norm)):
+            remedy = "a lower learning_rate" + " or smaller class_weights" * isinstance(
+                self.config.class_weights, tuple
+            )
             raise NonFiniteLossError(
-                f"loss {value} with a gradient of norm {norm} in iteration {self.iteration + 1}: "
-                "try a lower learning_rate"
+                f"loss {value} with a gradient of norm {norm} in iteration {self.iteration + 1}: try {remedy}"
             )
         self._optimizer.step()
         return value
@@ -264,10 +272,15 @@ def is_finished(history: Sequence[Progress], config: TrainConfig) -> bool:
 
 
 def predict_slice(
-    model: nn.Module, dataset: Dataset, name: SliceName, device: torch.device, precision: Precision
+    model: nn.Module,
+    dataset: Dataset,
+    name: SliceName,
+    device: torch.device,
+    precision: Precision,
+    micro_batch: MicroBatch | None = None,
 ) -> NDArray[np.float32]:
     """p_AH: probabilities at the frozen anchors of a slice, in their order."""
-    micro_batch = MicroBatch(ANCHORS_PER_EVALUATION_BATCH)
+    micro_batch = micro_batch or MicroBatch(ANCHORS_PER_EVALUATION_BATCH)
 
     def predict(parts: list[Batch]) -> NDArray[np.float32]:
         return np.concatenate([predict_batch(model, part, device, precision) for part in parts])

@@ -1,5 +1,7 @@
-"""How a training goes on whose worker was lost: from its checkpoint, and with a smaller micro-batch if the kernel took
-the worker for its memory. Memory that is merely refused costs no worker: models.micro_batch.
+"""How a training goes on whose worker was lost: from its checkpoint, and with a smaller micro-batch if memory ran out.
+
+That costs a worker where the kernel kills it, or where what earlier attempts left behind fills the process; memory that
+is merely refused does not: models.micro_batch.
 """
 
 from pathlib import Path
@@ -8,6 +10,7 @@ from typing import Any
 from ray.tune.experiment import Trial
 
 from models.fit import TrainConfig
+from models.micro_batch import is_out_of_memory
 
 RETRIES = 2
 """How often a training may lose its worker before it counts as failed."""
@@ -27,7 +30,8 @@ class Retries:
         """What happened, for people."""
         anchors = attempted(trial, flat, asked)
         before, self._kills = self._kills, memory_kills()
-        if self._kills > before:
+        error = trial.get_error()
+        if self._kills > before or (error is not None and is_out_of_memory(error)):
             anchors = smaller(anchors, last_attempt=trial.num_failures >= RETRIES)
             trial.config["micro_batch"] = anchors
             return (

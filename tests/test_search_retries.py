@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from conftest import SMALL_LAUNCH, Workplace, wait_until
+from ray.train._internal.storage import StorageContext
 from ray.tune.experiment import Trial
 
 from search import retries
@@ -66,6 +67,19 @@ def test_a_worker_lost_for_memory_goes_on_with_less(kills: Path, failures: int, 
     assert trial.config["micro_batch"] == again
     # What was seen once is not held against the next.
     assert "memory" not in watched.prepare(lost(), FLAT, None)
+
+
+def test_a_worker_that_ended_itself_for_memory_goes_on_with_less_too(kills: Path, tmp_path: Path) -> None:
+    """As a failed attempt may leave too little for the next in the same process."""
+    assert kills.exists()
+    trial = lost()
+    trial.run_metadata.error_filename = "error.txt"
+    trial.storage = StorageContext(str(tmp_path), experiment_dir_name="x", trial_dir_name="y")
+    folder = tmp_path / "x" / "y"
+    folder.mkdir(parents=True)
+    (folder / "error.txt").write_text("Failure # 1\nRuntimeError: could not create a primitive\n")
+    assert "for want of memory" in Retries().prepare(trial, FLAT, None)
+    assert trial.config["micro_batch"] == 32
 
 
 def test_what_was_asked_for_is_where_it_begins(kills: Path) -> None:
