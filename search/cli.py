@@ -143,6 +143,20 @@ def launch(
     patience: Annotated[int, typer.Option(help="Iterations without a better metric that end a trial.")] = 15,
     grace_period: Annotated[int, typer.Option(help="Iterations before ASHA may stop a trial.")] = 4,
     reduction_factor: Annotated[int, typer.Option(help="ASHA keeps the best of so many at a rung.")] = 3,
+    scheduler: Annotated[str, typer.Option(help="asha, hyperband (its brackets) or none.")] = "asha",
+    sampler: Annotated[
+        str, typer.Option(help="tpe, random, gp, or module:function that takes a seed and returns an Optuna sampler.")
+    ] = "tpe",
+    time_budget: Annotated[
+        str | None, typer.Option(help="Time for the search, as 2h or 90m; the rest follows.", show_default="none")
+    ] = None,
+    stop_after: Annotated[
+        int | None, typer.Option(help="Trials without a better one that end the search.", show_default="never")
+    ] = None,
+    warm_start: Annotated[
+        Path | None,
+        typer.Option(help="An earlier run on this dataset, to learn from its trials.", show_default="none"),
+    ] = None,
     concurrent: Annotated[int | None, typer.Option(help="Trials at a time.", show_default="one a core")] = None,
     gpus_per_trial: Annotated[float, typer.Option(help="GPUs of each trial; a fraction shares one.")] = 0.0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
@@ -163,6 +177,7 @@ def launch(
     from data.store import Dataset
     from search.cluster import cores
     from search.console import stopwatch_lines
+    from search.limits import parse_duration
     from search.pipeline import launch as launch_run
     from search.run_dir import Settings
     from spaces.load import load_space
@@ -183,6 +198,11 @@ def launch(
             "patience": patience,
             "grace_period": grace_period,
             "reduction_factor": reduction_factor,
+            "scheduler": scheduler,
+            "sampler": sampler,
+            "time_budget": None if time_budget is None else parse_duration(time_budget),
+            "stop_after": stop_after,
+            "warm_start": None if warm_start is None else warm_start.resolve(),
             "concurrent": cores() if concurrent is None else concurrent,
             "gpus_per_trial": gpus_per_trial,
             "device": device,
@@ -202,16 +222,21 @@ def launch(
 def resume(
     run: RunArgument,
     trials: Annotated[int, typer.Option(min=0, help="Add so many trials, to a finished search too.")] = 0,
+    time_budget: Annotated[
+        str | None, typer.Option(help="Time that the search may still take, as 2h.", show_default="what was left")
+    ] = None,
 ) -> None:
     """Go on with a run that was stopped, or extend its search.
 
     Example: hybridtune resume demo/run --trials 20
     """
     from search.console import stopwatch_lines
+    from search.limits import parse_duration
     from search.pipeline import resume as resume_run
     from search.run_dir import RunDir
 
-    resume_run(RunDir.open(run), stopwatch_lines(out), trials)
+    seconds = None if time_budget is None else parse_duration(time_budget)
+    resume_run(RunDir.open(run), stopwatch_lines(out), trials, seconds)
     _print_result(run)
 
 
@@ -229,6 +254,43 @@ def status(
 
     current = read_status(RunDir.open(run))
     out.print(current.model_dump_json(indent=1) if as_json else current.text())
+
+
+@app.command()
+def replay(
+    run: RunArgument,
+    trial: Annotated[int, typer.Argument(help="Its number, as in trials.parquet.", show_default=False)],
+) -> None:
+    """Train one trial again and compare with the curve that it left; nothing in the run changes.
+
+    Example: hybridtune replay demo/run 0
+    """
+    from search.console import stopwatch_lines
+    from search.replay import replay as replay_trial
+    from search.run_dir import RunDir
+
+    done = replay_trial(RunDir.open(run), trial, stopwatch_lines(out))
+    out.print(f"{done.iterations} iterations, largest difference {done.largest_difference:.2g}")
+    if done.ran_on != done.runs_on:
+        out.print(f"it ran on {done.ran_on} then, on {done.runs_on} now: small differences are to be expected")
+
+
+spaces_app = typer.Typer(help="Search spaces.", rich_markup_mode=None)
+app.add_typer(spaces_app, name="space")
+
+
+@spaces_app.command()
+def show(
+    name: Annotated[str, typer.Argument(metavar="SPACE", help="A shipped one, or a YAML file.", show_default=False)],
+) -> None:
+    """Print the dimensions of a search space, their values and defaults.
+
+    Example: hybridtune space show hybrid
+    """
+    from search.space_table import space_table
+    from spaces.load import load_space
+
+    out.print(space_table(load_space(name)))
 
 
 @app.command()

@@ -19,7 +19,7 @@ from data.prepare import ParallelMap
 from data.schema import InputError
 
 QUIET = {
-    # Tune's snapshots are never restored (see sampler.py); once a day is never.
+    # Tune's snapshots are never restored (see searcher.py); once a day is never.
     "TUNE_GLOBAL_CHECKPOINT_S": "86400",
     # Our own callbacks write what is needed.
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",

@@ -13,39 +13,54 @@ Stage = Callable[[RunDir, Say, Workers], None]
 
 def launch(settings: Settings, run_path: Path, say: Say) -> RunDir:
     """Starts a run and takes it to its end. Raises InputError if `run_path` exists."""
+    from search.sampler import check_sampler
+    from search.warm_start import check_warm_start
+
     refuse_missing_gpus(settings.gpus_per_trial)
     settings.hardware.pick()
     dataset = settings.only_horizons(Dataset(settings.dataset))
     # A second or so, once; hours of search on damaged bars would tell nobody.
     dataset.verify()
+    check_sampler(settings.sampler)
+    if settings.warm_start is not None:
+        check_warm_start(settings.warm_start, settings, dataset.info.fingerprint)
     run = RunDir.create(run_path, settings, dataset.info.fingerprint)
     with run.lock():
         take_to_end(run, say)
     return run
 
 
-def resume(run: RunDir, say: Say, more_trials: int = 0) -> None:
-    """Goes on with a run that was stopped; `more_trials` extends its search, finished or not.
+def resume(run: RunDir, say: Say, more_trials: int = 0, more_seconds: float | None = None) -> None:
+    """Goes on with a run that was stopped; `more_trials` extends its search, finished or not, and `more_seconds` is
+    how long the search may still take.
 
     Raises InputError if its dataset is gone or is not the one that it was started with, or if another process
     works on the run; nothing is changed then.
     """
     run.open_dataset().verify()
     with run.lock():
-        _reopen(run, more_trials)
+        _reopen(run, more_trials, more_seconds)
         take_to_end(run, say)
 
 
-def _reopen(run: RunDir, more_trials: int) -> None:
+def _reopen(run: RunDir, more_trials: int, more_seconds: float | None) -> None:
     document = run.document()
-    if more_trials:
-        trials = document.settings.trials + more_trials
-        settings = document.settings.model_copy(update={"trials": trials})
+    if more_trials or more_seconds is not None:
+        settings = document.settings.model_copy(update={"trials": document.settings.trials + more_trials})
+        if more_seconds is not None:
+            settings = settings.model_copy(update={"time_budget": _searched_seconds(run) + more_seconds})
         # Of the smaller search: until the larger one is finished, there is no result.
         run.ensemble.unlink(missing_ok=True)
         run.update(settings=settings.model_dump(), status="searching", error=None)
     elif document.status == "failed":
         run.update(status="searching", error=None)
+
+
+def _searched_seconds(run: RunDir) -> float:
+    from search.limits import searched_seconds
+    from search.study import open_study
+
+    return searched_seconds(open_study(run))
 
 
 def take_to_end(run: RunDir, say: Say) -> None:

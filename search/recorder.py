@@ -11,9 +11,10 @@ from tensorboardX import SummaryWriter
 
 from models.fit import TrainConfig
 from search.console import Say
+from search.limits import Limits
 from search.retries import Retries
 from search.run_dir import RunDir
-from search.sampler import StudySearcher
+from search.searcher import StudySearcher
 from search.study import best_first, started
 from search.tables import append_curve_point
 from search.trainable import CHECKPOINT
@@ -24,8 +25,11 @@ HEARTBEAT_SECONDS = 15.0
 class Recorder(Callback):  # type: ignore[misc]
     """The one place of the driver that sees every report of a search, including a trial's last."""
 
-    def __init__(self, run: RunDir, study: optuna.Study, searcher: StudySearcher, trials: int, say: Say) -> None:
+    def __init__(
+        self, run: RunDir, study: optuna.Study, searcher: StudySearcher, trials: int, limits: Limits, say: Say
+    ) -> None:
         self._run = run
+        self._limits = limits
         self._study = study
         self._searcher = searcher
         self._trials = trials
@@ -54,7 +58,7 @@ class Recorder(Callback):  # type: ignore[misc]
         self._heartbeat.beat(f"trial {number}", result["iteration"], result["objective"])
 
     def on_trial_recover(self, trial: Trial, **info: Any) -> None:  # noqa: ARG002
-        self._searcher.count_retry(trial.trial_id)
+        self._searcher.count_retry(trial.trial_id, last_line(trial))
         happened = self._retries.prepare(trial, trial.config["flat"], self._micro_batch)
         self._say(f"trial {trial.config['number']} {happened}")
 
@@ -72,6 +76,7 @@ class Recorder(Callback):  # type: ignore[misc]
             (self._run.trial(number) / CHECKPOINT).unlink(missing_ok=True)
         self._writers.pop(number).close()
         self._heartbeat.forget(f"trial {number}")
+        self._limits.save()
         done = sum(t.state.is_finished() for t in started(self._study))
         best = best_first(self._study)
         so_far = f"best so far {best[0].value:.4f} (trial {best[0].number})" if best else "none complete yet"
@@ -114,6 +119,14 @@ class HardwareLines:
         if anchors < self._lowered.get(name, min(self._asked or batch, batch)):
             self._lowered[name] = anchors
             self._say(f"{name} ran out of memory: {anchors} anchors at a time now, {batch} a step as before")
+
+
+def last_line(trial: Trial) -> str:
+    """Of what Tune keeps about the end of a worker: the exception, where there was one."""
+    text = str(trial.get_error() or "").strip()
+    if "Traceback" not in text:
+        return "its worker was lost"
+    return text.splitlines()[-1].strip()
 
 
 def describe(flat: dict[str, Any]) -> str:

@@ -29,6 +29,7 @@ from models.fit import Metric
 from spaces.parameters import Config, Dimension, Space
 from spaces.trial_config import Budget
 
+SchedulerName = Literal["asha", "hyperband", "none"]
 Status = Literal["searching", "retraining", "blending", "done", "failed"]
 
 
@@ -52,6 +53,15 @@ class Settings(BaseModel):
     """Iterations before ASHA may stop a trial: its lowest rung."""
     reduction_factor: int = Field(default=3, ge=2)
     """ASHA keeps the best one in so many trials of a rung."""
+    scheduler: SchedulerName = "asha"
+    sampler: str = "tpe"
+    """See search.sampler."""
+    time_budget: float | None = Field(default=None, gt=0)
+    """Seconds of search."""
+    stop_after: int | None = Field(default=None, ge=1)
+    """Trials without a better one that end the search."""
+    warm_start: Path | None = None
+    """An earlier run, whose completed trials the sampler learns from."""
     concurrent: int = Field(ge=1)
     gpus_per_trial: float = Field(default=0.0, ge=0)
     device: DeviceChoice = "auto"

@@ -1,86 +1,59 @@
-"""The study behind Tune's searcher interface.
+"""Optuna's samplers by name, or a user's own."""
 
-The study in study.db is the truth of the search. Tune's own snapshots are neither written nor restored: a
-resumed search is a new Tune experiment, to which this searcher first hands the trials that were under way.
-That also means that nothing is ever unpickled from a run directory.
-"""
-
-import logging
-from typing import Any
+import sys
+import warnings
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from pathlib import Path
 
 import optuna
-from optuna.trial import Trial, TrialState
-from ray.tune.search import Searcher
+from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 
-from search.study import ask, config_of, reopen, report, started, tell
+from data.schema import InputError
 from spaces.parameters import Space
 
-logger = logging.getLogger(__name__)
+
+def _tpe(space: Space, seed: int) -> BaseSampler:
+    # A joint density needs trials that have the same dimensions; without groups those of a conditional space would be
+    # drawn one at a time. Trials under way count as bad ones (constant liar), Optuna's default.
+    return TPESampler(seed=seed, group=space.conditional)
 
 
-class StudySearcher(Searcher):  # type: ignore[misc]
-    """Hands out {number, flat, reported, micro_batch}: the trial's number, its configuration, how many of its
-    iterations the study knows already, and how many anchors fitted into memory then.
+def _random(space: Space, seed: int) -> BaseSampler:  # noqa: ARG001 one signature
+    return RandomSampler(seed=seed)
+
+
+def _gp(space: Space, seed: int) -> BaseSampler:
+    return GPSampler(seed=seed, warn_independent_sampling=not space.conditional)
+
+
+SAMPLERS: Mapping[str, Callable[[Space, int], BaseSampler]] = {"tpe": _tpe, "random": _random, "gp": _gp}
+
+
+def check_sampler(name: str) -> None:
+    """Raises InputError if no sampler has this name, or if a user's own cannot be made."""
+    make_sampler(name, Space("none", {}, {}), seed=0)
+
+
+def make_sampler(name: str, space: Space, seed: int) -> BaseSampler:
+    """name: one of SAMPLERS, or `module:function` of a module in the current folder or installed, whose function takes
+    a seed and returns an Optuna sampler. A sampler is made for every trial, with a seed of its own.
     """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return SAMPLERS[name](space, seed) if name in SAMPLERS else _own(name, seed)
 
-    def __init__(self, study: optuna.Study, space: Space, trials: int, concurrent: int, seed: int) -> None:
-        super().__init__(metric="objective", mode="min")
-        self._study = study
-        self._space = space
-        self._trials = trials
-        self._concurrent = concurrent
-        self._seed = seed
-        self._live: dict[str, Trial] = {}
-        self._unfinished = [reopen(study, t, space, seed) for t in started(study) if t.state == TrialState.RUNNING]
-        self._asked = len(started(study))
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        if len(self._live) >= self._concurrent:
-            return None
-        if self._unfinished:
-            trial = self._unfinished.pop(0)
-        elif self._asked >= self._trials:
-            return str(Searcher.FINISHED)
-        else:
-            trial = ask(self._study, self._space, self._seed)
-            self._asked += 1
-        self._live[trial_id] = trial
-        known = self._study.get_trials(deepcopy=False)[trial.number].intermediate_values
-        return {
-            "number": trial.number,
-            "flat": config_of(trial),
-            "reported": max(known, default=0),
-            "micro_batch": trial.user_attrs.get("micro_batch"),
-        }
-
-    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        trial = self._live[trial_id]
-        report(trial, result["iteration"], result["objective"])
-        # A resumed trial repeats reports from before it ran out of memory.
-        anchors = min(result["micro_batch"], trial.user_attrs.get("micro_batch", result["micro_batch"]))
-        for name, value in (("runs_on", result["runs_on"]), ("micro_batch", anchors)):
-            if trial.user_attrs.get(name) != value:
-                trial.set_user_attr(name, value)
-
-    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Tune calls this for a trial's end of any kind, with the report that the scheduler stopped it at."""
-        trial = self._live.pop(trial_id)
-        if error or result is None or result["failure"] is not None:
-            reason = result["failure"] if result and not error else "error in the worker, see its log"
-            trial.set_user_attr("failure", reason)
-            tell(self._study, trial, TrialState.FAIL)
-            return
-        report(trial, result["iteration"], result["objective"])
-        state = TrialState.COMPLETE if result["finished"] else TrialState.PRUNED
-        tell(self._study, trial, state, result["objective"])
-
-    def count_retry(self, trial_id: str) -> None:
-        trial = self._live[trial_id]
-        trial.set_user_attr("retries", trial.user_attrs.get("retries", 0) + 1)
-
-    def set_max_concurrency(self, max_concurrent: int) -> bool:  # noqa: ARG002 Tune's interface
-        """Tells Tune that no limiter is needed: `suggest` is one."""
-        return True
-
-    def save_to_dir(self, checkpoint_dir: str, session_str: str = "default") -> None:
-        """Nothing to save: the study is on disk."""
+def _own(name: str, seed: int) -> BaseSampler:
+    module, colon, function = name.partition(":")
+    if not (module and colon and function):
+        raise InputError(f"sampler must be one of {', '.join(SAMPLERS)} or a function as module:name, got {name!r}")
+    if str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))
+    try:
+        sampler = getattr(import_module(module), function)(seed)
+    except (ImportError, AttributeError, TypeError, SyntaxError, ValueError) as error:
+        raise InputError(f"sampler {name!r} cannot be made: {error}") from None
+    if not isinstance(sampler, BaseSampler):
+        raise InputError(f"sampler {name!r} must return an Optuna sampler, got {type(sampler).__name__}")
+    return sampler

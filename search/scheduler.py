@@ -1,10 +1,13 @@
 """ASHA: asynchronous successive halving (Li et al. 2020, "A System for Massively Parallel Hyperparameter
-Tuning", algorithm 2 in its stopping variant). The rules are pure functions; a thin class adapts them to Tune.
+Tuning", algorithm 2 in its stopping variant), in one bracket or in those of Hyperband (Li et al. 2018, algorithm 1).
+The rules are pure functions; a thin class adapts them to Tune.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from math import ceil
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
@@ -37,6 +40,16 @@ def survives(value: float, others: Iterable[float], reduction_factor: int, maxim
     return better < kept
 
 
+def bracket_of(number: int, seed: int, rungs: int, reduction_factor: int) -> int:
+    """How many of the lowest rungs a trial passes by under Hyperband, which does not trust early results for all.
+
+    Drawn by (seed, number) alone, each bracket with the share of trials that Hyperband begins in it.
+    """
+    left = range(rungs, -1, -1)
+    begun = np.array([ceil((rungs + 1) / (halvings + 1) * reduction_factor**halvings) for halvings in left])
+    return int(np.random.default_rng([seed, 4, number]).choice(len(begun), p=begun / begun.sum()))
+
+
 def decided_rungs(trials: Sequence[FrozenTrial], iterations: Sequence[int]) -> Rungs:
     """The rungs of a study, for a resume.
 
@@ -56,11 +69,23 @@ def decided_rungs(trials: Sequence[FrozenTrial], iterations: Sequence[int]) -> R
 class Asha(FIFOScheduler):  # type: ignore[misc]
     """Stops a trial that is not among the best of its rung. Records a rung when a trial first crosses it."""
 
-    def __init__(self, rungs: Rungs, reduction_factor: int, maximize: bool) -> None:
+    def __init__(
+        self,
+        rungs: Rungs,
+        reduction_factor: int,
+        maximize: bool,
+        bracket: Callable[[int], int] = lambda number: 0,
+        is_over: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """bracket: number of the trial -> how many of the lowest rungs it passes by; it is compared with the trials
+        of its own bracket only. is_over: whether every trial is to stop now.
+        """
         super().__init__()
         self._rungs = rungs
         self._reduction_factor = reduction_factor
         self._maximize = maximize
+        self._bracket = bracket
+        self._is_over = is_over
 
     @property
     def rungs(self) -> Mapping[int, Mapping[int, float]]:
@@ -69,12 +94,16 @@ class Asha(FIFOScheduler):  # type: ignore[misc]
     def on_trial_result(self, tune_controller: "TuneController", trial: Trial, result: dict[str, Any]) -> str:  # noqa: ARG002
         if result["failure"] is not None:
             return str(TrialScheduler.STOP)
-        rung = self._rungs.get(result["iteration"])
-        number = trial.config["number"]
-        if rung is None or number in rung:
-            return str(TrialScheduler.CONTINUE)
-        value = result["objective"]
-        goes_on = survives(value, rung.values(), self._reduction_factor, self._maximize)
-        rung[number] = value
+        goes_on = self._passes(trial.config["number"], result["iteration"], result["objective"])
         # A trial that is finished has nothing left to stop; it counts as complete.
-        return str(TrialScheduler.CONTINUE if goes_on or result["finished"] else TrialScheduler.STOP)
+        if result["finished"]:
+            return str(TrialScheduler.CONTINUE)
+        return str(TrialScheduler.CONTINUE if goes_on and not self._is_over() else TrialScheduler.STOP)
+
+    def _passes(self, number: int, iteration: int, value: float) -> bool:
+        rung, bracket = self._rungs.get(iteration), self._bracket(number)
+        if rung is None or number in rung or iteration in sorted(self._rungs)[:bracket]:
+            return True
+        peers = [other for peer, other in rung.items() if self._bracket(peer) == bracket]
+        rung[number] = value
+        return survives(value, peers, self._reduction_factor, self._maximize)

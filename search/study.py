@@ -8,15 +8,19 @@ search was interrupted.
 import warnings
 
 import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from data.schema import InputError
 from models.fit import Metric, higher_is_better
 from search.run_dir import RunDir
+from search.sampler import make_sampler
 from spaces.parameters import Choice, Config, Dimension, Float, Space
 
 STUDY_NAME = "hybridtune"
 DATABASE_TIMEOUT_SECONDS = 60
+WARM_START = "warm_start"
+"""Attribute of a trial that an earlier run made, its number there; it is no trial of this search."""
 
 
 def create_study(run: RunDir, space: Space, metric: Metric) -> optuna.Study:
@@ -40,24 +44,25 @@ def open_study(run: RunDir) -> optuna.Study:
         raise InputError(f"{run.path}/study.db holds no study yet: `hybridtune resume {run.path}` starts it") from None
 
 
-def ask(study: optuna.Study, space: Space, seed: int) -> Trial:
-    """The next trial.
+def ask(study: optuna.Study, space: Space, seed: int, sampler: str = "tpe") -> Trial:
+    """The next trial. sampler: see search.sampler.
 
     Its draw depends on the study's trials and on (seed, number) alone, so a search that was interrupted goes on
     with the same trials.
     """
-    study.sampler = _sampler(space, seed, number=len(started(study)))
+    number = sum(trial.state != TrialState.WAITING for trial in study.get_trials(deepcopy=False))
+    study.sampler = _sampler(sampler, space, seed, number)
     return _drawn(study.ask(), space)
 
 
-def reopen(study: optuna.Study, frozen: FrozenTrial, space: Space, seed: int) -> Trial:
+def reopen(study: optuna.Study, frozen: FrozenTrial, space: Space, seed: int, sampler: str = "tpe") -> Trial:
     """A trial that an earlier process asked for and never told. Where that process died within `ask`, the draw is
     finished as it would have been: what is known already is drawn once more and thrown away.
     """
     assert frozen.state == TrialState.RUNNING
     if all(name in frozen.params for name in space.dimensions if space.active(name, frozen.params)):
         return Trial(study, frozen._trial_id)
-    study.sampler = _sampler(space, seed, frozen.number)
+    study.sampler = _sampler(sampler, space, seed, frozen.number)
     trial = Trial(study, frozen._trial_id)
     for name, distribution in frozen.distributions.items():
         if not distribution.single() and name not in trial.relative_params:
@@ -78,13 +83,14 @@ def tell(study: optuna.Study, trial: Trial, state: TrialState, objective: float 
 
 
 def started(study: optuna.Study) -> list[FrozenTrial]:
-    """All trials but those still in the queue, in order of number."""
-    return [t for t in study.get_trials(deepcopy=False) if t.state != TrialState.WAITING]
+    """All trials of this search but those still in the queue, in order of number."""
+    trials = study.get_trials(deepcopy=False)
+    return [t for t in trials if t.state != TrialState.WAITING and WARM_START not in t.user_attrs]
 
 
 def best_first(study: optuna.Study) -> list[FrozenTrial]:
     """Completed trials, the best first, one per distinct configuration."""
-    complete = study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
+    complete = [trial for trial in started(study) if trial.state == TrialState.COMPLETE]
     sign = -1 if study.direction == optuna.study.StudyDirection.MAXIMIZE else 1
     ranked = sorted(complete, key=lambda t: (sign * (t.value or 0.0), t.number))
     distinct: list[FrozenTrial] = []
@@ -98,12 +104,8 @@ def config_of(trial: Trial | FrozenTrial) -> Config:
     return dict(trial.params)
 
 
-def _sampler(space: Space, seed: int, number: int) -> optuna.samplers.BaseSampler:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        # A joint density needs trials that have the same dimensions; without groups those of a conditional space would
-        # be drawn one at a time.
-        return optuna.samplers.TPESampler(seed=(seed * 1_000_003 + number) % 2**32, group=space.conditional)
+def _sampler(name: str, space: Space, seed: int, number: int) -> optuna.samplers.BaseSampler:
+    return make_sampler(name, space, (seed * 1_000_003 + number) % 2**32)
 
 
 def _drawn(trial: Trial, space: Space) -> Trial:
@@ -111,6 +113,14 @@ def _drawn(trial: Trial, space: Space) -> Trial:
         if space.active(name, trial.params):
             _suggest(trial, name, dimension)
     return trial
+
+
+def distribution(dimension: Dimension) -> BaseDistribution:
+    if isinstance(dimension, Choice):
+        return CategoricalDistribution(dimension.choices)
+    if isinstance(dimension, Float):
+        return FloatDistribution(dimension.low, dimension.high, log=dimension.log)
+    return IntDistribution(dimension.low, dimension.high, step=dimension.step)
 
 
 def _suggest(trial: Trial, name: str, dimension: Dimension) -> None:

@@ -1,5 +1,6 @@
 """The search: Tune runs the trials, Optuna guides them, ASHA stops the weak ones."""
 
+from collections.abc import Callable
 from typing import Any
 
 import optuna
@@ -9,15 +10,17 @@ from ray.tune.experiment import Trial
 from models.fit import higher_is_better
 from search.cluster import Workers
 from search.console import Say
+from search.limits import Limits
 from search.recorder import Recorder
 from search.retries import RETRIES
 from search.run_dir import RunDir, Settings
-from search.sampler import StudySearcher
-from search.scheduler import Asha, decided_rungs, rung_iterations
+from search.scheduler import Asha, bracket_of, decided_rungs, rung_iterations
+from search.searcher import StudySearcher
 from search.sharing import share_dataset
 from search.study import best_first, create_study, started
 from search.tables import write_tables
 from search.trainable import Work, run_trial
+from search.warm_start import warm_start
 
 
 class SearchFailedError(RuntimeError):
@@ -32,24 +35,59 @@ def search(run: RunDir, say: Say, workers: Workers) -> None:
     settings = run.document().settings
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = create_study(run, settings.space, settings.metric)
+    if settings.warm_start is not None:
+        warm_start(study, settings)
+    limits = Limits(study, settings.time_budget, settings.stop_after)
     wanted = wanted_trials(settings)
     left = wanted - sum(t.state.is_finished() for t in started(study))
-    if left > 0:
-        rungs = rung_iterations(settings.grace_period, settings.reduction_factor, settings.iterations)
+    under_way = any(not trial.state.is_finished() for trial in started(study))
+    if left > 0 and not under_way and (reason := limits.reached()):
+        say(f"search: no further trial, {reason}")
+    elif left > 0:
+        rungs = _rungs(settings)
         say(
             f"search: {left} trials of up to {settings.iterations} iterations, {settings.concurrent} at a time; "
             f"rungs at {', '.join(map(str, rungs)) or 'none'}"
         )
         workers.start()
-        _run_trials(run, settings, study, rungs, say)
+        _run_trials(run, settings, study, rungs, limits, say)
+        if (reason := limits.reached()) and wanted > sum(t.state.is_finished() for t in started(study)):
+            say(f"the search ends early: {reason}")
     write_tables(run, study)
     _refuse_failure(study)
 
 
-def _run_trials(run: RunDir, settings: Settings, study: optuna.Study, rungs: tuple[int, ...], say: Say) -> None:
-    searcher = StudySearcher(study, settings.space, wanted_trials(settings), settings.concurrent, settings.seed)
-    maximize = higher_is_better(settings.metric)
-    scheduler = Asha(decided_rungs(started(study), rungs), settings.reduction_factor, maximize)
+def _rungs(settings: Settings) -> tuple[int, ...]:
+    if settings.scheduler == "none":
+        return ()
+    return rung_iterations(settings.grace_period, settings.reduction_factor, settings.iterations)
+
+
+def _bracket(settings: Settings, rungs: tuple[int, ...]) -> Callable[[int], int]:
+    if settings.scheduler != "hyperband":
+        return lambda number: 0
+    return lambda number: bracket_of(number, settings.seed, len(rungs), settings.reduction_factor)
+
+
+def _run_trials(
+    run: RunDir, settings: Settings, study: optuna.Study, rungs: tuple[int, ...], limits: Limits, say: Say
+) -> None:
+    searcher = StudySearcher(
+        study,
+        settings.space,
+        wanted_trials(settings),
+        settings.concurrent,
+        settings.seed,
+        settings.sampler,
+        enough=lambda: limits.reached() is not None,
+    )
+    scheduler = Asha(
+        decided_rungs(started(study), rungs),
+        settings.reduction_factor,
+        higher_is_better(settings.metric),
+        _bracket(settings, rungs),
+        limits.stops_running,
+    )
     work = Work(run, share_dataset(run.open_dataset()), settings.budget, settings.hardware, rungs)
     # tune.run rather than Tuner: the latter begins by pickling all of this into the run directory.
     tune.run(
@@ -61,7 +99,7 @@ def _run_trials(run: RunDir, settings: Settings, study: optuna.Study, rungs: tup
         num_samples=wanted_trials(settings),
         search_alg=searcher,
         scheduler=scheduler,
-        callbacks=[Recorder(run, study, searcher, wanted_trials(settings), say)],
+        callbacks=[Recorder(run, study, searcher, wanted_trials(settings), limits, say)],
         reuse_actors=True,
         max_failures=RETRIES,
         raise_on_failed_trial=False,

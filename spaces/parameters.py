@@ -53,6 +53,9 @@ class Float(_Range):
     def nearest(self, value: Scalar) -> Scalar:
         return min(max(float(value), self.low), self.high)
 
+    def allows(self, value: Scalar) -> bool:
+        return isinstance(value, int | float) and self.low <= value <= self.high
+
     @property
     def size(self) -> float:
         return 1 if self.low == self.high else math.inf
@@ -70,6 +73,9 @@ class Int(_Range):
     def nearest(self, value: Scalar) -> Scalar:
         steps = round((float(value) - self.low) / self.step)
         return self.values[min(max(steps, 0), len(self.values) - 1)]
+
+    def allows(self, value: Scalar) -> bool:
+        return value in self.values
 
     @property
     def size(self) -> float:
@@ -98,6 +104,9 @@ class Choice(_Dimension):
         if isinstance(value, int | float) and numbers:
             return min(numbers, key=lambda allowed: abs(allowed - value))
         return self.choices[0]
+
+    def allows(self, value: Scalar) -> bool:
+        return value in self.choices
 
     @property
     def size(self) -> float:
@@ -138,6 +147,17 @@ class Space:
             if self.active(name, flat):
                 flat[name] = dimension.nearest(self.guide[name])
         return flat
+
+    def check_inside(self, flat: Config) -> None:
+        """Raises InputError naming the dimension unless this is one of the space's configurations."""
+        if strange := [name for name in flat if name not in self.dimensions]:
+            raise InputError(f"it has {strange[0]}={flat[strange[0]]}, the space has no such dimension")
+        for name, dimension in self.dimensions.items():
+            active = self.active(name, flat)
+            if active != (name in flat):
+                raise InputError(f"it has {'no ' if active else ''}{name}, which depends on what else it has")
+            if active and not dimension.allows(flat[name]):
+                raise InputError(f"its {name}={flat[name]} is not {_in_words(dimension)}")
 
     def size(self) -> float:
         """How many configurations there are; infinite with a float range that is more than a point."""

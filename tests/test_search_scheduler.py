@@ -1,5 +1,6 @@
 """ASHA's rules as tables, and what the adapter keeps of them."""
 
+from collections import Counter
 from typing import Any
 
 import optuna
@@ -8,7 +9,7 @@ from optuna.trial import FrozenTrial, TrialState
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 
-from search.scheduler import Asha, decided_rungs, rung_iterations, survives
+from search.scheduler import Asha, bracket_of, decided_rungs, rung_iterations, survives
 
 CONTINUE, STOP = TrialScheduler.CONTINUE, TrialScheduler.STOP
 
@@ -93,8 +94,8 @@ def test_a_running_trials_last_report_is_decided_again(
 class Reports:
     """Sends an Asha the reports of real Tune trials."""
 
-    def __init__(self, rungs: tuple[int, ...], reduction: int = 2, maximize: bool = False) -> None:
-        self.asha = Asha({rung: {} for rung in rungs}, reduction, maximize)
+    def __init__(self, rungs: tuple[int, ...], reduction: int = 2, maximize: bool = False, **more: Any) -> None:
+        self.asha = Asha({rung: {} for rung in rungs}, reduction, maximize, **more)
 
     def send(
         self, number: int, iteration: int, objective: float, finished: bool = False, failure: str | None = None
@@ -128,6 +129,39 @@ def test_a_rung_keeps_the_value_with_which_it_was_first_crossed() -> None:
     # A retried trial reports the rung again: by now it would be stopped, but it was let through before.
     assert reports.send(0, 1, 0.9) == CONTINUE
     assert reports.asha.rungs == {1: {0: 0.5, 1: 0.1}}
+
+
+def test_a_trial_passes_by_the_lowest_rungs_of_its_bracket_and_meets_its_own_kind_only() -> None:
+    reports = Reports(rungs=(1, 2), bracket=lambda number: number % 2)
+    assert reports.send(0, 1, 0.1) == CONTINUE
+    assert reports.send(1, 1, 0.9) == CONTINUE  # far behind, but its bracket begins at iteration 2
+    assert reports.send(0, 2, 0.1) == CONTINUE
+    assert reports.send(1, 2, 0.9) == CONTINUE  # the first of its bracket there
+    assert reports.send(3, 2, 1.0) == STOP
+    assert reports.send(2, 1, 0.2) == STOP
+    assert reports.asha.rungs == {1: {0: 0.1, 2: 0.2}, 2: {0: 0.1, 1: 0.9, 3: 1.0}}
+
+
+def test_hyperband_begins_in_each_bracket_its_share_of_trials() -> None:
+    """With two rungs and a reduction of three: 9 trials from the lowest rung, 5 from the next, 3 that are never stopped
+    (Li et al. 2018, table 1 in small).
+    """
+    drawn = Counter(bracket_of(number, seed=7, rungs=2, reduction_factor=3) for number in range(3000))
+    shares = [drawn[bracket] / 3000 for bracket in range(3)]
+    assert shares == pytest.approx([9 / 17, 5 / 17, 3 / 17], abs=0.03)
+    assert bracket_of(5, seed=7, rungs=0, reduction_factor=3) == 0
+    one, other = ([bracket_of(n, seed, 3, 2) for n in range(40)] for seed in (1, 2))
+    assert one == [bracket_of(n, 1, 3, 2) for n in range(40)]
+    assert one != other
+
+
+def test_when_the_search_is_over_every_trial_stops_at_its_next_report_unless_it_is_finished() -> None:
+    over = False
+    reports = Reports(rungs=(1,), is_over=lambda: over)
+    assert reports.send(0, 1, 0.5) == CONTINUE
+    over = True
+    assert reports.send(0, 2, 0.4) == STOP
+    assert reports.send(1, 2, 0.4, finished=True) == CONTINUE
 
 
 def test_a_trial_that_skips_a_rung_is_not_recorded_there() -> None:

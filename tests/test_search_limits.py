@@ -1,0 +1,94 @@
+"""When a search ends before all its trials are run."""
+
+from datetime import datetime, timedelta
+
+import optuna
+import pytest
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from data.schema import InputError
+from search.limits import SEARCH_SECONDS, Limits, parse_duration, searched_seconds, trials_since_best
+
+COMPLETE, PRUNED, FAIL = TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL
+
+
+def ended(*results: tuple[TrialState, float | None]) -> list[FrozenTrial]:
+    """Trials that ended one after another."""
+    trials = []
+    for minute, (state, value) in enumerate(results):
+        trial = create_trial(state=state, value=value)
+        trial.datetime_complete = datetime(2026, 1, 1) + timedelta(minutes=minute)
+        trials.append(trial)
+    return trials
+
+
+@pytest.mark.parametrize(
+    ("results", "waited"),
+    [
+        ([], 0),
+        ([(FAIL, None), (PRUNED, 0.1)], 0),  # none is complete
+        ([(COMPLETE, 0.7)], 0),
+        ([(COMPLETE, 0.7), (PRUNED, 0.1), (FAIL, None), (COMPLETE, 0.8)], 3),
+        ([(COMPLETE, 0.7), (COMPLETE, 0.7)], 1),  # as good is not better
+        ([(COMPLETE, 0.7), (COMPLETE, 0.8), (COMPLETE, 0.6), (PRUNED, 0.5)], 1),
+    ],
+)
+def test_trials_are_counted_since_the_best_complete_one(
+    results: list[tuple[TrialState, float | None]], waited: int
+) -> None:
+    trials = ended(*results)
+    assert trials_since_best(trials, maximize=False) == waited
+    assert trials_since_best(trials[::-1], maximize=False) == waited
+    mirrored = ended(*((state, None if value is None else -value) for state, value in results))
+    assert trials_since_best(mirrored, maximize=True) == waited
+
+
+def study_of(*results: tuple[TrialState, float | None], seconds: float = 0.0) -> optuna.Study:
+    study = optuna.create_study()
+    study.add_trials(ended(*results))
+    study.set_user_attr(SEARCH_SECONDS, seconds)
+    return study
+
+
+def test_a_search_without_limits_is_never_over() -> None:
+    limits = Limits(study_of((COMPLETE, 0.5), *[(PRUNED, 0.6)] * 50, seconds=1e9), None, None)
+    assert limits.reached() is None
+    assert not limits.stops_running()
+
+
+def test_a_search_whose_first_trials_all_failed_is_over() -> None:
+    assert Limits(study_of(*[(FAIL, None)] * 4), None, None).reached() is None
+    assert Limits(study_of(*[(FAIL, None)] * 5), None, None).reached() == "all of its first 5 trials failed"
+    assert Limits(study_of((PRUNED, 0.5), *[(FAIL, None)] * 9), None, None).reached() is None
+
+
+def test_time_that_an_earlier_process_spent_counts() -> None:
+    study = study_of((COMPLETE, 0.5), seconds=50.0)
+    assert Limits(study, 60.0, None).reached() is None
+    assert Limits(study, 50.0, None).reached() == "its time budget of 50 seconds is spent"
+    Limits(study, 60.0, None).save()
+    assert 50.0 <= searched_seconds(study) < 51.0
+
+
+def test_trials_under_way_end_with_the_time_only_once_one_is_complete() -> None:
+    late = 100.0
+    assert not Limits(study_of((PRUNED, 0.5), seconds=late), 60.0, None).stops_running()
+    assert Limits(study_of((COMPLETE, 0.5), seconds=late), 60.0, None).stops_running()
+    # Nothing better for long starts no trial, and stops none.
+    waited = Limits(study_of((COMPLETE, 0.5), (PRUNED, 0.6), (PRUNED, 0.7)), None, 2)
+    assert waited.reached() == "2 trials brought nothing better"
+    assert not waited.stops_running()
+    assert Limits(study_of((COMPLETE, 0.5), (PRUNED, 0.6)), None, 2).reached() is None
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("2h", 7200), ("90m", 5400), ("45s", 45), ("1h30m", 5400), ("0.5h", 1800), ("1h1m1s", 3661)]
+)
+def test_durations_are_hours_minutes_and_seconds(text: str, seconds: float) -> None:
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "2", "h", "2 h", "-1h", "0m", "2d", "1h30", "1e3s", "nan"])
+def test_what_is_no_duration_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match="time-budget must be a time like 2h, 90m or 1h30m, got"):
+        parse_duration(text)
