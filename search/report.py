@@ -17,7 +17,7 @@ from models.metrics import HorizonMetrics, mean_auc, mean_metric
 from search.blend import EnsembleDocument
 from search.run_dir import RunDir, RunDocument
 from search.scores import FEWEST_SERIES, ORACLE, Score, constant_scores, contenders, test_scores, with_oracle
-from search.study import open_study
+from search.study import best_first, open_study
 from spaces.parameters import Config
 
 MEASURES = {
@@ -138,7 +138,7 @@ def _cell(score: Score) -> str:
 
 
 def _best(trials: pd.DataFrame, study: optuna.Study) -> Config:
-    best = trials[trials["trial"] == study.best_trial.number].iloc[0]
+    best = trials[trials["trial"] == best_first(study)[0].number].iloc[0]
     config = best[[name for name in trials.columns if name.startswith("config.")]].dropna()
     return {str(name).removeprefix("config."): value for name, value in config.items()}
 

@@ -68,7 +68,9 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         }
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        trial = self._live[trial_id]
+        self._keep(self._live[trial_id], result)
+
+    def _keep(self, trial: Trial, result: dict[str, Any]) -> None:
         report(trial, result["iteration"], result["objective"])
         # A resumed trial repeats reports from before it ran out of memory.
         anchors = min(result["micro_batch"], trial.user_attrs.get("micro_batch", result["micro_batch"]))
@@ -85,12 +87,12 @@ class StudySearcher(Searcher):  # type: ignore[misc]
             trial.set_user_attr("failure", reason)
             tell(self._study, trial, TrialState.FAIL)
             return
-        report(trial, result["iteration"], result["objective"])
+        self._keep(trial, result)
         state = TrialState.COMPLETE if result["finished"] else TrialState.PRUNED
         tell(self._study, trial, state, result["objective"])
 
     def count_retry(self, trial_id: str, error: str) -> None:
-        """error: what ended the attempt, in a line; that of the last is what a trial without retries left failed with."""
+        """error: what ended the attempt, in a line; a trial without retries left is said to have failed of that."""
         trial = self._live[trial_id]
         trial.set_user_attr("error", error)
         trial.set_user_attr("retries", trial.user_attrs.get("retries", 0) + 1)

@@ -66,6 +66,14 @@ def test_a_stopped_trial_is_pruned_with_the_report_that_stopped_it(tmp_path: Pat
     assert (trial.state, trial.value, trial.intermediate_values) == (TrialState.PRUNED, 0.6, {1: 0.7, 2: 0.6})
 
 
+def test_a_trial_stopped_at_its_first_report_says_what_it_ran_on_too(tmp_path: Path) -> None:
+    search = Search(tmp_path)
+    search.suggest("x")
+    search.searcher.on_trial_complete("x", result(1, 0.6))
+    assert search.trial(0).user_attrs["runs_on"] == "cpu in fp32"
+    assert search.trial(0).user_attrs["micro_batch"] == 64
+
+
 @pytest.mark.parametrize(
     ("last", "error", "reason"),
     [
