@@ -10,6 +10,7 @@ from ray.tune.experiment import Trial
 from tensorboardX import SummaryWriter
 
 from models.fit import TrainConfig
+from search.backup import back_up
 from search.console import Say
 from search.limits import Limits
 from search.retries import Retries
@@ -26,9 +27,17 @@ class Recorder(Callback):  # type: ignore[misc]
     """The one place of the driver that sees every report of a search, including a trial's last."""
 
     def __init__(
-        self, run: RunDir, study: optuna.Study, searcher: StudySearcher, trials: int, limits: Limits, say: Say
+        self,
+        run: RunDir,
+        study: optuna.Study,
+        searcher: StudySearcher,
+        trials: int,
+        rungs: tuple[int, ...],
+        limits: Limits,
+        say: Say,
     ) -> None:
         self._run = run
+        self._rungs = rungs
         self._limits = limits
         self._study = study
         self._searcher = searcher
@@ -54,6 +63,8 @@ class Recorder(Callback):  # type: ignore[misc]
         append_curve_point(self._run.curve_log, number, result)
         for name in ("train_loss", "tune_loss", "tune_auc", "objective"):
             self._writers[number].add_scalar(name, result[name], result["iteration"])
+        if result["iteration"] in self._rungs:
+            back_up(self._run)
         self._hardware.look(f"trial {number}", trial.config["flat"], result)
         self._heartbeat.beat(f"trial {number}", result["iteration"], result["objective"])
 
@@ -77,6 +88,7 @@ class Recorder(Callback):  # type: ignore[misc]
         self._writers.pop(number).close()
         self._heartbeat.forget(f"trial {number}")
         self._limits.save()
+        back_up(self._run)
         done = sum(t.state.is_finished() for t in started(self._study))
         best = best_first(self._study)
         so_far = f"best so far {best[0].value:.4f} (trial {best[0].number})" if best else "none complete yet"

@@ -1,7 +1,7 @@
 """Layout and documents of a run directory. Its stages meet here, through files, and nowhere else.
 
 run.json           RunDocument: settings, versions, status
-study.db           the Optuna study, the truth of the search
+study.db           the Optuna study, the truth of the search; study.backup.db is its copy of the last rung
 trials.parquet     one row a trial               curves.parquet   one row a trial and iteration
 tune/              trial_00000/: checkpoint while it runs, TensorBoard events; curves.jsonl
 members/<id>/      model.safetensors, member.json

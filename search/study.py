@@ -13,6 +13,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from data.schema import InputError
 from models.fit import Metric, higher_is_better
+from search.backup import STUDY, check_study
 from search.run_dir import RunDir
 from search.sampler import make_sampler
 from spaces.parameters import Choice, Config, Dimension, Float, Space
@@ -24,7 +25,9 @@ WARM_START = "warm_start"
 
 
 def create_study(run: RunDir, space: Space, metric: Metric) -> optuna.Study:
-    """A new study whose trial 0 will be the space's default configuration."""
+    """The run's study, or a new one whose trial 0 will be the space's default configuration."""
+    if (run.path / STUDY).exists():
+        check_study(run)
     study = optuna.create_study(
         storage=_storage(run),
         study_name=STUDY_NAME,
@@ -38,6 +41,9 @@ def create_study(run: RunDir, space: Space, metric: Metric) -> optuna.Study:
 
 
 def open_study(run: RunDir) -> optuna.Study:
+    """Raises InputError if there is none yet, or if its file is damaged or locked."""
+    if (run.path / STUDY).exists():
+        check_study(run)
     try:
         return optuna.load_study(storage=_storage(run), study_name=STUDY_NAME)
     except KeyError:

@@ -99,7 +99,7 @@ def _run_trials(
         num_samples=wanted_trials(settings),
         search_alg=searcher,
         scheduler=scheduler,
-        callbacks=[Recorder(run, study, searcher, wanted_trials(settings), limits, say)],
+        callbacks=[Recorder(run, study, searcher, wanted_trials(settings), rungs, limits, say)],
         reuse_actors=True,
         max_failures=RETRIES,
         raise_on_failed_trial=False,

@@ -1,0 +1,77 @@
+"""study.db is copied while it is written, and damage to it is told from a lock."""
+
+import shutil
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from data.schema import InputError
+from search import backup
+from search.backup import BACKUP, STUDY, back_up, check_study
+from search.run_dir import RunDir
+from search.study import ask, create_study, open_study, started
+from spaces.hybrid import HYBRID
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDir:
+    """Its folder's name would mean something in a URL."""
+    run = RunDir(tmp_path / "50% run?#1")
+    run.path.mkdir()
+    study = create_study(run, HYBRID, "tune_loss")
+    for _ in range(3):
+        ask(study, HYBRID, seed=0)
+    back_up(run)
+    return run
+
+
+def damage(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.seek(4096)
+        file.write(b"\xff" * 20_000)
+
+
+def test_the_copy_is_the_study_of_its_moment(run: RunDir) -> None:
+    ask(open_study(run), HYBRID, seed=0)
+    check_study(run)
+    shutil.copy(run.path / BACKUP, run.path / STUDY)
+    assert len(started(open_study(run))) == 3
+    ask(open_study(run), HYBRID, seed=0)
+    back_up(run)
+    assert sorted(path.name for path in run.path.iterdir()) == [BACKUP, STUDY]
+
+
+def test_a_damaged_study_is_said_and_its_copy_offered(run: RunDir) -> None:
+    damage(run.path / STUDY)
+    with pytest.raises(InputError, match=r"study.db is damaged \(.*\): `cp .*study.backup.db .*study.db` puts back"):
+        open_study(run)
+    with pytest.raises(InputError, match="is damaged"):
+        create_study(run, HYBRID, "tune_loss")
+    shutil.copy(run.path / BACKUP, run.path / STUDY)
+    assert len(started(open_study(run))) == 3
+
+
+@pytest.mark.parametrize("content", [b"no database at all", b""])
+def test_a_study_that_is_something_else_is_said(run: RunDir, content: bytes) -> None:
+    (run.path / STUDY).write_bytes(content)
+    (run.path / BACKUP).unlink()
+    with pytest.raises(InputError, match="there is no intact copy of it|holds no study yet"):
+        open_study(run)
+
+
+def test_a_damaged_copy_is_not_offered(run: RunDir) -> None:
+    damage(run.path / STUDY)
+    damage(run.path / BACKUP)
+    with pytest.raises(InputError, match="there is no intact copy of it; launch anew"):
+        check_study(run)
+
+
+def test_a_locked_study_is_said_to_be_locked(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backup, "LOCK_SECONDS", 0.1)
+    other = sqlite3.connect(run.path / STUDY)
+    other.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(InputError, match="study.db is locked by another program: end it and try again"):
+        open_study(run)
+    other.close()
+    check_study(run)
