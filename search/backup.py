@@ -1,5 +1,6 @@
 """A copy of study.db that is whole whatever happens to the file itself, and the look that tells whether it did."""
 
+import shlex
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -31,9 +32,7 @@ def check_study(run: RunDir) -> None:
         raise InputError(f"{path} is locked by another program: end it and try again")
     backup = run.path / BACKUP
     if backup.exists() and _problem(backup) is None:
-        remedy = (
-            f"`cp {backup} {path}` puts back the copy of the last rung, `hybridtune resume {run.path}` goes on there"
-        )
+        remedy = f"`{shlex.join(['cp', str(backup), str(path)])}` puts back the copy of the last rung; then resume"
     else:
         remedy = "there is no intact copy of it; launch anew"
     raise InputError(f"{path} is damaged ({problem}): {remedy}")

@@ -44,7 +44,9 @@ def test_the_copy_is_the_study_of_its_moment(run: RunDir) -> None:
 
 def test_a_damaged_study_is_said_and_its_copy_offered(run: RunDir) -> None:
     damage(run.path / STUDY)
-    with pytest.raises(InputError, match=r"study.db is damaged \(.*\): `cp .*study.backup.db .*study.db` puts back"):
+    with pytest.raises(
+        InputError, match=r"study\.db is damaged \(.*\): `cp .*study\.backup\.db' .*study\.db'` puts back"
+    ):
         open_study(run)
     with pytest.raises(InputError, match="is damaged"):
         create_study(run, HYBRID, "tune_loss")
@@ -56,7 +58,7 @@ def test_a_damaged_study_is_said_and_its_copy_offered(run: RunDir) -> None:
 def test_a_study_that_is_something_else_is_said(run: RunDir, content: bytes) -> None:
     (run.path / STUDY).write_bytes(content)
     (run.path / BACKUP).unlink()
-    with pytest.raises(InputError, match="there is no intact copy of it|holds no study yet"):
+    with pytest.raises(InputError, match=r"there is no intact copy of it|holds no study yet"):
         open_study(run)
 
 
@@ -71,7 +73,7 @@ def test_a_locked_study_is_said_to_be_locked(run: RunDir, monkeypatch: pytest.Mo
     monkeypatch.setattr(backup, "LOCK_SECONDS", 0.1)
     other = sqlite3.connect(run.path / STUDY)
     other.execute("BEGIN EXCLUSIVE")
-    with pytest.raises(InputError, match="study.db is locked by another program: end it and try again"):
+    with pytest.raises(InputError, match=r"study\.db is locked by another program: end it and try again"):
         open_study(run)
     other.close()
     check_study(run)
