@@ -42,12 +42,15 @@ def create_study(run: RunDir, space: Space, metric: Metric) -> optuna.Study:
 
 def open_study(run: RunDir) -> optuna.Study:
     """Raises InputError if there is none yet, or if its file is damaged or locked."""
-    if (run.path / STUDY).exists():
-        check_study(run)
+    none_yet = InputError(f"{run.path}/study.db holds no study yet: `hybridtune resume {run.path}` starts it")
+    # Looking must not make the file.
+    if not (run.path / STUDY).exists():
+        raise none_yet
+    check_study(run)
     try:
         return optuna.load_study(storage=_storage(run), study_name=STUDY_NAME)
     except KeyError:
-        raise InputError(f"{run.path}/study.db holds no study yet: `hybridtune resume {run.path}` starts it") from None
+        raise none_yet from None
 
 
 def ask(study: optuna.Study, space: Space, seed: int, sampler: str = "tpe") -> Trial:
