@@ -120,7 +120,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write_series: WriteS
         ("launch dataset --run new --space dimension.yaml", "dimension.yaml:3: hybrid has no dimension 'hidden_sice'"),
         ("launch dataset --run new --space bounds.yaml", "bounds.yaml:3: dropout: low <= high must hold"),
         ("launch dataset --run new --sampler best", "sampler must be one of tpe, random, gp or a function as module:"),
-        ("launch dataset --run new --sampler no.module:f", "sampler 'no.module:f' cannot be made: No module named 'no'"),
+        ("launch dataset --run new --sampler no.module:f", "sampler 'no.module:f' cannot be made: No module"),
         ("launch dataset --run new --scheduler fifo", "scheduler: Input should be 'asha', 'hyperband' or 'none'"),
         ("launch dataset --run new --time-budget soon", "time-budget must be a time like 2h, 90m or 1h30m, got 'soon'"),
         ("launch dataset --run new --stop-after 0", "stop_after: Input should be greater than or equal to 1, got 0"),
