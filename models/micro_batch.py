@@ -4,7 +4,6 @@ Gradients of the parts add up to those of the whole, so the optimiser's step doe
 but for rounding and for which values dropout drops.
 """
 
-import gc
 import logging
 from collections.abc import Callable
 from typing import TypeVar
@@ -13,6 +12,7 @@ import numpy as np
 import torch
 
 from data.batches import Batch, padded_minutes
+from models.device import free_memory
 
 T = TypeVar("T")
 
@@ -73,12 +73,6 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     return any(words in str(error).lower() for words in OUT_OF_MEMORY)
-
-
-def free_memory() -> None:
-    gc.collect()
-    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-        torch.cuda.empty_cache()
 
 
 def _rows(batch: Batch, rows: list[int]) -> Batch:

@@ -1,5 +1,6 @@
 """The Ray that a stage runs on: started for it on this machine, ended with it."""
 
+import logging
 import os
 import signal
 import socket
@@ -39,6 +40,8 @@ QUIET = {
 }
 # Here, as Ray reads some of them when it is imported.
 os.environ.update({name: os.environ.get(name, value) for name, value in QUIET.items()})
+# It lists the trials that failed, each of which had its line.
+logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)
 
 AHEAD = 8
 """Items of a parallel map that are started ahead, for each core: enough to keep it busy, few enough to hold."""

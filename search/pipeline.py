@@ -1,12 +1,13 @@
 """The stages of a run, one after another, from wherever it stopped."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from data.store import Dataset
 from search.cluster import Workers, refuse_missing_gpus
 from search.console import Say
-from search.run_dir import RunDir, Settings, Status
+from search.run_dir import RunDir, Settings, Status, versions
 
 Stage = Callable[[RunDir, Say, Workers], None]
 
@@ -39,6 +40,7 @@ def resume(run: RunDir, say: Say, more_trials: int = 0, more_seconds: float | No
     """
     run.open_dataset().verify()
     with run.lock():
+        _say_other_versions(run, say)
         _reopen(run, more_trials, more_seconds)
         take_to_end(run, say)
 
@@ -56,6 +58,13 @@ def _reopen(run: RunDir, more_trials: int, more_seconds: float | None) -> None:
         run.update(status="searching", error=None)
 
 
+def _say_other_versions(run: RunDir, say: Say) -> None:
+    then, now = run.document().versions, versions()
+    others = [f"{name} {then.get(name)} (this is {now[name]})" for name in now if then.get(name) != now[name]]
+    if others:
+        say(f"this run was started with {', '.join(others)}: its trials may differ a little from those to come")
+
+
 def _searched_seconds(run: RunDir) -> float:
     from search.limits import searched_seconds
     from search.study import open_study
@@ -68,14 +77,21 @@ def take_to_end(run: RunDir, say: Say) -> None:
 
     The caller holds the run's lock.
     """
+    from search.storage import plain_error
+
     with Workers(run.document().settings.concurrent) as workers:
         while (status := run.document().status) != "done":
             stage, following = _stages()[status]
             try:
                 stage(run, say, workers)
             except Exception as error:
-                run.update(status="failed", error=str(error))
-                raise
+                plain = plain_error(run.path, error)
+                # Where nothing can be written, the status of before says as well where to go on.
+                with suppress(OSError):
+                    run.update(status="failed", error=str(plain))
+                if plain is error:
+                    raise
+                raise plain from error
             run.update(status=following)
 
 

@@ -7,13 +7,13 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 from ray.tune import Callback
 from ray.tune.experiment import Trial
-from tensorboardX import SummaryWriter
 
 from models.fit import TrainConfig
 from search.backup import back_up
 from search.console import Say
+from search.events import EventFile
 from search.limits import Limits
-from search.retries import Retries
+from search.retries import Retries, last_failure, raised
 from search.run_dir import RunDir
 from search.searcher import StudySearcher
 from search.study import best_first, started
@@ -21,6 +21,7 @@ from search.tables import append_curve_point
 from search.trainable import CHECKPOINT
 
 HEARTBEAT_SECONDS = 15.0
+SCALARS = ("train_loss", "tune_loss", "tune_auc", "objective")
 
 
 class Recorder(Callback):  # type: ignore[misc]
@@ -48,11 +49,12 @@ class Recorder(Callback):  # type: ignore[misc]
         self._micro_batch = settings.micro_batch
         self._heartbeat = Heartbeat(say, settings.iterations)
         self._hardware = HardwareLines(say, settings.micro_batch)
-        self._writers: dict[int, SummaryWriter] = {}
+        self._traceback_shown = False
+        self._events: dict[int, EventFile] = {}
 
     def on_trial_start(self, trial: Trial, **info: Any) -> None:  # noqa: ARG002
         number, reported = trial.config["number"], trial.config["reported"]
-        self._writers[number] = SummaryWriter(str(self._run.trial(number)), write_to_disk=True)
+        self._events[number] = EventFile(self._run.trial(number))
         again = f" again after iteration {reported}" if reported else ""
         self._say(f"trial {number} starts{again}: {describe(trial.config['flat'])}")
 
@@ -60,23 +62,28 @@ class Recorder(Callback):  # type: ignore[misc]
         if result["failure"] is not None:
             return
         number = trial.config["number"]
+        self._retries.look(trial, result["iteration"])
         append_curve_point(self._run.curve_log, number, result)
-        for name in ("train_loss", "tune_loss", "tune_auc", "objective"):
-            self._writers[number].add_scalar(name, result[name], result["iteration"])
+        self._events[number].add(result["iteration"], {name: result[name] for name in SCALARS})
         if result["iteration"] in self._rungs:
             back_up(self._run)
         self._hardware.look(f"trial {number}", trial.config["flat"], result)
         self._heartbeat.beat(f"trial {number}", result["iteration"], result["objective"])
 
     def on_trial_recover(self, trial: Trial, **info: Any) -> None:  # noqa: ARG002
-        self._searcher.count_retry(trial.trial_id, last_line(trial))
         happened = self._retries.prepare(trial, trial.config["flat"], self._micro_batch)
+        self._searcher.count_retry(trial.trial_id, raised(last_failure(trial)) or "its worker was lost")
         self._say(f"trial {trial.config['number']} {happened}")
 
     def on_trial_complete(self, trial: Trial, **info: Any) -> None:  # noqa: ARG002
         self._end(trial.config["number"])
 
     def on_trial_error(self, trial: Trial, **info: Any) -> None:  # noqa: ARG002
+        failure = last_failure(trial)
+        if raised(failure) and not self._traceback_shown:
+            # The others are most often the same.
+            self._say(f"the first traceback: {failure}")
+            self._traceback_shown = True
         self._end(trial.config["number"])
 
     def _end(self, number: int) -> None:
@@ -85,7 +92,7 @@ class Recorder(Callback):  # type: ignore[misc]
             # Only a trial under way needs its checkpoint, as the finalists are trained anew; a failed one keeps what
             # was good to the last, for who wants to know why.
             (self._run.trial(number) / CHECKPOINT).unlink(missing_ok=True)
-        self._writers.pop(number).close()
+        self._events.pop(number).close()
         self._heartbeat.forget(f"trial {number}")
         self._limits.save()
         back_up(self._run)
@@ -131,14 +138,6 @@ class HardwareLines:
         if anchors < self._lowered.get(name, min(self._asked or batch, batch)):
             self._lowered[name] = anchors
             self._say(f"{name} ran out of memory: {anchors} anchors at a time now, {batch} a step as before")
-
-
-def last_line(trial: Trial) -> str:
-    """Of what Tune keeps about the end of a worker: the exception, where there was one."""
-    text = str(trial.get_error() or "").strip()
-    if "Traceback" not in text:
-        return "its worker was lost"
-    return text.splitlines()[-1].strip()
 
 
 def describe(flat: dict[str, Any]) -> str:

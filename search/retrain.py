@@ -206,6 +206,7 @@ class _MemberLines(Callback):  # type: ignore[misc]
 
     def on_trial_result(self, trial: Trial, result: dict[str, Any], **info: Any) -> None:  # noqa: ARG002
         spec = trial.config["member"]
+        self._retries.look(trial, result["iteration"])
         if result["failure"] is None:
             self._hardware.look(spec["id"], spec["flat"], result)
             self._heartbeat.beat(spec["id"], result["iteration"], result["objective"])

@@ -177,9 +177,13 @@ class RunDir:
     def lock(self) -> Iterator[None]:
         """Held by the one process that works on the run; the kernel drops it when that process dies.
 
-        Raises InputError if another process holds it.
+        Raises InputError if another process holds it, or if nothing can be written here.
         """
-        with (self.path / ".lock").open("w") as file:
+        try:
+            file = (self.path / ".lock").open("w")
+        except OSError as error:
+            raise InputError(f"{self.path} cannot be written ({error.strerror}): free it, then try again") from None
+        with file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

@@ -45,7 +45,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         self._enough = enough
         self._live: dict[str, Trial] = {}
         running = [trial for trial in started(study) if trial.state == TrialState.RUNNING]
-        self._unfinished = [reopen(study, trial, space, seed, sampler) for trial in running]
+        self._unfinished = [reopen(study, trial, space) for trial in running]
         self._asked = len(started(study))
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:

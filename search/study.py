@@ -8,7 +8,6 @@ search was interrupted.
 import warnings
 
 import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from data.schema import InputError
@@ -16,6 +15,7 @@ from models.fit import Metric, higher_is_better
 from search.backup import STUDY, check_study
 from search.run_dir import RunDir
 from search.sampler import make_sampler
+from search.study_file import StudyFile
 from spaces.parameters import Choice, Config, Dimension, Float, Space
 
 STUDY_NAME = "hybridtune"
@@ -25,15 +25,19 @@ WARM_START = "warm_start"
 
 
 def create_study(run: RunDir, space: Space, metric: Metric) -> optuna.Study:
-    """The run's study, or a new one whose trial 0 will be the space's default configuration."""
+    """The run's study to write to, or a new one whose trial 0 will be the space's default configuration. The caller
+    holds the run's lock.
+    """
     if (run.path / STUDY).exists():
         check_study(run)
-    study = optuna.create_study(
-        storage=_storage(run),
+    file = _file(run)
+    optuna.create_study(
+        storage=file,
         study_name=STUDY_NAME,
         direction="maximize" if higher_is_better(metric) else "minimize",
         load_if_exists=True,
     )
+    study = optuna.load_study(storage=StudyFile(file, STUDY_NAME), study_name=STUDY_NAME)
     # A launch that was killed right here is resumed by creating the study again.
     if not study.get_trials(deepcopy=False):
         study.enqueue_trial(space.default(), user_attrs={"origin": "guide default"})
@@ -41,14 +45,14 @@ def create_study(run: RunDir, space: Space, metric: Metric) -> optuna.Study:
 
 
 def open_study(run: RunDir) -> optuna.Study:
-    """Raises InputError if there is none yet, or if its file is damaged or locked."""
+    """The run's study to read. Raises InputError if there is none yet, or if its file is damaged or locked."""
     none_yet = InputError(f"{run.path}/study.db holds no study yet: `hybridtune resume {run.path}` starts it")
     # Looking must not make the file.
     if not (run.path / STUDY).exists():
         raise none_yet
     check_study(run)
     try:
-        return optuna.load_study(storage=_storage(run), study_name=STUDY_NAME)
+        return optuna.load_study(storage=_file(run), study_name=STUDY_NAME)
     except KeyError:
         raise none_yet from None
 
@@ -60,23 +64,17 @@ def ask(study: optuna.Study, space: Space, seed: int, sampler: str = "tpe") -> T
     with the same trials.
     """
     number = sum(trial.state != TrialState.WAITING for trial in study.get_trials(deepcopy=False))
-    study.sampler = _sampler(sampler, space, seed, number)
-    return _drawn(study.ask(), space)
+    study.sampler = make_sampler(sampler, space, (seed * 1_000_003 + number) % 2**32)
+    trial = _drawn(study.ask(), space)
+    if isinstance(study._storage, StudyFile):
+        study._storage.keep(trial._trial_id)
+    return trial
 
 
-def reopen(study: optuna.Study, frozen: FrozenTrial, space: Space, seed: int, sampler: str = "tpe") -> Trial:
-    """A trial that an earlier process asked for and never told. Where that process died within `ask`, the draw is
-    finished as it would have been: what is known already is drawn once more and thrown away.
-    """
+def reopen(study: optuna.Study, frozen: FrozenTrial, space: Space) -> Trial:
+    """A trial that an earlier process asked for and never told. One from the queue may have been asked for in part."""
     assert frozen.state == TrialState.RUNNING
-    if all(name in frozen.params for name in space.dimensions if space.active(name, frozen.params)):
-        return Trial(study, frozen._trial_id)
-    study.sampler = _sampler(sampler, space, seed, frozen.number)
-    trial = Trial(study, frozen._trial_id)
-    for name, distribution in frozen.distributions.items():
-        if not distribution.single() and name not in trial.relative_params:
-            study.sampler.sample_independent(study, frozen, name, distribution)
-    return _drawn(trial, space)
+    return _drawn(Trial(study, frozen._trial_id), space)
 
 
 def report(trial: Trial, iteration: int, objective: float) -> None:
@@ -113,23 +111,11 @@ def config_of(trial: Trial | FrozenTrial) -> Config:
     return dict(trial.params)
 
 
-def _sampler(name: str, space: Space, seed: int, number: int) -> optuna.samplers.BaseSampler:
-    return make_sampler(name, space, (seed * 1_000_003 + number) % 2**32)
-
-
 def _drawn(trial: Trial, space: Space) -> Trial:
     for name, dimension in space.dimensions.items():
         if space.active(name, trial.params):
             _suggest(trial, name, dimension)
     return trial
-
-
-def distribution(dimension: Dimension) -> BaseDistribution:
-    if isinstance(dimension, Choice):
-        return CategoricalDistribution(dimension.choices)
-    if isinstance(dimension, Float):
-        return FloatDistribution(dimension.low, dimension.high, log=dimension.log)
-    return IntDistribution(dimension.low, dimension.high, step=dimension.step)
 
 
 def _suggest(trial: Trial, name: str, dimension: Dimension) -> None:
@@ -141,7 +127,7 @@ def _suggest(trial: Trial, name: str, dimension: Dimension) -> None:
         trial.suggest_int(name, dimension.low, dimension.high, step=dimension.step)
 
 
-def _storage(run: RunDir) -> optuna.storages.RDBStorage:
+def _file(run: RunDir) -> optuna.storages.RDBStorage:
     return optuna.storages.RDBStorage(
         run.study_url, engine_kwargs={"connect_args": {"timeout": DATABASE_TIMEOUT_SECONDS}}
     )

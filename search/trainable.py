@@ -13,7 +13,7 @@ from ray import tune
 from data.document import write_atomically
 from data.store import Dataset
 from models.architectures import build_model
-from models.device import Hardware, use_one_core
+from models.device import Hardware, free_memory, use_one_core
 from models.fit import NonFiniteLossError, Progress, Training
 from models.folds import FoldedTraining
 from models.scaler import train_bars
@@ -25,6 +25,8 @@ from spaces.trial_config import Budget, Shape, trial_config
 CHECKPOINT = "checkpoint.pt"
 CHECKPOINT_SECONDS = 20.0
 """At most so much training is lost with a worker; an iteration that takes longer is saved each time."""
+CHECKPOINT_SHARE = 0.05
+"""Shorter ones are too, as long as saving takes no more of the time than this."""
 
 AnyTraining = Training | FoldedTraining
 """What a trial trains; the latter on a dataset with walk-forward folds."""
@@ -52,6 +54,20 @@ def run_trial(config: dict[str, Any], work: Work, seed: int) -> None:
     Every trial of a search has the same seed: the same draws of anchors for all, so that what differs between
     two trials is their configuration.
     """
+    stopped = False
+    try:
+        _train(config, work, seed)
+    except SystemExit:
+        # Tune's way to end a trial that its scheduler stopped.
+        stopped = True
+    # Others may need it while this worker waits for its next trial. Behind the handler: until here the exception's
+    # traceback held the training.
+    free_memory()
+    if stopped:
+        raise SystemExit
+
+
+def _train(config: dict[str, Any], work: Work, seed: int) -> None:
     training = folded_training(work.with_micro_batch(config["micro_batch"]), config["flat"], seed)
     folder = work.run.trial(config["number"])
     # The last iteration that the study knows is reported again: its rung may not have been decided.
@@ -92,7 +108,7 @@ def train_to_end(
             training.history = history[:known]
             report(training, None)
         training.history = history
-    saved = time.monotonic()
+    saved, cost = time.monotonic(), 0.0
     while not training.finished:
         try:
             training.run_iteration()
@@ -102,10 +118,12 @@ def train_to_end(
                 _save(training, checkpoint)
             report(training, str(error))
             return False
-        due = time.monotonic() - saved >= CHECKPOINT_SECONDS
+        ended = time.monotonic()
+        due = ended - saved >= min(CHECKPOINT_SECONDS, cost / CHECKPOINT_SHARE)
         if due or training.finished or training.iteration in work.checkpoint_iterations:
             _save(training, checkpoint)
             saved = time.monotonic()
+            cost = saved - ended
         if training.iteration > reported:
             report(training, None)
     return True

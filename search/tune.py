@@ -6,6 +6,7 @@ from typing import Any
 import optuna
 from ray import tune
 from ray.tune.experiment import Trial
+from ray.tune.result import EXPR_ERROR_FILE
 
 from models.fit import higher_is_better
 from search.cluster import Workers
@@ -54,7 +55,7 @@ def search(run: RunDir, say: Say, workers: Workers) -> None:
         if (reason := limits.reached()) and wanted > sum(t.state.is_finished() for t in started(study)):
             say(f"the search ends early: {reason}")
     write_tables(run, study)
-    _refuse_failure(study)
+    _refuse_failure(run, study)
 
 
 def _rungs(settings: Settings) -> tuple[int, ...]:
@@ -118,9 +119,14 @@ def trial_folder(trial: Trial) -> str:
     return f"trial_{config['number']:05d}"
 
 
-def _refuse_failure(study: optuna.Study) -> None:
+def _refuse_failure(run: RunDir, study: optuna.Study) -> None:
     if best_first(study):
         return
-    failures = [t.user_attrs["failure"] for t in started(study) if "failure" in t.user_attrs]
-    first = f": {failures[0]}" if failures else ""
-    raise SearchFailedError(f"none of {len(started(study))} trials was trained to its end{first}")
+    message = f"none of {len(started(study))} trials was trained to its end"
+    failed = next((trial for trial in started(study) if "failure" in trial.user_attrs), None)
+    if failed is not None:
+        message += f": {failed.user_attrs['failure']}"
+        tracebacks = run.trial(failed.number) / EXPR_ERROR_FILE
+        if tracebacks.exists():
+            message += f"; traceback in {tracebacks}"
+    raise SearchFailedError(message)

@@ -11,7 +11,8 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from data.schema import InputError
 from search.run_dir import RunDir, Settings
-from search.study import WARM_START, best_first, config_of, distribution, open_study, started
+from search.sampler import distribution
+from search.study import WARM_START, best_first, config_of, open_study, started
 
 SAME = ("horizons", "metric", "iterations", "samples_per_iteration", "patience")
 """Settings that decide what an objective means."""

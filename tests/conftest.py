@@ -184,6 +184,9 @@ class Command:
             shutil.rmtree(folder, ignore_errors=True)
 
 
+HYBRIDTUNE = str(Path(sys.executable).with_name("hybridtune"))
+
+
 @dataclass(frozen=True)
 class Workplace:
     """A folder where `hybridtune` runs as its users run it: in a process of its own, with a home of its own."""
@@ -191,6 +194,9 @@ class Workplace:
     path: Path
 
     def start(self, *arguments: str) -> Command:
+        return self.start_program(HYBRIDTUNE, *arguments)
+
+    def start_program(self, *line: str) -> Command:
         number = len(list(self.path.glob("*.stdout")))
         out, err = self.path / f"{number}.stdout", self.path / f"{number}.stderr"
         home = self.path / "home"
@@ -198,7 +204,7 @@ class Workplace:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
         with out.open("wb") as stdout, err.open("wb") as stderr:
             process = subprocess.Popen(
-                [str(Path(sys.executable).with_name("hybridtune")), *arguments],
+                line,
                 cwd=self.path,
                 stdin=subprocess.DEVNULL,
                 stdout=stdout,

@@ -1,19 +1,23 @@
 """A training whose worker the kernel took for its memory goes on with a smaller micro-batch, any other as it was."""
 
+import errno
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from conftest import SMALL_LAUNCH, Workplace, wait_until
+from ray.exceptions import ActorDiedError
+from ray.train._internal import storage
 from ray.train._internal.storage import StorageContext
 from ray.tune.experiment import Trial
 
 from search import retries
-from search.retries import Retries, memory_kills
+from search.retries import Retries, last_failure, memory_kills, raised
+from search.storage import DiskFullError
 
 FLAT = {"batch_size": 256}
 
@@ -27,13 +31,28 @@ def kills(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return counters
 
 
-def lost(config: int | None = None, reported: int | None = None, failures: int = 1) -> Trial:
-    """A trial after the loss of a worker, as Tune hands it to its callbacks."""
-    trial = Trial("train", config={"micro_batch": config}, stub=True)
-    trial.run_metadata.num_failures = failures
-    if reported is not None:
-        trial.update_last_result({"micro_batch": reported})
-    return trial
+Lost = Callable[..., Trial]
+
+
+@pytest.fixture
+def lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lost:
+    """Makes trials whose worker was just lost, as Tune hands them to its callbacks."""
+    # Tune's own place for them needs a running Ray.
+    monkeypatch.setattr(storage, "_get_ray_train_session_dir", lambda: str(tmp_path / "session"))
+
+    def make(
+        config: int | None = None, reported: int | None = None, failures: int = 1, error: Exception | None = None
+    ) -> Trial:
+        trial = Trial("train", config={"micro_batch": config}, stub=True)
+        trial.storage = StorageContext(str(tmp_path), experiment_dir_name="x", trial_dir_name="y")
+        Path(trial.local_path).mkdir(parents=True, exist_ok=True)
+        if reported is not None:
+            trial.update_last_result({"micro_batch": reported})
+        for _ in range(failures):
+            trial.handle_error(error or ActorDiedError())
+        return trial
+
+    return make
 
 
 def test_the_kernel_says_how_many_processes_it_killed_for_memory(kills: Path, tmp_path: Path) -> None:
@@ -49,7 +68,7 @@ def test_the_kernel_says_how_many_processes_it_killed_for_memory(kills: Path, tm
     ("config", "reported", "again"), [(None, None, 256), (64, None, 64), (64, 16, 16), (16, 64, 16)]
 )
 def test_a_worker_lost_for_another_reason_goes_on_as_it_was(
-    config: int | None, reported: int | None, again: int
+    lost: Lost, config: int | None, reported: int | None, again: int
 ) -> None:
     trial = lost(config, reported)
     said = Retries().prepare(trial, FLAT, None)
@@ -58,7 +77,7 @@ def test_a_worker_lost_for_another_reason_goes_on_as_it_was(
 
 
 @pytest.mark.parametrize(("failures", "again"), [(1, 32), (2, 1)])
-def test_a_worker_lost_for_memory_goes_on_with_less(kills: Path, failures: int, again: int) -> None:
+def test_a_worker_lost_for_memory_goes_on_with_less(lost: Lost, kills: Path, failures: int, again: int) -> None:
     watched = Retries()
     kills.write_text("oom_kill 4\n")
     trial = lost(failures=failures)
@@ -69,20 +88,15 @@ def test_a_worker_lost_for_memory_goes_on_with_less(kills: Path, failures: int, 
     assert "memory" not in watched.prepare(lost(), FLAT, None)
 
 
-def test_a_worker_that_ended_itself_for_memory_goes_on_with_less_too(kills: Path, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("kills")
+def test_a_worker_that_ended_itself_for_memory_goes_on_with_less_too(lost: Lost) -> None:
     """As a failed attempt may leave too little for the next in the same process."""
-    assert kills.exists()
-    trial = lost()
-    trial.run_metadata.error_filename = "error.txt"
-    trial.storage = StorageContext(str(tmp_path), experiment_dir_name="x", trial_dir_name="y")
-    folder = tmp_path / "x" / "y"
-    folder.mkdir(parents=True)
-    (folder / "error.txt").write_text("Failure # 1\nRuntimeError: could not create a primitive\n")
+    trial = lost(error=RuntimeError("could not create a primitive"))
     assert "for want of memory" in Retries().prepare(trial, FLAT, None)
     assert trial.config["micro_batch"] == 32
 
 
-def test_what_was_asked_for_is_where_it_begins(kills: Path) -> None:
+def test_what_was_asked_for_is_where_it_begins(lost: Lost, kills: Path) -> None:
     watched = Retries()
     kills.write_text("oom_kill 4\n")
     trial = lost()
@@ -90,12 +104,47 @@ def test_what_was_asked_for_is_where_it_begins(kills: Path) -> None:
     assert trial.config["micro_batch"] == 5
 
 
-def test_a_trial_without_a_batch_size_has_the_default(kills: Path) -> None:
+def test_a_trial_without_a_batch_size_has_the_default(lost: Lost, kills: Path) -> None:
     watched = Retries()
     kills.write_text("oom_kill 4\n")
     trial = lost()
     watched.prepare(trial, {}, None)
     assert trial.config["micro_batch"] == 8
+
+
+@pytest.mark.usefixtures("kills")
+def test_only_the_end_of_the_last_worker_counts(lost: Lost) -> None:
+    trial = lost(error=RuntimeError("could not create a primitive"))
+    trial.handle_error(ActorDiedError())
+    assert "memory" not in Retries().prepare(trial, FLAT, None)
+
+
+@pytest.mark.usefixtures("kills")
+def test_a_worker_that_found_the_disk_full_is_not_tried_again(lost: Lost) -> None:
+    with pytest.raises(DiskFullError):
+        Retries().prepare(lost(error=OSError(errno.ENOSPC, "No space left on device")), FLAT, None)
+
+
+def test_a_training_that_gets_further_has_all_its_retries_again(lost: Lost) -> None:
+    watched = Retries()
+    trial = lost(failures=2)
+    watched.look(trial, 5)
+    assert trial.num_failures == 0
+    trial.handle_error(ActorDiedError())
+    # What the next attempt repeats from the checkpoint is nothing new.
+    for iteration in (3, 4, 5):
+        watched.look(trial, iteration)
+    assert trial.num_failures == 1
+    watched.look(trial, 6)
+    assert trial.num_failures == 0
+
+
+def test_the_exception_of_a_worker_is_told_from_its_disappearance(lost: Lost) -> None:
+    gone = lost()
+    assert "died unexpectedly" in last_failure(gone)
+    assert raised(last_failure(gone)) is None
+    gone.handle_error(RuntimeError('ray::train\n  File "fit.py", line 3, in run\nValueError: what was wrong'))
+    assert raised(last_failure(gone)) == "ValueError: what was wrong"
 
 
 @pytest.fixture

@@ -2,6 +2,9 @@
 
 import contextlib
 import dataclasses
+import os
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +14,7 @@ import torch
 
 from data.prepare import PrepareConfig, prepare
 from data.store import Dataset
-from models.device import Hardware
+from models.device import Hardware, worker_environment
 from models.fit import Training
 from models.folds import FoldedTraining
 from search import trainable
@@ -111,3 +114,55 @@ def test_a_checkpoint_ahead_of_the_reports_is_reported_up_to(work: Work, tmp_pat
     undisturbed = trained(work, tmp_path)
     assert trained(work, tmp_path) == undisturbed
     assert trained(work, tmp_path, reported=3) == undisturbed[3:]
+
+
+MEMORY_OF_TRIALS = """
+import resource
+from pathlib import Path
+from sys import argv
+from models.device import Hardware, worker_environment
+from search import trainable
+from search.run_dir import RunDir
+from search.sharing import SharedDataset
+from spaces.hybrid import HYBRID
+from spaces.trial_config import Budget
+
+def stop(training, failure):
+    raise SystemExit
+
+trainable._report = stop
+folder, dataset = map(Path, argv[1:])
+budget = Budget(iterations=2, samples_per_iteration=512)
+work = trainable.Work(RunDir(folder), SharedDataset(dataset, (15, 60)), budget, Hardware(precision="fp32"), ())
+
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20
+
+def run(number, **changes):
+    flat = HYBRID.default() | {"windows": "15/60", "attention_span": 240} | changes
+    try:
+        trainable.run_trial({"flat": flat, "number": number, "reported": 0, "micro_batch": None}, work, seed=0)
+    except SystemExit:
+        pass
+    else:
+        raise AssertionError("the trial was to be stopped")
+
+run(0, hidden_size=64, batch_size=64)
+before = resident()
+run(1, hidden_size=128, batch_size=512)
+print(before, resident(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+"""
+
+
+def test_a_trial_that_was_stopped_gives_its_memory_back(dataset: Dataset, tmp_path: Path) -> None:
+    """In a process with a worker's environment, which tells glibc to keep freed buffers."""
+    (tmp_path / "tune").mkdir()
+    result = subprocess.run(
+        [sys.executable, "-c", MEMORY_OF_TRIALS, str(tmp_path), str(dataset.source)],
+        env=os.environ | worker_environment(),
+        check=True,
+        capture_output=True,
+    )
+    before, after, most = map(float, result.stdout.split())
+    assert most > before + 300
+    assert after < before + 60

@@ -1,0 +1,169 @@
+"""Claim: a trial that trains nothing costs our search at most 0.12 s and no more than stock Tune with reused workers.
+
+Every arm runs the same 100 trials of three reports each, two at a time, on a Ray of its own, with a study in SQLite and
+ASHA with the same rungs:
+
+- ours: search.searcher, search.scheduler and search.recorder, as search.tune joins them;
+- stock_reused: Tune's OptunaSearch and ASHAScheduler, workers reused, study in SQLite;
+- stock: the same with a worker for each trial, Tune's default.
+
+Also the time that the sampler needs to draw a trial when the study has 500, and with that trial's record in study.db.
+"""
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import optuna
+from ray import tune
+from ray.tune.schedulers import ASHAScheduler
+from ray.tune.search import ConcurrencyLimiter
+from ray.tune.search.optuna import OptunaSearch
+
+from benchmarks.machine import cpu_name
+from search.cluster import cores, local_ray
+from search.limits import Limits
+from search.recorder import Recorder
+from search.run_dir import RunDir, Settings
+from search.sampler import distribution
+from search.scheduler import Asha, rung_iterations
+from search.searcher import StudySearcher
+from search.study import ask, create_study, tell
+from search.tune import trial_folder
+from spaces.hybrid import HYBRID
+
+REPORTS, GRACE, REDUCTION, WORKERS = 3, 1, 3, 2
+CLAIM_SECONDS, CLAIM_SAMPLER_MS = 0.12, 20.0
+KNOWN_TRIALS, DRAWS = 500, 20
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--trials", type=int, default=100)
+    trials = parser.parse_args().trials
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    arms = {name: seconds_per_trial(arm, trials) for name, arm in ARMS.items()}
+    sampler = sampler_ms()
+    print(
+        json.dumps(
+            {
+                "benchmark": "search_overhead",
+                "machine": {"cpu": cpu_name(), "cores": cores()},
+                "trials": trials,
+                "seconds_per_trial": arms,
+                f"sampler_ms_at_{KNOWN_TRIALS}": sampler,
+                "claims": {"seconds_per_trial": CLAIM_SECONDS, "sampler_ms": CLAIM_SAMPLER_MS},
+                "holds": {
+                    "seconds_per_trial": arms["ours"] <= min(CLAIM_SECONDS, arms["stock_reused"]),
+                    "sampler_ms": sampler["draw"] <= CLAIM_SAMPLER_MS,
+                },
+            }
+        )
+    )
+
+
+def seconds_per_trial(arm: Callable[[Path, int], None], trials: int) -> float:
+    """Without the start of Ray and of its first workers: the difference of a long and a short search."""
+    seconds = []
+    for count in (WORKERS, WORKERS + trials):
+        with tempfile.TemporaryDirectory() as folder, local_ray(WORKERS):
+            started = time.monotonic()
+            arm(Path(folder), count)
+            seconds.append(time.monotonic() - started)
+    return round((seconds[1] - seconds[0]) / trials, 4)
+
+
+def ours(folder: Path, trials: int) -> None:
+    dimensions = dict(HYBRID.dimensions)
+    settings = Settings(dataset=folder, dimensions=dimensions, guide=HYBRID.guide, trials=trials, concurrent=WORKERS)
+    run = RunDir.create(folder / "run", settings, "none")
+    study = create_study(run, HYBRID, "tune_loss")
+    searcher = StudySearcher(study, HYBRID, trials, WORKERS, seed=0)
+    rungs = rung_iterations(GRACE, REDUCTION, REPORTS)
+    recorder = Recorder(run, study, searcher, trials, rungs, Limits(study, None, None), say=lambda text: None)
+    tune.run(
+        null_trial,
+        name="tune",
+        storage_path=str(run.path),
+        resources_per_trial={"cpu": 1},
+        num_samples=trials,
+        search_alg=searcher,
+        scheduler=Asha({rung: {} for rung in rungs}, REDUCTION, maximize=False),
+        callbacks=[recorder],
+        reuse_actors=True,
+        trial_dirname_creator=trial_folder,
+        verbose=0,
+    )
+    assert sum(trial.state.is_finished() for trial in study.get_trials()) == trials
+
+
+def stock(folder: Path, trials: int, reuse: bool = False) -> None:
+    space = {name: distribution(dimension) for name, dimension in HYBRID.dimensions.items()}
+    storage = optuna.storages.RDBStorage(f"sqlite:///{folder}/study.db")
+    search = OptunaSearch(space=space, metric="objective", mode="min", storage=storage, study_name="stock")
+    tune.run(
+        null_stock_trial,
+        name="tune",
+        storage_path=str(folder),
+        resources_per_trial={"cpu": 1},
+        num_samples=trials,
+        search_alg=ConcurrencyLimiter(search, WORKERS),
+        scheduler=ASHAScheduler(
+            metric="objective", mode="min", grace_period=GRACE, reduction_factor=REDUCTION, max_t=REPORTS
+        ),
+        reuse_actors=reuse,
+        verbose=0,
+    )
+
+
+def stock_reused(folder: Path, trials: int) -> None:
+    stock(folder, trials, reuse=True)
+
+
+ARMS = {"ours": ours, "stock_reused": stock_reused, "stock": stock}
+
+
+def null_trial(config: dict[str, Any]) -> None:
+    """Reports what a training would: numbers that make every other trial a bad one."""
+    hardware = {"failure": None, "runs_on": "nothing", "micro_batch": 1, "samples": 1, "seconds": 0.0}
+    for iteration in range(1, REPORTS + 1):
+        value = 0.6 + config["number"] % 2 / 10 - iteration / 1000
+        metrics = {"objective": value, "tune_loss": value, "train_loss": value, "tune_auc": 0.5}
+        tune.report(hardware | metrics | {"iteration": iteration, "finished": iteration == REPORTS})
+
+
+def null_stock_trial(config: dict[str, Any]) -> None:
+    for iteration in range(1, REPORTS + 1):
+        tune.report({"objective": config["dropout"] - iteration / 1000})
+
+
+def sampler_ms() -> dict[str, float]:
+    """The median of some draws: the draw alone, and with its record in study.db."""
+    with tempfile.TemporaryDirectory() as folder:
+        studies = {
+            "draw": optuna.create_study(),
+            "with_record": create_study(RunDir(Path(folder)), HYBRID, "tune_loss"),
+        }
+        return {name: _median_draw_ms(study) for name, study in studies.items()}
+
+
+def _median_draw_ms(study: optuna.Study) -> float:
+    for number in range(KNOWN_TRIALS):
+        known = ask(study, HYBRID, seed=0, sampler="random")
+        tell(study, known, optuna.trial.TrialState.COMPLETE, 0.6 + number % 7 / 100)
+    draws = []
+    for _ in range(DRAWS):
+        started = time.perf_counter()
+        trial = ask(study, HYBRID, seed=0)
+        draws.append(time.perf_counter() - started)
+        tell(study, trial, optuna.trial.TrialState.COMPLETE, 0.6)
+    return round(1000 * statistics.median(draws), 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+"""Claim: in a search with two workers, at least 90% of the workers' time goes into training.
+
+Runs the search stage alone, on generated launches, and compares the seconds that the iterations of all trials took
+(steps and the look at the tune slice) with the time that the workers were there: from the first trial's start to the
+end of the last, for each worker. With a worker idle at the end for want of trials, as at the end of every search.
+`whole` counts from the call on: Ray's start, the workers' imports and the dataset's sharing too.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pandas as pd
+
+from benchmarks.machine import cpu_name
+from data.prepare import PrepareConfig, prepare
+from data.store import Dataset
+from data.synth import SynthConfig, generate
+from search.cluster import Workers, cores, process_map
+from search.run_dir import RunDir, Settings
+from search.tune import search
+from spaces.hybrid import HYBRID
+from spaces.parameters import Choice
+
+WORKERS = 2
+CLAIM = 0.9
+SMALL = HYBRID.with_dimensions({"hidden_size": Choice(choices=(48, 64)), "layers": Choice(choices=(1,))})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--trials", type=int, default=16)
+    parser.add_argument("--launches", type=int, default=200)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        dataset = prepared(Path(folder), arguments.launches)
+        result = measure(Path(folder), dataset, arguments.trials)
+    machine = {"cpu": cpu_name(), "cores": cores()}
+    holds = result["utilisation"] >= CLAIM
+    print(json.dumps({"benchmark": "utilisation", "machine": machine, **result, "claim": CLAIM, "holds": holds}))
+
+
+def prepared(folder: Path, launches: int) -> Dataset:
+    generate(SynthConfig(tokens=launches), folder / "raw")
+    with process_map(cores()) as parallel_map:
+        prepare(folder / "raw" / "launches", folder / "dataset", PrepareConfig(anchor_stride=30), parallel_map)
+    return Dataset(folder / "dataset")
+
+
+def measure(folder: Path, dataset: Dataset, trials: int) -> dict[str, float]:
+    settings = Settings(
+        dataset=folder / "dataset",
+        dimensions=dict(SMALL.dimensions),
+        guide=SMALL.guide,
+        trials=trials,
+        concurrent=WORKERS,
+        iterations=10,
+        samples_per_iteration=4096,
+    )
+    run = RunDir.create(folder / "run", settings, dataset.info.fingerprint)
+    first_start: list[float] = []
+
+    def say(text: str) -> None:
+        print(text, file=sys.stderr)
+        if text.startswith("trial ") and " starts" in text and not first_start:
+            first_start.append(time.monotonic())
+
+    called = time.monotonic()
+    with Workers(WORKERS) as workers:
+        search(run, say, workers)
+        ended = time.monotonic()
+    trained = float(pd.read_parquet(run.path / "trials.parquet")["seconds"].sum())
+    return {
+        "trials": trials,
+        "training_seconds": round(trained, 1),
+        "utilisation": round(trained / WORKERS / (ended - first_start[0]), 3),
+        "whole": round(trained / WORKERS / (ended - called), 3),
+    }
+
+
+if __name__ == "__main__":
+    main()
