@@ -1,7 +1,9 @@
 """The Ray that a stage runs on: started for it on this machine, ended with it."""
 
+import fcntl
 import logging
 import os
+import shutil
 import signal
 import socket
 import tempfile
@@ -9,10 +11,11 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from itertools import islice
 from multiprocessing import get_context, parent_process
+from pathlib import Path
 from threading import Thread
 from typing import Any, Self
 
@@ -50,6 +53,11 @@ ANSWER_SECONDS = 5.0
 """How long a cluster may take to answer at all."""
 
 
+RAY_FOLDERS, RAY_PREFIX = "/tmp", "ht-"  # noqa: S108 its names are drawn
+"""Short: Ray's sockets lie below its temporary folder, and a socket's path has at most 107 characters."""
+LOCK = "hybridtune.lock"
+
+
 def cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0))
@@ -73,8 +81,7 @@ def local_ray(cpus: int) -> Iterator[None]:
 
     from models.device import worker_environment
 
-    # Ray's sockets lie below its temporary folder, and a socket's path has at most 107 characters.
-    with tempfile.TemporaryDirectory(prefix="ht-", dir="/tmp", ignore_cleanup_errors=True) as folder:
+    with _ray_folder() as folder:
         on_sigterm = signal.getsignal(signal.SIGTERM)
         ray.init(
             address="local",
@@ -94,6 +101,23 @@ def local_ray(cpus: int) -> Iterator[None]:
             yield
         finally:
             ray.shutdown()
+
+
+@contextmanager
+def _ray_folder() -> Iterator[str]:
+    """For Ray's files, locked as long as this process lives; takes those away whose processes were killed."""
+    for left in Path(RAY_FOLDERS).glob(f"{RAY_PREFIX}*/{LOCK}"):
+        with suppress(OSError), left.open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(left.parent, ignore_errors=True)
+    with (
+        tempfile.TemporaryDirectory(prefix=RAY_PREFIX, dir=RAY_FOLDERS, ignore_cleanup_errors=True) as folder,
+        Path(folder, f"{LOCK}.new").open("w") as lock,
+    ):
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        # Not there to be found before it is locked.
+        Path(lock.name).rename(Path(folder, LOCK))
+        yield folder
 
 
 class Workers:

@@ -62,7 +62,7 @@ class Recorder(Callback):  # type: ignore[misc]
         if result["failure"] is not None:
             return
         number = trial.config["number"]
-        self._retries.look(trial, result["iteration"])
+        self._retries.look(f"trial {number}", result["iteration"])
         append_curve_point(self._run.curve_log, number, result)
         self._events[number].add(result["iteration"], {name: result[name] for name in SCALARS})
         if result["iteration"] in self._rungs:
@@ -70,21 +70,23 @@ class Recorder(Callback):  # type: ignore[misc]
         self._hardware.look(f"trial {number}", trial.config["flat"], result)
         self._heartbeat.beat(f"trial {number}", result["iteration"], result["objective"])
 
-    def on_trial_recover(self, trial: Trial, **info: Any) -> None:  # noqa: ARG002
-        happened = self._retries.prepare(trial, trial.config["flat"], self._micro_batch)
-        self._searcher.count_retry(trial.trial_id, raised(last_failure(trial)) or "its worker was lost")
-        self._say(f"trial {trial.config['number']} {happened}")
-
     def on_trial_complete(self, trial: Trial, **info: Any) -> None:  # noqa: ARG002
         self._end(trial.config["number"])
 
     def on_trial_error(self, trial: Trial, **info: Any) -> None:  # noqa: ARG002
-        failure = last_failure(trial)
+        number, failure = trial.config["number"], last_failure(trial)
+        retry = self._retries.after(f"trial {number}", trial, trial.config["flat"], self._micro_batch)
+        if retry is not None:
+            self._searcher.again(trial.trial_id, retry.micro_batch)
+            self._close_events(number)
+            self._say(f"trial {number} {retry.words}")
+            return
         if raised(failure) and not self._traceback_shown:
             # The others are most often the same.
             self._say(f"the first traceback: {failure}")
             self._traceback_shown = True
-        self._end(trial.config["number"])
+        self._searcher.fail(trial.trial_id, raised(failure) or "its worker was lost")
+        self._end(number)
 
     def _end(self, number: int) -> None:
         ended = self._study.get_trials(deepcopy=False)[number]
@@ -92,7 +94,7 @@ class Recorder(Callback):  # type: ignore[misc]
             # Only a trial under way needs its checkpoint, as the finalists are trained anew; a failed one keeps what
             # was good to the last, for who wants to know why.
             (self._run.trial(number) / CHECKPOINT).unlink(missing_ok=True)
-        self._events.pop(number).close()
+        self._close_events(number)
         self._heartbeat.forget(f"trial {number}")
         self._limits.save()
         back_up(self._run)
@@ -100,6 +102,11 @@ class Recorder(Callback):  # type: ignore[misc]
         best = best_first(self._study)
         so_far = f"best so far {best[0].value:.4f} (trial {best[0].number})" if best else "none complete yet"
         self._say(f"trial {number} {describe_end(ended)}; {done} of {self._trials} done; {so_far}")
+
+    def _close_events(self, number: int) -> None:
+        # There are none of a trial whose worker was lost before it began.
+        if events := self._events.pop(number, None):
+            events.close()
 
 
 class Heartbeat:

@@ -19,10 +19,11 @@ from models.metrics import HorizonMetrics, all_metrics
 from search.cluster import Workers
 from search.console import Say
 from search.recorder import HardwareLines, Heartbeat, describe
-from search.retries import RETRIES, Retries
+from search.retries import Retries, last_failure, raised
 from search.run_dir import RunDir, Settings
 from search.sharing import share_dataset
 from search.study import best_first, config_of, open_study
+from search.tasks import Tasks
 from search.trainable import CHECKPOINT, AnyTraining, Work, make_training, report_of, train_to_end
 from spaces.load import SHIPPED
 from spaces.parameters import Config
@@ -172,26 +173,50 @@ def train_member(config: dict[str, Any], work: Work) -> None:
 
 def _train_members(run: RunDir, settings: Settings, specs: list[MemberSpec], say: Say) -> None:
     work = Work(run, share_dataset(run.open_dataset()), settings.budget, settings.hardware, ())
+    members_left = _Members(specs, settings.concurrent)
     tune.run(
         tune.with_parameters(train_member, work=work),
         name="retrain",
         storage_path=str(run.path / "tune"),
-        config={"member": tune.grid_search([asdict(spec) for spec in specs]), "micro_batch": None},
         resources_per_trial={"cpu": 1, "gpu": settings.gpus_per_trial},
-        max_concurrent_trials=settings.concurrent,
-        callbacks=[_MemberLines(settings, len(specs), say)],
+        num_samples=-1,
+        search_alg=members_left,
+        callbacks=[_MemberLines(settings, members_left, len(specs), say)],
         reuse_actors=True,
-        max_failures=RETRIES,
         raise_on_failed_trial=False,
         trial_dirname_creator=lambda trial: str(trial.config["member"]["id"]),
         verbose=0,
     )
 
 
+class _Members(Tasks[MemberSpec]):
+    """Hands out {member, micro_batch}."""
+
+    def __init__(self, specs: list[MemberSpec], concurrent: int) -> None:
+        super().__init__(concurrent, list(specs))
+        self._micro_batches: dict[str, int] = {}
+
+    def _draw(self) -> None:
+        return None
+
+    def _config(self, task: MemberSpec) -> dict[str, Any]:
+        return {"member": asdict(task), "micro_batch": self._micro_batches.get(task.id)}
+
+    def _end(self, task: MemberSpec, result: dict[str, Any] | None) -> None:
+        """Its file says how."""
+
+    def _retry(self, task: MemberSpec, micro_batch: int) -> None:
+        self._micro_batches[task.id] = micro_batch
+
+    def _fail(self, task: MemberSpec, reason: str) -> None:
+        """It has no file, which says so."""
+
+
 class _MemberLines(Callback):  # type: ignore[misc]
     """Says how the retraining goes."""
 
-    def __init__(self, settings: Settings, total: int, say: Say) -> None:
+    def __init__(self, settings: Settings, members_left: _Members, total: int, say: Say) -> None:
+        self._members_left = members_left
         self._heartbeat = Heartbeat(say, settings.iterations)
         self._hardware = HardwareLines(say, settings.micro_batch)
         self._retries = Retries()
@@ -206,14 +231,21 @@ class _MemberLines(Callback):  # type: ignore[misc]
 
     def on_trial_result(self, trial: Trial, result: dict[str, Any], **info: Any) -> None:  # noqa: ARG002
         spec = trial.config["member"]
-        self._retries.look(trial, result["iteration"])
+        self._retries.look(spec["id"], result["iteration"])
         if result["failure"] is None:
             self._hardware.look(spec["id"], spec["flat"], result)
             self._heartbeat.beat(spec["id"], result["iteration"], result["objective"])
 
-    def on_trial_recover(self, trial: Trial, **info: Any) -> None:  # noqa: ARG002
+    def on_trial_error(self, trial: Trial, **info: Any) -> None:  # noqa: ARG002
         member = trial.config["member"]
-        self._say(f"member {member['id']} {self._retries.prepare(trial, member['flat'], self._micro_batch)}")
+        retry = self._retries.after(member["id"], trial, member["flat"], self._micro_batch)
+        if retry is None:
+            failure = raised(last_failure(trial)) or "its worker was lost"
+            self._members_left.fail(trial.trial_id, failure)
+            self._say(f"member {member['id']} failed: {failure}")
+        else:
+            self._members_left.again(trial.trial_id, retry.micro_batch)
+            self._say(f"member {member['id']} {retry.words}")
 
     def on_trial_complete(self, trial: Trial, result: dict[str, Any] | None = None, **info: Any) -> None:  # noqa: ARG002
         member, last = trial.config["member"]["id"], trial.last_result

@@ -5,8 +5,9 @@ is merely refused does not: models.micro_batch.
 """
 
 import re
+from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ray.tune.experiment import Trial
 
@@ -23,34 +24,44 @@ VMSTAT = Path("/proc/vmstat")
 COLOURS = re.compile(r"\x1b\[\d+m")
 
 
+class Retry(NamedTuple):
+    micro_batch: int
+    words: str
+    """What happened, for people."""
+
+
 class Retries:
-    """Prepares the next attempt of a training: its `micro_batch` in Tune's configuration of it."""
+    """Decides whether a training is tried again, and how. `name` stands for the training, whatever its attempt."""
 
     def __init__(self) -> None:
         self._kills = memory_kills()
-        self._furthest: dict[str, int] = {}
+        self._furthest: Counter[str] = Counter()
+        self._in_vain: Counter[str] = Counter()
 
-    def look(self, trial: Trial, iteration: int) -> None:
+    def look(self, name: str, iteration: int) -> None:
         """A training that got further than ever has not lost its worker in vain: it has all its retries again."""
-        if iteration > self._furthest.get(trial.trial_id, 0):
-            self._furthest[trial.trial_id] = iteration
-            trial.run_metadata.num_failures = 0
+        if iteration > self._furthest[name]:
+            self._furthest[name] = iteration
+            self._in_vain[name] = 0
 
-    def prepare(self, trial: Trial, flat: dict[str, Any], asked: int | None) -> str:
-        """What happened, for people. Raises DiskFullError if that was want of space, as the next attempt would not
-        find any either.
+    def after(self, name: str, trial: Trial, flat: dict[str, Any], asked: int | None) -> Retry | None:
+        """The attempt that follows `trial`, which has lost its worker; None if it was the last. asked: --micro-batch.
+
+        Raises DiskFullError if that was want of space, as the next attempt would not find any either.
         """
         refuse_full_disk(last_failure(trial))
+        self._in_vain[name] += 1
+        if self._in_vain[name] > RETRIES:
+            return None
         anchors = attempted(trial, flat, asked)
         before, self._kills = self._kills, memory_kills()
         if self._kills > before or is_out_of_memory(RuntimeError(last_failure(trial))):
-            anchors = smaller(anchors, last_attempt=trial.num_failures >= RETRIES)
-            trial.config["micro_batch"] = anchors
-            return (
-                f"lost its worker for want of memory and goes on from its last checkpoint, {anchors} anchors at a time"
+            anchors = smaller(anchors, last_attempt=self._in_vain[name] == RETRIES)
+            return Retry(
+                anchors,
+                f"lost its worker for want of memory and goes on from its last checkpoint, {anchors} anchors at a time",
             )
-        trial.config["micro_batch"] = anchors
-        return "lost its worker and goes on from its last checkpoint"
+        return Retry(anchors, "lost its worker and goes on from its last checkpoint")
 
 
 def last_failure(trial: Trial) -> str:

@@ -13,7 +13,6 @@ from search.cluster import Workers
 from search.console import Say
 from search.limits import Limits
 from search.recorder import Recorder
-from search.retries import RETRIES
 from search.run_dir import RunDir, Settings
 from search.scheduler import Asha, bracket_of, decided_rungs, rung_iterations
 from search.searcher import StudySearcher
@@ -96,13 +95,12 @@ def _run_trials(
         name="tune",
         storage_path=str(run.path),
         resources_per_trial={"cpu": 1, "gpu": settings.gpus_per_trial},
-        # The searcher says when it is finished: trials under way at a resume count as well.
-        num_samples=wanted_trials(settings),
+        # The searcher says when it is finished: trials under way at a resume count as well, and so do further attempts.
+        num_samples=-1,
         search_alg=searcher,
         scheduler=scheduler,
         callbacks=[Recorder(run, study, searcher, wanted_trials(settings), rungs, limits, say)],
         reuse_actors=True,
-        max_failures=RETRIES,
         raise_on_failed_trial=False,
         trial_dirname_creator=trial_folder,
         verbose=0,

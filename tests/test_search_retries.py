@@ -40,16 +40,13 @@ def lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lost:
     # Tune's own place for them needs a running Ray.
     monkeypatch.setattr(storage, "_get_ray_train_session_dir", lambda: str(tmp_path / "session"))
 
-    def make(
-        config: int | None = None, reported: int | None = None, failures: int = 1, error: Exception | None = None
-    ) -> Trial:
+    def make(config: int | None = None, reported: int | None = None, error: Exception | None = None) -> Trial:
         trial = Trial("train", config={"micro_batch": config}, stub=True)
         trial.storage = StorageContext(str(tmp_path), experiment_dir_name="x", trial_dir_name="y")
         Path(trial.local_path).mkdir(parents=True, exist_ok=True)
         if reported is not None:
             trial.update_last_result({"micro_batch": reported})
-        for _ in range(failures):
-            trial.handle_error(error or ActorDiedError())
+        trial.handle_error(error or ActorDiedError())
         return trial
 
     return make
@@ -70,73 +67,82 @@ def test_the_kernel_says_how_many_processes_it_killed_for_memory(kills: Path, tm
 def test_a_worker_lost_for_another_reason_goes_on_as_it_was(
     lost: Lost, config: int | None, reported: int | None, again: int
 ) -> None:
-    trial = lost(config, reported)
-    said = Retries().prepare(trial, FLAT, None)
-    assert said == "lost its worker and goes on from its last checkpoint"
-    assert trial.config["micro_batch"] == again
+    retry = Retries().after("x", lost(config, reported), FLAT, None)
+    assert retry == (again, "lost its worker and goes on from its last checkpoint")
 
 
-@pytest.mark.parametrize(("failures", "again"), [(1, 32), (2, 1)])
-def test_a_worker_lost_for_memory_goes_on_with_less(lost: Lost, kills: Path, failures: int, again: int) -> None:
+def test_a_worker_lost_for_memory_goes_on_with_less_and_at_last_with_one(lost: Lost, kills: Path) -> None:
     watched = Retries()
     kills.write_text("oom_kill 4\n")
-    trial = lost(failures=failures)
-    said = watched.prepare(trial, FLAT, None)
-    assert said.endswith(f"for want of memory and goes on from its last checkpoint, {again} anchors at a time")
-    assert trial.config["micro_batch"] == again
-    # What was seen once is not held against the next.
-    assert "memory" not in watched.prepare(lost(), FLAT, None)
+    retry = watched.after("x", lost(), FLAT, None)
+    assert retry is not None
+    assert retry.micro_batch == 32
+    assert retry.words.endswith("for want of memory and goes on from its last checkpoint, 32 anchors at a time")
+    # What was seen once is not held against another.
+    other = watched.after("y", lost(), FLAT, None)
+    assert other is not None
+    assert "memory" not in other.words
+    kills.write_text("oom_kill 5\n")
+    last = watched.after("x", lost(config=32), FLAT, None)
+    assert last is not None
+    assert last.micro_batch == 1
 
 
 @pytest.mark.usefixtures("kills")
 def test_a_worker_that_ended_itself_for_memory_goes_on_with_less_too(lost: Lost) -> None:
     """As a failed attempt may leave too little for the next in the same process."""
-    trial = lost(error=RuntimeError("could not create a primitive"))
-    assert "for want of memory" in Retries().prepare(trial, FLAT, None)
-    assert trial.config["micro_batch"] == 32
+    retry = Retries().after("x", lost(error=RuntimeError("could not create a primitive")), FLAT, None)
+    assert retry is not None
+    assert "for want of memory" in retry.words
+    assert retry.micro_batch == 32
 
 
-def test_what_was_asked_for_is_where_it_begins(lost: Lost, kills: Path) -> None:
+@pytest.mark.parametrize(("flat", "asked", "again"), [({}, 40, 5), ({}, None, 8)])
+def test_it_begins_with_what_was_asked_for_or_the_default_batch(
+    lost: Lost, kills: Path, flat: dict[str, int], asked: int | None, again: int
+) -> None:
     watched = Retries()
     kills.write_text("oom_kill 4\n")
-    trial = lost()
-    watched.prepare(trial, {}, 40)
-    assert trial.config["micro_batch"] == 5
-
-
-def test_a_trial_without_a_batch_size_has_the_default(lost: Lost, kills: Path) -> None:
-    watched = Retries()
-    kills.write_text("oom_kill 4\n")
-    trial = lost()
-    watched.prepare(trial, {}, None)
-    assert trial.config["micro_batch"] == 8
+    retry = watched.after("x", lost(), flat, asked)
+    assert retry is not None
+    assert retry.micro_batch == again
 
 
 @pytest.mark.usefixtures("kills")
 def test_only_the_end_of_the_last_worker_counts(lost: Lost) -> None:
     trial = lost(error=RuntimeError("could not create a primitive"))
     trial.handle_error(ActorDiedError())
-    assert "memory" not in Retries().prepare(trial, FLAT, None)
+    retry = Retries().after("x", trial, FLAT, None)
+    assert retry is not None
+    assert "memory" not in retry.words
 
 
 @pytest.mark.usefixtures("kills")
 def test_a_worker_that_found_the_disk_full_is_not_tried_again(lost: Lost) -> None:
     with pytest.raises(DiskFullError):
-        Retries().prepare(lost(error=OSError(errno.ENOSPC, "No space left on device")), FLAT, None)
+        Retries().after("x", lost(error=OSError(errno.ENOSPC, "No space left on device")), FLAT, None)
 
 
+@pytest.mark.usefixtures("kills")
+def test_after_two_retries_without_any_progress_a_training_has_failed(lost: Lost) -> None:
+    watched = Retries()
+    assert [watched.after("x", lost(), FLAT, None) is not None for _ in range(3)] == [True, True, False]
+    # Another has its own.
+    assert watched.after("y", lost(), FLAT, None) is not None
+
+
+@pytest.mark.usefixtures("kills")
 def test_a_training_that_gets_further_has_all_its_retries_again(lost: Lost) -> None:
     watched = Retries()
-    trial = lost(failures=2)
-    watched.look(trial, 5)
-    assert trial.num_failures == 0
-    trial.handle_error(ActorDiedError())
-    # What the next attempt repeats from the checkpoint is nothing new.
-    for iteration in (3, 4, 5):
-        watched.look(trial, iteration)
-    assert trial.num_failures == 1
-    watched.look(trial, 6)
-    assert trial.num_failures == 0
+    for iteration in range(1, 5):
+        assert watched.after("x", lost(), FLAT, None) is not None
+        watched.look("x", iteration)
+    assert watched.after("x", lost(), FLAT, None) is not None
+    assert watched.after("x", lost(), FLAT, None) is not None
+    # What an attempt repeats from the checkpoint is nothing new.
+    for iteration in (2, 3, 4):
+        watched.look("x", iteration)
+    assert watched.after("x", lost(), FLAT, None) is None
 
 
 def test_the_exception_of_a_worker_is_told_from_its_disappearance(lost: Lost) -> None:

@@ -75,32 +75,60 @@ def test_a_trial_stopped_at_its_first_report_says_what_it_ran_on_too(tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("last", "error", "reason"),
+    ("last", "reason"),
     [
-        (result(2, 0.0, failure="loss nan in iteration 2"), False, "loss nan in iteration 2"),
-        (None, False, "its worker was lost"),
-        (None, True, "its worker was lost"),
-        (result(1, 0.7), True, "its worker was lost"),
-        (result(2, 0.5, finished=True), True, "its worker was lost"),
+        (result(2, 0.0, failure="loss nan in iteration 2"), "loss nan in iteration 2"),
+        (None, "it ended without a report"),
     ],
 )
 def test_what_went_wrong_is_told_as_failed_with_its_reason(
-    tmp_path: Path, last: dict[str, Any] | None, error: bool, reason: str
+    tmp_path: Path, last: dict[str, Any] | None, reason: str
 ) -> None:
     search = Search(tmp_path)
     search.suggest("x")
     search.searcher.on_trial_result("x", result(1, 0.7))
-    search.searcher.on_trial_complete("x", last, error=error)
+    search.searcher.on_trial_complete("x", last)
     trial = search.trial(0)
     assert (trial.state, trial.value, trial.intermediate_values) == (TrialState.FAIL, None, {1: 0.7})
-    assert reason in trial.user_attrs["failure"]
+    assert trial.user_attrs["failure"] == reason
 
 
-def test_a_trial_that_never_reported_is_failed_too(tmp_path: Path) -> None:
+@pytest.mark.parametrize("last", [None, result(1, 0.7), result(2, 0.5, finished=True)])
+def test_a_trial_whose_worker_was_lost_for_the_last_time_is_failed(tmp_path: Path, last: dict[str, Any] | None) -> None:
     search = Search(tmp_path)
     search.suggest("x")
-    search.searcher.on_trial_complete("x", None, error=True)
+    search.searcher.on_trial_complete("x", last, error=True)
+    assert search.trial(0).state == TrialState.RUNNING
+    search.searcher.fail("x", "its worker was lost")
     assert search.trial(0).state == TrialState.FAIL
+    assert search.trial(0).user_attrs["failure"] == "its worker was lost"
+
+
+def test_a_trial_whose_worker_was_lost_is_the_next_to_be_handed_out(tmp_path: Path) -> None:
+    search = Search(tmp_path, concurrent=2)
+    first = search.suggest("x")
+    search.suggest("y")
+    search.searcher.on_trial_result("x", result(1, 0.7))
+    search.searcher.on_trial_complete("x", result(1, 0.7), error=True)
+    search.searcher.again("x", 16)
+    assert search.suggest("z") == first | {"reported": 1, "micro_batch": 16}
+    assert search.trial(0).user_attrs["retries"] == 1
+    search.searcher.on_trial_complete("z", result(2, 0.6, finished=True))
+    assert (search.trial(0).state, search.trial(0).value) == (TrialState.COMPLETE, 0.6)
+    # Its first attempt counts as no trial of its own.
+    assert search.suggest("a")["number"] == 2
+
+
+def test_the_search_is_not_finished_while_a_trial_may_have_to_be_handed_out_again(tmp_path: Path) -> None:
+    """Tune does not ask again after it was told so."""
+    search = Search(tmp_path, trials=1, concurrent=2)
+    search.suggest("x")
+    assert search.searcher.suggest("y") is None
+    search.searcher.on_trial_complete("x", None, error=True)
+    search.searcher.again("x", 64)
+    assert search.suggest("y")["number"] == 0
+    search.searcher.on_trial_complete("y", result(1, 0.5, finished=True))
+    assert search.searcher.suggest("z") == Searcher.FINISHED
 
 
 def test_no_more_than_the_limit_run_at_a_time(tmp_path: Path) -> None:
@@ -115,8 +143,7 @@ def test_the_search_is_finished_after_the_number_of_trials_wanted(tmp_path: Path
     search = Search(tmp_path, trials=2, concurrent=3)
     for name in "xy":
         search.suggest(name)
-    assert search.searcher.suggest("z") == Searcher.FINISHED
-    search.searcher.on_trial_complete("x", None, error=True)
+        search.searcher.on_trial_complete(name, None)
     assert search.searcher.suggest("z") == Searcher.FINISHED
     assert len(search.study.get_trials()) == 2
 
@@ -133,7 +160,8 @@ def test_unfinished_trials_of_an_earlier_process_come_first_with_what_they_repor
     assert [s["number"] for s in suggested] == [0, 2, 3]
     assert [s["reported"] for s in suggested] == [2, 0, 0]
     assert [s["flat"] for s in suggested[:2]] == [flats[0], flats[2]]
-    after.searcher.on_trial_complete("c", result(1, 0.9))
+    for name in "abc":
+        after.searcher.on_trial_complete(name, result(1, 0.9))
     assert after.searcher.suggest("d") == Searcher.FINISHED
 
 
@@ -148,16 +176,6 @@ def test_a_resumed_trial_keeps_what_was_reported_first_and_is_told_its_end(tmp_p
     after.searcher.on_trial_complete("a", result(2, 0.6, finished=True))
     trial = after.trial(0)
     assert (trial.state, trial.intermediate_values) == (TrialState.COMPLETE, {1: 0.7, 2: 0.6})
-
-
-def test_retries_are_counted_on_the_trial(tmp_path: Path) -> None:
-    search = Search(tmp_path)
-    search.suggest("x")
-    search.searcher.count_retry("x", "its worker was lost")
-    search.searcher.count_retry("x", "RuntimeError: broken")
-    assert search.trial(0).user_attrs["retries"] == 2
-    search.searcher.on_trial_complete("x", None, error=True)
-    assert search.trial(0).user_attrs["failure"] == "RuntimeError: broken"
 
 
 def test_one_worker_that_is_resumed_at_every_step_asks_the_same_trials(tmp_path: Path) -> None:

@@ -1,0 +1,83 @@
+"""Trainings that Tune is handed one by one, and again where a worker was lost.
+
+Tune's own retries are not used. Ray 2.60 tells it twice of a worker that dies while it is made ready for its next
+trial: the first time the trial is queued for its retry, the second time it fails for good, as it does not run.
+"""
+
+from abc import abstractmethod
+from typing import Any, Generic, TypeVar
+
+from ray.tune.search import Searcher
+
+Task = TypeVar("Task")
+
+
+class Tasks(Searcher, Generic[Task]):  # type: ignore[misc]
+    """Behind Tune's searcher interface. Each attempt of a task is a trial of Tune's.
+
+    Tune says of a lost worker first `on_trial_complete` here, then `on_trial_error` to its callbacks, one of which has
+    to answer with `again` or `fail`.
+    """
+
+    def __init__(self, concurrent: int, waiting: list[Task]) -> None:
+        """waiting: to be handed out before any that `_draw` gives."""
+        super().__init__()
+        self._concurrent = concurrent
+        self._waiting = waiting
+        self._live: dict[str, Task] = {}
+        self._lost: dict[str, Task] = {}
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        if len(self._live) >= self._concurrent:
+            return None
+        task = self._waiting.pop(0) if self._waiting else self._draw()
+        if task is None:
+            # Tune would not ask again, and one of the live ones may have to be tried again.
+            return None if self._live else str(Searcher.FINISHED)
+        self._live[trial_id] = task
+        return self._config(task)
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Tune calls this for a trial's end of any kind, with the report that the scheduler stopped it at."""
+        task = self._live.pop(trial_id)
+        if error:
+            self._lost[trial_id] = task
+        else:
+            self._end(task, result)
+
+    def again(self, trial_id: str, micro_batch: int) -> None:
+        """The lost one is tried again before any other, so many anchors at a time."""
+        task = self._lost.pop(trial_id)
+        self._retry(task, micro_batch)
+        self._waiting.insert(0, task)
+
+    def fail(self, trial_id: str, reason: str) -> None:
+        """The lost one is not tried again."""
+        self._fail(self._lost.pop(trial_id), reason)
+
+    def set_max_concurrency(self, max_concurrent: int) -> bool:  # noqa: ARG002 Tune's interface
+        """Tells Tune that no limiter is needed: `suggest` is one."""
+        return True
+
+    def save_to_dir(self, checkpoint_dir: str, session_str: str = "default") -> None:
+        """Nothing to save: what has ended is on disk."""
+
+    @abstractmethod
+    def _draw(self) -> Task | None:
+        """The next that was never handed out; None if there is no other."""
+
+    @abstractmethod
+    def _config(self, task: Task) -> dict[str, Any]:
+        """What the trainable is given."""
+
+    @abstractmethod
+    def _end(self, task: Task, result: dict[str, Any] | None) -> None:
+        """The task has ended by itself or by the scheduler. result: None where it never reported."""
+
+    @abstractmethod
+    def _retry(self, task: Task, micro_batch: int) -> None:
+        """Notes what is special about the next attempt."""
+
+    @abstractmethod
+    def _fail(self, task: Task, reason: str) -> None:
+        """Notes that there is no next attempt."""
