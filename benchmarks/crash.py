@@ -3,9 +3,9 @@
 Searches once undisturbed and once with kills, on the same generated launches, one trial at a time. A kill hits, at a
 random moment,
 
-- the driver alone, up to KILL_SECONDS after its command started, so at times before anything trains; then the run is
+- the driver alone, up to DRIVER_SECONDS after its command started, so at times before anything trains; then the run is
   resumed;
-- the worker that trains, up to KILL_SECONDS after a trial started; the search itself goes on.
+- the worker that trains, up to WORKER_SECONDS after a trial started; the search itself goes on.
 
 Then both searches must hold the same trials, values, curves and winner. An iteration that was trained twice is told by
 its time in curves.jsonl, which differs; one that a resume only reports again has the same.
@@ -33,7 +33,7 @@ from search.cluster import cores
 from search.run_dir import RunDir
 from search.study import best_first, open_study, started
 
-KILL_SECONDS = 15.0
+DRIVER_SECONDS, WORKER_SECONDS = 20.0, 6.0
 CLAIM_RESUME_SECONDS, CLAIM_REDONE = 15.0, 1
 HYBRIDTUNE = str(Path(sys.executable).with_name("hybridtune"))
 SPACE = """
@@ -64,7 +64,7 @@ class Kill:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--kills", type=int, default=100)
-    parser.add_argument("--trials", type=int, default=60)
+    parser.add_argument("--trials", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path)
     given = parser.parse_args()
@@ -136,8 +136,8 @@ class Place:
         victim: Victim = chance.choice(("driver", "worker"))
         if victim == "worker" and not command.wait_for_trial():
             return None
-        began = time.monotonic() if victim == "worker" else command.began
-        until = began + chance.uniform(0, KILL_SECONDS)
+        began, seconds = (time.monotonic(), WORKER_SECONDS) if victim == "worker" else (command.began, DRIVER_SECONDS)
+        until = began + chance.uniform(0, seconds)
         while time.monotonic() < until:
             if command.process.poll() is not None:
                 return None

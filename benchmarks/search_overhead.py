@@ -34,6 +34,7 @@ from search.sampler import distribution
 from search.scheduler import Asha, rung_iterations
 from search.searcher import StudySearcher
 from search.study import ask, create_study, tell
+from search.tasks import run_tasks
 from search.tune import trial_folder
 from spaces.hybrid import HYBRID
 
@@ -86,19 +87,8 @@ def ours(folder: Path, trials: int) -> None:
     searcher = StudySearcher(study, HYBRID, trials, WORKERS, seed=0)
     rungs = rung_iterations(GRACE, REDUCTION, REPORTS)
     recorder = Recorder(run, study, searcher, trials, rungs, Limits(study, None, None), say=lambda text: None)
-    tune.run(
-        null_trial,
-        name="tune",
-        storage_path=str(run.path),
-        resources_per_trial={"cpu": 1},
-        num_samples=trials,
-        search_alg=searcher,
-        scheduler=Asha({rung: {} for rung in rungs}, REDUCTION, maximize=False),
-        callbacks=[recorder],
-        reuse_actors=True,
-        trial_dirname_creator=trial_folder,
-        verbose=0,
-    )
+    scheduler = Asha({rung: {} for rung in rungs}, REDUCTION, maximize=False)
+    run_tasks(null_trial, searcher, recorder, run.path / "tune", trial_folder, scheduler=scheduler)
     assert sum(trial.state.is_finished() for trial in study.get_trials()) == trials
 
 

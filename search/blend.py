@@ -21,7 +21,7 @@ from data.store import Dataset
 from models.fit import predict_slice
 from models.metrics import EPSILON, HorizonMetrics, all_metrics, mean_log_loss
 from search.console import Say
-from search.retrain import failed_members, load_member, members
+from search.members import failed_members, load_member, members
 from search.run_dir import RunDir
 
 Floats = NDArray[np.float64]

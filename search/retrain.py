@@ -1,67 +1,39 @@
 """The finalists: the best configurations trained anew with several seeds, and the baselines beside them."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
-import optuna
 import torch
 from ray import tune
 from ray.tune import Callback
 from ray.tune.experiment import Trial
-from safetensors.torch import load_file, save
-from torch import nn
+from safetensors.torch import save
 
 from data.batches import frozen_labels
-from data.document import Document, write_atomically
-from models.architectures import build_model, config_values, model_config
-from models.fit import Progress, predict_slice
-from models.metrics import HorizonMetrics, all_metrics
+from data.document import write_atomically
+from models.architectures import config_values
+from models.fit import predict_slice
+from models.metrics import all_metrics
 from search.cluster import Workers
 from search.console import Say
+from search.members import (
+    FAILED,
+    MEMBER,
+    WEIGHTS,
+    FailedMember,
+    MemberDocument,
+    MemberSpec,
+    failed_members,
+    has_ended,
+    members,
+    wanted_members,
+)
 from search.recorder import HardwareLines, Heartbeat, describe
 from search.retries import Retries, last_failure, raised
 from search.run_dir import RunDir, Settings
 from search.sharing import share_dataset
-from search.study import best_first, config_of, open_study
-from search.tasks import Tasks
+from search.tasks import Tasks, run_tasks
 from search.trainable import CHECKPOINT, AnyTraining, Work, make_training, report_of, train_to_end
-from spaces.load import SHIPPED
-from spaces.parameters import Config
-from spaces.trial_config import Shape
-
-WEIGHTS, MEMBER, FAILED = "model.safetensors", "member.json", "failed.json"
-
-
-@dataclass(frozen=True)
-class MemberSpec:
-    id: str
-    origin: str
-    """Where the configuration is from, for people."""
-    flat: Config
-    seed: int
-
-
-class MemberDocument(Document):
-    """member.json"""
-
-    id: str
-    origin: str
-    flat: Config
-    seed: int
-    architecture: str
-    model: dict[str, Any]
-    """What the architecture's Config is made from."""
-    curve: tuple[Progress, ...]
-    tune: tuple[HorizonMetrics, ...]
-    """Per horizon, on the tune slice that also chose the configuration: optimistic."""
-
-
-class FailedMember(Document):
-    """failed.json, in place of member.json: trained anew it would only fail again."""
-
-    id: str
-    origin: str
-    failure: str
 
 
 class RetrainingFailedError(RuntimeError):
@@ -74,68 +46,17 @@ def retrain(run: RunDir, say: Say, workers: Workers) -> None:
     Raises RetrainingFailedError if a member was not trained to its end for another reason, or none is left.
     """
     settings = run.document().settings
-    specs = _specs(run)
-    missing = [spec for spec in specs if not _has_ended(run, spec)]
+    specs = wanted_members(run)
+    missing = [spec for spec in specs if not has_ended(run, spec)]
     say(f"retraining: {len(missing)} of {len(specs)} members, up to {settings.iterations} iterations each")
     if missing:
         workers.start()
         _train_members(run, settings, missing, say)
     for spec in missing:
-        if not _has_ended(run, spec):
+        if not has_ended(run, spec):
             raise RetrainingFailedError(f"member {spec.id} ({spec.origin}) could not be trained: resume tries it again")
     if not members(run):
         raise RetrainingFailedError(f"no member could be trained: {failed_members(run)[0].failure}")
-
-
-def choose_members(study: optuna.Study, settings: Settings, shape: Shape) -> list[MemberSpec]:
-    """The guide's default and the basic LSTM's default, once each, for comparison and as voices of their own; then the
-    top-k distinct configurations that were trained to their end, `seeds` times each.
-    """
-    finalists = [(f"trial {t.number}", config_of(t)) for t in best_first(study)[: settings.top_k]]
-    baselines = [("guide default", settings.space.default()), ("basic LSTM", _basic(shape))]
-    chosen: list[tuple[str, Config, int]] = []
-    for origin, flat in baselines:
-        if all(flat != other for _, other in finalists) and all(flat != other for _, other, _ in chosen):
-            chosen.append((origin, flat, 0))
-    chosen += [(origin, flat, seed) for origin, flat in finalists for seed in range(settings.seeds)]
-    return [
-        # Seeds of the members are not those of the search, whose luck chose the configurations.
-        MemberSpec(f"{origin.replace(' ', '-').lower()}-seed-{seed}", origin, flat, settings.seed + 1 + seed)
-        for origin, flat, seed in chosen
-    ]
-
-
-def _basic(shape: Shape) -> Config:
-    """The basic LSTM's default; its window is cut where no series is so long, as a search must not end for that."""
-    default = SHIPPED["basic"].default()
-    return default | {"window": min(int(default["window"]), shape.history)}
-
-
-def members(run: RunDir) -> list[MemberDocument]:
-    """Every trained member, in the order in which they were chosen."""
-    paths = [run.member(spec.id) / MEMBER for spec in _specs(run)]
-    return [MemberDocument.read(path) for path in paths if path.exists()]
-
-
-def failed_members(run: RunDir) -> list[FailedMember]:
-    """Those that were chosen and are left out, as their loss was not finite."""
-    paths = [run.member(spec.id) / FAILED for spec in _specs(run)]
-    return [FailedMember.read(path) for path in paths if path.exists()]
-
-
-def _has_ended(run: RunDir, spec: MemberSpec) -> bool:
-    return any((run.member(spec.id) / name).exists() for name in (MEMBER, FAILED))
-
-
-def _specs(run: RunDir) -> list[MemberSpec]:
-    return choose_members(open_study(run), run.document().settings, Shape.of(run.open_dataset().info))
-
-
-def load_member(run: RunDir, member: MemberDocument) -> nn.Module:
-    """The member's model in eval mode, on the CPU."""
-    model = build_model(model_config(member.architecture, member.model), member.seed)
-    model.load_state_dict(load_file(run.member(member.id) / WEIGHTS), strict=True)
-    return model.eval()
 
 
 def train_member(config: dict[str, Any], work: Work) -> None:
@@ -174,18 +95,13 @@ def train_member(config: dict[str, Any], work: Work) -> None:
 def _train_members(run: RunDir, settings: Settings, specs: list[MemberSpec], say: Say) -> None:
     work = Work(run, share_dataset(run.open_dataset()), settings.budget, settings.hardware, ())
     members_left = _Members(specs, settings.concurrent)
-    tune.run(
+    run_tasks(
         tune.with_parameters(train_member, work=work),
-        name="retrain",
-        storage_path=str(run.path / "tune"),
-        resources_per_trial={"cpu": 1, "gpu": settings.gpus_per_trial},
-        num_samples=-1,
-        search_alg=members_left,
-        callbacks=[_MemberLines(settings, members_left, len(specs), say)],
-        reuse_actors=True,
-        raise_on_failed_trial=False,
-        trial_dirname_creator=lambda trial: str(trial.config["member"]["id"]),
-        verbose=0,
+        members_left,
+        _MemberLines(settings, members_left, len(specs), say),
+        run.path / "tune" / "retrain",
+        lambda trial: str(trial.config["member"]["id"]),
+        settings.gpus_per_trial,
     )
 
 

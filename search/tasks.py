@@ -5,8 +5,14 @@ trial: the first time the trial is queued for its retry, the second time it fail
 """
 
 from abc import abstractmethod
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from ray import tune
+from ray.tune import Callback
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
 Task = TypeVar("Task")
@@ -81,3 +87,34 @@ class Tasks(Searcher, Generic[Task]):  # type: ignore[misc]
     @abstractmethod
     def _fail(self, task: Task, reason: str) -> None:
         """Notes that there is no next attempt."""
+
+
+def run_tasks(
+    trainable: Callable[..., None],
+    tasks: Tasks[Any],
+    callback: Callback,
+    folder: Path,
+    folder_of: Callable[[Trial], str],
+    gpus: float = 0.0,
+    scheduler: TrialScheduler | None = None,
+) -> None:
+    """Runs all tasks, each on one core and `gpus` of the Ray that is there.
+
+    callback: answers for lost ones. folder_of: the name of a task's own folder below `folder`.
+    """
+    # Not Tuner: it begins by pickling all of this into the folder.
+    tune.run(
+        trainable,
+        name=folder.name,
+        storage_path=str(folder.parent),
+        resources_per_trial={"cpu": 1, "gpu": gpus},
+        # Until the tasks say that they are finished: how many attempts they take is not known.
+        num_samples=-1,
+        search_alg=tasks,
+        scheduler=scheduler,
+        callbacks=[callback],
+        reuse_actors=True,
+        raise_on_failed_trial=False,
+        trial_dirname_creator=folder_of,
+        verbose=0,
+    )

@@ -19,6 +19,7 @@ from search.searcher import StudySearcher
 from search.sharing import share_dataset
 from search.study import best_first, create_study, started
 from search.tables import write_tables
+from search.tasks import run_tasks
 from search.trainable import Work, run_trial
 from search.warm_start import warm_start
 
@@ -89,21 +90,14 @@ def _run_trials(
         limits.stops_running,
     )
     work = Work(run, share_dataset(run.open_dataset()), settings.budget, settings.hardware, rungs)
-    # tune.run rather than Tuner: the latter begins by pickling all of this into the run directory.
-    tune.run(
+    run_tasks(
         tune.with_parameters(run_trial, work=work, seed=settings.seed),
-        name="tune",
-        storage_path=str(run.path),
-        resources_per_trial={"cpu": 1, "gpu": settings.gpus_per_trial},
-        # The searcher says when it is finished: trials under way at a resume count as well, and so do further attempts.
-        num_samples=-1,
-        search_alg=searcher,
-        scheduler=scheduler,
-        callbacks=[Recorder(run, study, searcher, wanted_trials(settings), rungs, limits, say)],
-        reuse_actors=True,
-        raise_on_failed_trial=False,
-        trial_dirname_creator=trial_folder,
-        verbose=0,
+        searcher,
+        Recorder(run, study, searcher, wanted_trials(settings), rungs, limits, say),
+        run.path / "tune",
+        trial_folder,
+        settings.gpus_per_trial,
+        scheduler,
     )
 
 

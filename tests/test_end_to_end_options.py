@@ -98,6 +98,14 @@ def test_a_replayed_trial_leaves_the_same_curve(finished: Workplace, tmp_path: P
     assert (absent.process.returncode, "has no trial 77" in absent.stderr) == (2, True)
 
 
+def test_each_trial_of_a_search_with_two_workers_can_be_replayed(place: Workplace, finished: Workplace) -> None:
+    """Which trials there are depends on timing then; what each of them did does not."""
+    _, trials = launch(place, finished, "--concurrent", "2")
+    for number, iterations in trials["iterations"].items():
+        output = place.succeed("replay", "run", str(number))
+        assert f"{iterations} iterations, largest difference 0" in output
+
+
 def test_a_trial_that_differs_from_its_curve_is_an_error(finished: Workplace, tmp_path: Path) -> None:
     """A curve with one digit changed."""
     shutil.copytree(finished.path / "run", tmp_path / "run")

@@ -18,7 +18,7 @@ from optuna.trial import TrialState
 import search.cli
 from data.store import Dataset
 from search.blend import ENSEMBLE, EnsembleDocument
-from search.retrain import FAILED, MEMBER, FailedMember, members
+from search.members import FAILED, MEMBER, FailedMember, members
 from search.run_dir import RunDir
 from search.study import best_first, config_of, open_study
 from spaces.load import load_space

@@ -10,7 +10,7 @@ from data.features import FEATURE_NAMES
 from data.schema import DEFAULT_HORIZONS, InputError
 from models.architectures import ARCHITECTURES
 from models.basic_lstm import BasicLSTM
-from search.retrain import choose_members
+from search.members import choose_members
 from search.run_dir import RunDir, Settings
 from search.study import ask, best_first, config_of, create_study, open_study, reopen, report, started, tell
 from spaces.every import ALL

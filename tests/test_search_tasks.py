@@ -11,7 +11,7 @@ from ray.tune import Callback
 from ray.tune.experiment import Trial
 
 from search.cluster import local_ray
-from search.tasks import Tasks
+from search.tasks import Tasks, run_tasks
 
 pytestmark = pytest.mark.slow
 
@@ -71,14 +71,5 @@ def test_a_worker_killed_between_two_trials_costs_neither(tmp_path: Path) -> Non
 
     numbers = Numbers(4)
     with local_ray(1):
-        tune.run(
-            report_once,
-            storage_path=str(tmp_path),
-            num_samples=-1,
-            search_alg=numbers,
-            callbacks=[KillsWorkers(numbers, after=1)],
-            reuse_actors=True,
-            raise_on_failed_trial=False,
-            verbose=0,
-        )
+        run_tasks(report_once, numbers, KillsWorkers(numbers, after=1), tmp_path / "tune", lambda trial: trial.trial_id)
     assert (numbers.ended, numbers.retried, numbers.failed) == ([0, 1, 2, 3], [2], [])
