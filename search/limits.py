@@ -16,7 +16,7 @@ SEARCH_SECONDS = "search_seconds"
 """Attribute of the study: wall time of its search so far, over all its processes."""
 
 HOPELESS = 5
-"""A search whose first so many trials all failed would fail with the rest too."""
+"""A search of which so many trials failed, and no other is there, would fail with the rest too."""
 
 UNITS = {"h": 3600, "m": 60, "s": 1}
 
@@ -29,12 +29,15 @@ class Limits:
         self._seconds = seconds
         self._stop_after = stop_after
         self._began = time.monotonic() - searched_seconds(study)
+        # Whoever resumes a search whose trials all failed has mended what made them fail.
+        self._failed_before = sum(trial.state == TrialState.FAIL for trial in started(study))
 
     def reached(self) -> str | None:
         """Why no trial should start any more, for people."""
         trials = started(self._study)
-        if len(trials) >= HOPELESS and all(trial.state == TrialState.FAIL for trial in trials):
-            return f"all of its first {len(trials)} trials failed"
+        failed = sum(trial.state == TrialState.FAIL for trial in trials)
+        if failed == len(trials) and failed - self._failed_before >= HOPELESS:
+            return f"all of its {failed} trials failed"
         if self._time_is_up:
             return f"its time budget of {self._seconds:g} seconds is spent"
         if self._stop_after is not None:

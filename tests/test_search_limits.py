@@ -56,10 +56,19 @@ def test_a_search_without_limits_is_never_over() -> None:
     assert not limits.stops_running()
 
 
-def test_a_search_whose_first_trials_all_failed_is_over() -> None:
-    assert Limits(study_of(*[(FAIL, None)] * 4), None, None).reached() is None
-    assert Limits(study_of(*[(FAIL, None)] * 5), None, None).reached() == "all of its first 5 trials failed"
-    assert Limits(study_of((PRUNED, 0.5), *[(FAIL, None)] * 9), None, None).reached() is None
+def test_a_search_all_of_whose_trials_fail_is_over_after_five_and_has_five_more_at_a_resume() -> None:
+    study = study_of()
+    limits = Limits(study, None, None)
+    for count in range(1, 6):
+        study.add_trials(ended((FAIL, None)))
+        assert limits.reached() == ("all of its 5 trials failed" if count == 5 else None)
+    resumed = Limits(study, None, None)
+    study.add_trials(ended(*[(FAIL, None)] * 4))
+    assert resumed.reached() is None
+    study.add_trials(ended((FAIL, None)))
+    assert resumed.reached() == "all of its 10 trials failed"
+    study.add_trials(ended((PRUNED, 0.5), *[(FAIL, None)] * 9))
+    assert resumed.reached() is None
 
 
 def test_time_that_an_earlier_process_spent_counts() -> None:
