@@ -14,13 +14,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -33,6 +33,7 @@ from data.read import read_series
 from data.schema import MASKED, InputError
 from models.architectures import build_model, model_config
 from models.asked import EVERY_MINUTE, Asked, chosen, refuse_outside
+from models.calibration import Calibration, calibrated
 from models.explain import AnchorAttention, Explainer, make_explainer
 from models.forecaster import Forecaster
 from models.inference import predict_batch
@@ -41,6 +42,7 @@ SERIES_PER_BATCH = 32
 ANCHORS_PER_BATCH = 256
 ANCHORS_PER_PASS = 64
 """Bound memory: windows are gathered for so many anchors at a time, at most ANCHORS_PER_PASS of a series."""
+WEIGHT_TOLERANCE = 1e-6
 
 
 class MemberEntry(BaseModel):
@@ -58,6 +60,9 @@ class MemberEntry(BaseModel):
 class BundleDocument(Document):
     """bundle.json"""
 
+    current_version: ClassVar[int] = 2
+
+    version: int = 2
     horizons: tuple[int, ...]
     features: tuple[str, ...]
     extras: tuple[str, ...]
@@ -67,8 +72,25 @@ class BundleDocument(Document):
     members: tuple[MemberEntry, ...] = Field(min_length=1)
     best_single: str
     blending: str
+    calibration: tuple[Calibration, ...]
+    """Of the ensemble's probability, for each horizon."""
     test_auc: tuple[float | None, ...]
     provenance: dict[str, str]
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        count = len(self.horizons)
+        if len(self.calibration) != count:
+            raise ValueError(f"there are {len(self.calibration)} calibrations for {count} horizons")
+        for member in self.members:
+            if len(member.weights) != count:
+                raise ValueError(f"member {member.id} has {len(member.weights)} weights for {count} horizons")
+        weights_NH = np.array([member.weights for member in self.members])
+        # Not so of NaN either.
+        if not ((weights_NH >= 0).all() and np.abs(weights_NH.sum(axis=0) - 1).max() <= WEIGHT_TOLERANCE):
+            sums = ", ".join(f"{total:.3g}" for total in weights_NH.sum(axis=0))
+            raise ValueError(f"the members' weights must be shares that sum to 1 at each horizon, they sum to {sums}")
+        return self
 
 
 @dataclass(frozen=True)
@@ -129,7 +151,7 @@ class Bundle:
         _check_sums(path)
         if document.features != FEATURE_NAMES + document.extras:
             raise InputError(f"{path} was made with other features: use the version of hybridtune that wrote it")
-        return cls(document, [_load_member(path, entry, document) for entry in document.members])
+        return cls(document, [_load_member(path, entry) for entry in document.members])
 
     def explainer(self) -> Explainer:
         """The heaviest of the members that have attention. Raises InputError if none has."""
@@ -216,7 +238,8 @@ class Bundle:
         return pad_batch(series, minutes, labels)
 
     def _mixed(self, prediction: SeriesPrediction, p_NKH: NDArray[np.float32]) -> SeriesPrediction:
-        p_KH = np.einsum("nkh,nh->kh", p_NKH.astype(np.float64), self._weights_NH)
+        mixed_KH = np.einsum("nkh,nh->kh", p_NKH.astype(np.float64), self._weights_NH)
+        p_KH = calibrated(mixed_KH, self.document.calibration)
         return replace(prediction, p_KH=p_KH, spread_KH=p_NKH.std(axis=0))
 
 
@@ -239,16 +262,14 @@ def save_bundle(
         write_atomically(folder / "SHA256SUMS", "".join(sums).encode())
 
 
-def _load_member(path: Path, entry: MemberEntry, document: BundleDocument) -> Forecaster:
-    if len(entry.weights) != len(document.horizons):
-        raise InputError(
-            f"{path}: member {entry.id} has {len(entry.weights)} weights for {len(document.horizons)} horizons"
-        )
+def _load_member(path: Path, entry: MemberEntry) -> Forecaster:
     try:
         model = build_model(model_config(entry.architecture, entry.config), seed=0)
         model.load_state_dict(load_file(path / entry.file), strict=True)
     except (OSError, SafetensorError, RuntimeError, TypeError) as error:
         raise InputError(f"{path}: member {entry.id} cannot be loaded: {str(error).splitlines()[0]}") from None
+    if not all(torch.isfinite(tensor).all() for tensor in model.state_dict().values()):
+        raise InputError(f"{path}: member {entry.id} has weights that are not finite: export the bundle anew")
     return model.eval()
 
 

@@ -3,34 +3,31 @@
 Shapes: A anchors, H horizons, N members.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final
+from functools import partial
+from typing import ClassVar, Final
 
 import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
-from scipy.optimize import minimize
 
 from data.batches import frozen_labels
 from data.document import Document
 from data.schema import SliceName
 from data.store import Dataset
+from models.calibration import Calibration, calibrated
 from models.fit import predict_slice
-from models.metrics import EPSILON, HorizonMetrics, all_metrics, mean_log_loss
+from models.metrics import HorizonMetrics, all_metrics, mean_log_loss
+from search.blend_methods import Floats, Labels, Method, best_single, judged_horizons, methods, mix
+from search.calibrate import KINDS
 from search.console import Say
 from search.members import failed_members, load_member, members
 from search.run_dir import RunDir
 
-Floats = NDArray[np.float64]
-Labels = NDArray[np.int8]
-
 FOLDS = 5
-SHRINKAGE = 0.01
-"""Weight of the squared distance from uniform weights: a few hundred correlated anchors fit noise."""
-SMALLEST_WEIGHT = 1e-3
 
 ENSEMBLE: Final = "ensemble"
 CONSTANT: Final = "constant"
@@ -51,9 +48,21 @@ class MethodResult(BaseModel):
 class EnsembleDocument(Document):
     """ensemble.json"""
 
+    current_version: ClassVar[int] = 2
+
+    version: int = 2
     horizons: tuple[int, ...]
     method: str
     methods: dict[str, MethodResult]
+    """Before calibration."""
+    calibration: tuple[Calibration, ...]
+    """Of the ensemble, for each horizon."""
+    calibration_losses: dict[str, tuple[float, ...]]
+    """Kind of calibration -> cross-validated log loss on the blend slice for each horizon; the lowest is chosen. Empty
+    where there is but one series."""
+    blend: tuple[HorizonMetrics, ...]
+    test: tuple[HorizonMetrics, ...]
+    """Of the ensemble as it predicts, calibrated."""
     best_single: str
     """The member with the lowest log loss on the blend slice."""
     members: dict[str, str]
@@ -78,50 +87,58 @@ class Predictions:
         return list(dict.fromkeys(self.series_A.tolist()))
 
 
-def best_single(p_NAH: Floats, y_AH: Labels) -> Floats:
-    """weights_NH: all on the member with the lowest mean log loss over the horizons that have a known label."""
-    known_H = (y_AH >= 0).any(axis=0)
-    if not known_H.any():
-        return uniform(p_NAH, y_AH)
-    losses_N = [mean_log_loss(all_metrics(p_AH[:, known_H], y_AH[:, known_H])) for p_AH in p_NAH]
-    weights_NH = np.zeros((p_NAH.shape[0], p_NAH.shape[2]))
-    weights_NH[np.argmin(losses_N)] = 1.0
-    return weights_NH
+Predictor = Callable[[Floats], Floats]
+"""p_NAH -> p_AH"""
 
 
-def uniform(p_NAH: Floats, y_AH: Labels) -> Floats:  # noqa: ARG001 the one signature of a method
-    return np.full((p_NAH.shape[0], p_NAH.shape[2]), 1 / p_NAH.shape[0])
-
-
-def convex(p_NAH: Floats, y_AH: Labels) -> Floats:
-    """Weights of each horizon on the simplex that minimise its log loss, shrunk towards uniform."""
-    columns = [_convex_weights(p_NAH[:, :, h], y_AH[:, h]) for h in range(p_NAH.shape[2])]
-    return np.stack(columns, axis=1)
-
-
-METHODS: Mapping[str, Callable[[Floats, Labels], Floats]] = {
-    "uniform": uniform,
-    "convex": convex,
-    "best_single": best_single,
-}
-"""In case of a tie the first wins."""
-
-
-def mix(p_NAH: Floats, weights_NH: Floats) -> Floats:
-    """p_AH: the weighted mean of the members' probabilities."""
-    p_AH: Floats = np.einsum("nah,nh->ah", p_NAH, weights_NH)
+def held_out(predictions: Predictions, fit: Callable[[Floats, Labels], Predictor]) -> Floats:
+    """p_AH: each block of series that launched one after another, as predicted by what was fitted on the others. Needs
+    two series.
+    """
+    p_AH = np.full(predictions.y_AH.shape, np.nan)
+    for held_A in _blocks(predictions):
+        predictor = fit(predictions.p_NAH[:, ~held_A], predictions.y_AH[~held_A])
+        p_AH[held_A] = predictor(predictions.p_NAH[:, held_A])
     return p_AH
 
 
-def cross_validated_log_loss(method: Callable[[Floats, Labels], Floats], predictions: Predictions) -> float:
-    """Mean log loss on held-out blocks of series that launched one after another; needs two series."""
+def cross_validated_log_loss(method: Method, predictions: Predictions) -> float:
+    """Mean over the horizons."""
+
+    def fit(p_NAH: Floats, y_AH: Labels) -> Predictor:
+        return partial(mix, weights_NH=method(p_NAH, y_AH))
+
+    return mean_log_loss(all_metrics(held_out(predictions, fit), predictions.y_AH))
+
+
+def calibration_losses(method: Method, predictions: Predictions) -> dict[str, tuple[float, ...]]:
+    """Kind of calibration -> cross-validated log loss for each horizon, weights and calibration both fitted anew."""
+    losses = {}
+    for kind in KINDS:
+
+        def fit(p_NAH: Floats, y_AH: Labels, kind: str = kind) -> Predictor:
+            weights_NH = method(p_NAH, y_AH)
+            fitted_H = fit_calibration(mix(p_NAH, weights_NH), y_AH, (kind,) * y_AH.shape[1])
+            return lambda p_NAH: calibrated(mix(p_NAH, weights_NH), fitted_H)
+
+        metrics_H = all_metrics(held_out(predictions, fit), predictions.y_AH)
+        losses[kind] = tuple(metrics.log_loss for metrics in metrics_H)
+    return losses
+
+
+def fit_calibration(p_AH: Floats, y_AH: Labels, kind_H: tuple[str, ...]) -> tuple[Calibration, ...]:
+    """One for each horizon; none where there is but one class."""
+    judged_H = judged_horizons(y_AH)
+    return tuple(
+        KINDS[kind if judged else "none"](p_AH[:, h], y_AH[:, h])
+        for h, (kind, judged) in enumerate(zip(kind_H, judged_H, strict=True))
+    )
+
+
+def _blocks(predictions: Predictions) -> Iterator[NDArray[np.bool_]]:
     series = predictions.series
-    p_AH = np.full(predictions.y_AH.shape, np.nan)
     for block in np.array_split(np.array(series), min(FOLDS, len(series))):
-        held_A = np.isin(predictions.series_A, block)
-        fitted = method(predictions.p_NAH[:, ~held_A], predictions.y_AH[~held_A])
-        p_AH[held_A] = mix(predictions.p_NAH[:, held_A], fitted)
-    return mean_log_loss(all_metrics(p_AH, predictions.y_AH))
+        yield np.isin(predictions.series_A, block)
 
 
 def blend(run: RunDir, say: Say) -> None:
@@ -130,13 +147,23 @@ def blend(run: RunDir, say: Say) -> None:
     chosen = members(run)
     ids = [member.id for member in chosen]
     fitting = predict(run, dataset, "blend")
-    losses = method_losses(fitting)
+    _say_unjudged(dataset.info.horizons, fitting.y_AH, say)
+    every = methods([member.architecture for member in chosen])
+    losses = method_losses(every, fitting)
     winner = min(losses, key=lambda name: losses[name])
-    weights = {name: METHODS[name](fitting.p_NAH, fitting.y_AH) for name in losses}
+    weights = {name: every[name](fitting.p_NAH, fitting.y_AH) for name in losses}
     say("blending: " + ", ".join(f"{name} {loss:.4f}" for name, loss in losses.items()) + f"; chosen: {winner}")
+    by_kind = calibration_losses(every[winner], fitting) if len(fitting.series) > 1 else {}
+    kind_H = chosen_kinds(by_kind, len(dataset.info.horizons))
+    calibration_H = fit_calibration(mix(fitting.p_NAH, weights[winner]), fitting.y_AH, kind_H)
+    say("calibrating: " + ", ".join(f"{h} {c.kind}" for h, c in zip(dataset.info.horizons, calibration_H, strict=True)))
 
     test = predict(run, dataset, "test")
-    write_predictions(run, dataset, ids, weights[winner], {"blend": fitting, "test": test})
+    slices: dict[SliceName, Predictions] = {"blend": fitting, "test": test}
+    said: dict[SliceName, Floats] = {
+        name: calibrated(mix(part.p_NAH, weights[winner]), calibration_H) for name, part in slices.items()
+    }
+    write_predictions(run, dataset, ids, slices, said)
     EnsembleDocument(
         horizons=dataset.info.horizons,
         method=winner,
@@ -149,19 +176,37 @@ def blend(run: RunDir, say: Say) -> None:
             )
             for name in losses
         },
-        best_single=ids[int(best_single(fitting.p_NAH, fitting.y_AH)[:, 0].argmax())],
+        calibration=calibration_H,
+        calibration_losses=by_kind,
+        blend=all_metrics(said["blend"], fitting.y_AH),
+        test=all_metrics(said["test"], test.y_AH),
+        best_single=ids[int(best_single(fitting.p_NAH, fitting.y_AH).mean(axis=1).argmax())],
         members={member.id: member.origin for member in chosen},
         left_out={member.id: member.failure for member in failed_members(run)},
         configurations_tried=distinct_configurations(pd.read_parquet(run.path / "trials.parquet")),
     ).write(run.ensemble)
 
 
-def method_losses(fitting: Predictions) -> dict[str, float]:
+def method_losses(every: Mapping[str, Method], fitting: Predictions) -> dict[str, float]:
     """Cross-validated log loss of every method; of uniform weights alone where one series is all there is."""
     if len(fitting.series) < 2:
         p_AH = fitting.p_NAH.mean(axis=0)
         return {"uniform": mean_log_loss(all_metrics(p_AH, fitting.y_AH))}
-    return {name: cross_validated_log_loss(method, fitting) for name, method in METHODS.items()}
+    return {name: cross_validated_log_loss(method, fitting) for name, method in every.items()}
+
+
+def chosen_kinds(losses: Mapping[str, tuple[float, ...]], horizons: int) -> tuple[str, ...]:
+    """The kind of calibration with the lowest loss at each horizon."""
+    if not losses:
+        return ("none",) * horizons
+    return tuple(min(losses, key=lambda kind: losses[kind][h]) for h in range(horizons))
+
+
+def _say_unjudged(horizons: tuple[int, ...], y_AH: Labels, say: Say) -> None:
+    alike = [str(h) for h, judged in zip(horizons, judged_horizons(y_AH), strict=True) if not judged]
+    if alike:
+        minutes = ", ".join(alike)
+        say(f"the blend slice has rises alone or falls alone at {minutes} minutes: equal weights, no calibration there")
 
 
 def distinct_configurations(trials: pd.DataFrame) -> int:
@@ -182,10 +227,14 @@ def predict(run: RunDir, dataset: Dataset, name: SliceName) -> Predictions:
 
 
 def write_predictions(
-    run: RunDir, dataset: Dataset, ids: list[str], weights_NH: Floats, slices: dict[SliceName, Predictions]
+    run: RunDir,
+    dataset: Dataset,
+    ids: list[str],
+    slices: Mapping[SliceName, Predictions],
+    ensemble: Mapping[SliceName, Floats],
 ) -> None:
     """One row an anchor of blend and test: `label/15`, and `<member>/15`, `ensemble/15`, `constant/15` as
-    probabilities.
+    probabilities. ensemble: slice -> p_AH.
     """
     rate_H = np.array(dataset.info.slices["train"].up_share)
     names = np.array(dataset.series.name_M)
@@ -197,7 +246,7 @@ def write_predictions(
             "minute": predictions.minute_A,
         }
         said = dict(zip(ids, predictions.p_NAH, strict=True)) | {
-            ENSEMBLE: mix(predictions.p_NAH, weights_NH),
+            ENSEMBLE: ensemble[slice_name],
             CONSTANT: np.broadcast_to(rate_H, predictions.y_AH.shape),
         }
         for h, horizon in enumerate(dataset.info.horizons):
@@ -207,30 +256,3 @@ def write_predictions(
     temporary = run.path / ".predictions.parquet.tmp"
     pd.concat(tables).to_parquet(temporary, index=False)
     temporary.replace(run.predictions)
-
-
-def _convex_weights(p_NA: Floats, y_A: Labels) -> Floats:
-    known = y_A >= 0
-    p, y = p_NA[:, known], y_A[known] == 1
-    count = len(p)
-    uniform_N = np.full(count, 1 / count)
-    if not known.any():
-        return uniform_N
-
-    def loss(weights_N: Floats) -> tuple[float, Floats]:
-        mixed = (weights_N @ p).clip(EPSILON, 1 - EPSILON)
-        said = np.where(y, mixed, 1 - mixed)
-        gradient = -(np.where(y, p, -p) / said).mean(axis=1) + 2 * SHRINKAGE * (weights_N - uniform_N)
-        return -np.log(said).mean() + SHRINKAGE * ((weights_N - uniform_N) ** 2).sum(), gradient
-
-    result = minimize(
-        loss,
-        uniform_N,
-        jac=True,
-        method="SLSQP",
-        bounds=[(0.0, 1.0)] * count,
-        constraints={"type": "eq", "fun": lambda w: w.sum() - 1, "jac": lambda w: np.ones_like(w)},
-    )
-    weights_N: Floats = np.where(result.x < SMALLEST_WEIGHT, 0.0, result.x)
-    normed_N: Floats = weights_N / weights_N.sum()
-    return normed_N

@@ -37,7 +37,8 @@ def export(run: RunDir, out: Path) -> BundleDocument:
         members=tuple(entries.values()),
         best_single=ensemble.best_single,
         blending=ensemble.method,
-        test_auc=tuple(metrics.auc for metrics in chosen.test),
+        calibration=ensemble.calibration,
+        test_auc=tuple(metrics.auc for metrics in ensemble.test),
         provenance={"dataset": info.fingerprint, "seed": str(run_document.settings.seed)} | run_document.versions,
     )
     states: dict[str, dict[str, Tensor]] = {

@@ -21,6 +21,7 @@ from data.store import Dataset
 from models.architectures import build_model
 from models.asked import Last
 from models.bundle import Bundle, BundleDocument, MemberEntry
+from models.calibration import Calibration
 from models.fit import predict_slice
 from models.scaler import SCALINGS, train_bars
 from spaces.load import SHIPPED
@@ -137,6 +138,7 @@ def bundle_of(model: torch.nn.Module, dataset: Dataset) -> Bundle:
         ),
         best_single="only",
         blending="single",
+        calibration=(Calibration(),) * len(HORIZONS),
         test_auc=(None,) * len(HORIZONS),
         provenance={},
     )

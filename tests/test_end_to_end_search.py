@@ -127,7 +127,7 @@ def test_the_finalists_are_retrained_with_every_seed_beside_the_baselines(
 
 
 def test_the_chosen_blend_is_the_one_that_cross_validated_best(ensemble: EnsembleDocument) -> None:
-    assert set(ensemble.methods) == {"uniform", "convex", "best_single"}
+    assert set(ensemble.methods) == {"uniform", "convex", "greedy", "guide", "best_single"}
     losses = {name: method.cross_validated_log_loss for name, method in ensemble.methods.items()}
     assert ensemble.method == min(losses, key=lambda name: losses[name])
     for method in ensemble.methods.values():
@@ -153,7 +153,15 @@ def test_predictions_hold_every_frozen_anchor_of_blend_and_test_once(
     weights = ensemble.methods[ensemble.method].weights
     for h, horizon in enumerate(HORIZONS):
         mixed = sum(weight[h] * predictions[f"{member}/{horizon}"] for member, weight in weights.items())
-        np.testing.assert_allclose(predictions[f"{ENSEMBLE}/{horizon}"], mixed, atol=1e-12)
+        meant = ensemble.calibration[h].apply(np.asarray(mixed))
+        np.testing.assert_allclose(predictions[f"{ENSEMBLE}/{horizon}"], meant, atol=1e-12)
+
+
+def test_the_calibration_at_each_horizon_is_the_one_that_cross_validated_best(ensemble: EnsembleDocument) -> None:
+    assert set(ensemble.calibration_losses) == {"none", "temperature", "isotonic"}
+    for h, calibration in enumerate(ensemble.calibration):
+        losses = {kind: losses_H[h] for kind, losses_H in ensemble.calibration_losses.items()}
+        assert losses[calibration.kind] == min(losses.values())
 
 
 def test_stored_labels_are_what_the_raw_prices_did(finished: Workplace, predictions: pd.DataFrame) -> None:

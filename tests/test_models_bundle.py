@@ -21,6 +21,7 @@ from models.architectures import build_model, config_values, model_config
 from models.asked import EVERY_MINUTE, Asked, At, Every, Last
 from models.basic_lstm import BasicLSTM
 from models.bundle import Bundle, BundleDocument, MemberEntry, save_bundle
+from models.calibration import Calibration, calibrated
 from models.forecaster import Forecaster
 from models.hybrid_lstm import HybridLSTM
 from models.predict import predict_folder
@@ -30,6 +31,10 @@ HORIZONS, FIRST, LAST = (15, 60), 59, 239
 """Of the shared dataset: an anchor stands at minutes 59 to 239."""
 
 WEIGHTS = ((0.25, 1.0), (0.75, 0.0))
+CALIBRATION = (
+    Calibration(kind="temperature", temperature=2.0),
+    Calibration(kind="isotonic", said=(0.2, 0.8), meant=(0.4, 0.6)),
+)
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +78,7 @@ def saved(out: Path, models: list[Forecaster], dataset: Dataset, extras: tuple[s
         members=entries,
         best_single=entries[0].id,
         blending="convex",
+        calibration=CALIBRATION,
         test_auc=(0.6, None),
         provenance={"dataset": dataset.info.fingerprint, "hybridtune": "0"},
     )
@@ -100,7 +106,8 @@ def test_predictions_are_the_weighted_mean_of_what_the_models_say(
         x_TF = features(read_series(prediction.file.path))
         for k, minute in enumerate(prediction.minute_K):
             p_NH = np.stack([said(model, x_TF, int(minute)) for model in models])
-            np.testing.assert_allclose(prediction.p_KH[k], (p_NH * np.array(WEIGHTS)).sum(axis=0), atol=1e-6)
+            expected_H = calibrated((p_NH * np.array(WEIGHTS)).sum(axis=0)[None], CALIBRATION)[0]
+            np.testing.assert_allclose(prediction.p_KH[k], expected_H, atol=1e-6)
             np.testing.assert_allclose(prediction.spread_KH[k], p_NH.std(axis=0), atol=1e-6)
 
 
@@ -172,6 +179,21 @@ def remove(name: str) -> Callable[[Path], None]:
     return lambda bundle: (bundle / name).unlink()
 
 
+def rewrite(name: str, change: Callable[[bytes], bytes]) -> Callable[[Path], None]:
+    """Other content with a checksum that fits."""
+
+    def altered(bundle: Path) -> None:
+        (bundle / name).write_bytes(change((bundle / name).read_bytes()))
+        (bundle / "SHA256SUMS").write_text(sums(bundle))
+
+    return altered
+
+
+def without_a_number(content: bytes) -> bytes:
+    """The last float32 of a safetensors file is NaN."""
+    return content[:-4] + np.float32(np.nan).tobytes()
+
+
 def add_file(bundle: Path) -> None:
     (bundle / "notes.txt").write_text("mine")
 
@@ -204,7 +226,8 @@ def test_the_checksums_are_those_of_sha256sum(bundle: Path) -> None:
         (remove("bundle.json"), "does not exist"),
         (add_file, r"notes\.txt is not part of the bundle"),
         (add_folder, "__pycache__ is not part of the bundle"),
-        (edit(version=2, new="key"), "has format version 2, this program reads 1"),
+        (edit(version=1), "has format version 1, this program reads 2"),
+        (edit(version=3, new="key"), "has format version 3, this program reads 2"),
         (edit(surprise=1), "surprise"),
         (escape, r"members\.0\.file: String should match pattern"),
         (edit(file="/etc/passwd"), r"members\.0\.file: String should match pattern"),
@@ -214,6 +237,18 @@ def test_the_checksums_are_those_of_sha256sum(bundle: Path) -> None:
         (edit(config={"input_size": 3, "horizons": 2}), "member trial-0-seed-0 cannot be loaded"),
         (edit(config={"layers": 1}), "member trial-0-seed-0 cannot be loaded"),
         (edit(members=[]), "members: "),
+        (edit(weights=[0.25, 0.5]), r"shares that sum to 1 at each horizon, they sum to 1, 0\.5"),
+        (edit(weights=[float("nan"), 1.0]), "shares that sum to 1 at each horizon, they sum to nan, 1"),
+        (edit(weights=[-0.25, 1.0]), r"shares that sum to 1 at each horizon, they sum to 0\.5, 1"),
+        (edit(calibration=[{"kind": "none"}]), "there are 1 calibrations for 2 horizons"),
+        (edit(calibration=[{"kind": "temperature", "temperature": -1.0}] * 2), r"calibration\.0\.temperature: "),
+        (rewrite("member-1.safetensors", without_a_number), "trial-1-seed-0 has weights that are not finite"),
+        # A header of an exabyte.
+        (
+            rewrite("member-1.safetensors", lambda c: (2**60).to_bytes(8, "little") + c[8:]),
+            "cannot be loaded: .*header",
+        ),
+        (rewrite("member-1.safetensors", lambda c: c[:-4]), "trial-1-seed-0 cannot be loaded"),
     ],
 )
 def test_what_is_not_what_was_exported_is_refused_in_one_line(
@@ -235,7 +270,7 @@ def test_a_folder_that_is_no_bundle_is_refused(tmp_path: Path) -> None:
 
 WITHOUT = """
 import sys
-for name in ("ray", "optuna", "typer", "rich", "plotly", "jinja2", "tensorboardX", "yaml"):
+for name in ("ray", "optuna", "typer", "rich", "plotly", "jinja2", "tensorboardX", "yaml", "scipy", "sklearn"):
     sys.modules[name] = None
 from pathlib import Path
 from models.asked import Every
@@ -350,10 +385,10 @@ def test_minutes_without_a_bar_are_not_predicted(bundle: Path, tmp_path: Path) -
 
 
 def test_a_series_without_a_column_that_the_models_need_is_a_problem_of_that_series(
-    models: list[Forecaster], dataset: Dataset, tmp_path: Path, write_series: WriteSeries
+    dataset: Dataset, tmp_path: Path, write_series: WriteSeries
 ) -> None:
     size = len(dataset.info.features) + 1
-    wide = [build_model(BasicLSTM.Config(size, 2, window=5, hidden_size=8), 0), *models[1:]][:1]
+    wide = [build_model(BasicLSTM.Config(size, 2, window=5, hidden_size=8), seed) for seed in range(2)]
     bundle = saved(tmp_path / "bundle", wide, dataset, extras=("holders",))
     folder = tmp_path / "mine"
     write_series(folder / "with.csv", np.ones(80), holders=np.arange(80), unknown=np.ones(80))

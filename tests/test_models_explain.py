@@ -23,6 +23,7 @@ from models.architectures import ModelConfig, build_model, config_values
 from models.asked import EVERY_MINUTE, Asked, At, Every, Last
 from models.basic_lstm import BasicLSTM
 from models.bundle import BundleDocument, MemberEntry, save_bundle
+from models.calibration import Calibration
 from models.explain import Explainer
 from models.explain_folder import DRAWN_ANCHORS, Example, Explain
 from models.forecaster import Forecaster
@@ -82,6 +83,7 @@ def bundle_of(out: Path, members: dict[str, Forecaster], weights: dict[str, floa
         members=tuple(entries),
         best_single=entries[0].id,
         blending="convex",
+        calibration=(Calibration(),) * len(HORIZONS),
         test_auc=(0.6, None),
         provenance={"dataset": dataset.info.fingerprint, "hybridtune": "0"},
     )

@@ -1,22 +1,20 @@
-"""Ensemble weights: they find skill, do not invent it, and are judged on series that they never saw."""
+"""Methods and calibrations are judged on series that they never saw."""
 
 import numpy as np
 import pytest
 
 from search.blend import (
     FOLDS,
-    METHODS,
-    Floats,
-    Labels,
     Predictions,
-    best_single,
-    convex,
+    calibration_losses,
+    chosen_kinds,
     cross_validated_log_loss,
+    fit_calibration,
     method_losses,
-    mix,
-    uniform,
 )
+from search.blend_methods import Floats, Labels, methods, uniform
 
+METHODS = methods(["hybrid_lstm", "basic_lstm", "tcn"])
 SERIES, ANCHORS_PER_SERIES, HORIZONS = 40, 25, 2
 ANCHORS = SERIES * ANCHORS_PER_SERIES
 
@@ -41,63 +39,6 @@ def losses(p_AH: Floats, y_AH: Labels) -> Floats:
     said = np.where(y_AH == 1, p_AH, 1 - p_AH)
     mean: Floats = -np.log(said).mean(axis=0)
     return mean
-
-
-@pytest.mark.parametrize("name", METHODS)
-def test_weights_are_shares_of_each_horizon(name: str) -> None:
-    rng = np.random.default_rng(0)
-    _, y_AH = outcomes(rng)
-    weights_NH = METHODS[name](noise(rng, 4), y_AH)
-    assert weights_NH.shape == (4, HORIZONS)
-    assert (weights_NH >= 0).all()
-    np.testing.assert_allclose(weights_NH.sum(axis=0), 1, atol=1e-12)
-
-
-def test_convex_finds_the_member_with_skill_among_noise() -> None:
-    rng = np.random.default_rng(1)
-    truth_AH, y_AH = outcomes(rng)
-    p_NAH = np.concatenate([noise(rng, 2), truth_AH[None], noise(rng, 2)])
-    weights_NH = convex(p_NAH, y_AH)
-    assert (weights_NH[2] > 0.8).all()
-    assert (best_single(p_NAH, y_AH)[2] == 1).all()
-
-
-def test_convex_weighs_each_horizon_by_itself() -> None:
-    rng = np.random.default_rng(2)
-    truth_AH, y_AH = outcomes(rng)
-    p_NAH = noise(rng, 2)
-    p_NAH[0, :, 0], p_NAH[1, :, 1] = truth_AH[:, 0], truth_AH[:, 1]
-    weights_NH = convex(p_NAH, y_AH)
-    assert weights_NH[0, 0] > 0.8
-    assert weights_NH[1, 1] > 0.8
-
-
-def test_convex_is_uniform_among_members_that_say_the_same() -> None:
-    rng = np.random.default_rng(3)
-    truth_AH, y_AH = outcomes(rng)
-    np.testing.assert_allclose(convex(np.stack([truth_AH] * 5), y_AH), 0.2, atol=1e-6)
-
-
-def test_convex_stays_near_uniform_among_equally_good_members() -> None:
-    """Members that differ by noise of the same size: their mean is better than any, and no weights beat it by much."""
-    rng = np.random.default_rng(4)
-    truth_AH, y_AH = outcomes(rng)
-    p_NAH = (truth_AH + rng.normal(0, 0.15, size=(4, *truth_AH.shape))).clip(0.02, 0.98)
-    weights_NH = convex(p_NAH, y_AH)
-    assert (weights_NH > 0.1).all()
-    assert (losses(mix(p_NAH, weights_NH), y_AH) <= losses(mix(p_NAH, uniform(p_NAH, y_AH)), y_AH) + 1e-6).all()
-
-
-def test_best_single_puts_all_on_the_member_with_the_lowest_mean_loss() -> None:
-    y_AH = np.ones((10, 2), dtype=np.int8)
-    y_AH[0] = 0
-    p_NAH = np.stack([np.full((10, 2), 0.5), np.full((10, 2), 0.8), np.full((10, 2), 0.999999)])
-    np.testing.assert_array_equal(best_single(p_NAH, y_AH), [[0, 0], [1, 1], [0, 0]])
-
-
-def test_mix_is_the_weighted_mean_of_the_members() -> None:
-    p_NAH = np.array([[[0.2, 0.4]], [[0.6, 0.8]]])
-    np.testing.assert_allclose(mix(p_NAH, np.array([[0.25, 1.0], [0.75, 0.0]])), [[0.5, 0.4]])
 
 
 def test_cross_validation_never_fits_on_the_series_that_it_judges() -> None:
@@ -146,32 +87,9 @@ def test_the_judged_loss_is_that_of_the_held_out_predictions() -> None:
 def test_one_series_alone_can_only_be_weighed_uniformly() -> None:
     rng = np.random.default_rng(7)
     _, y_AH = outcomes(rng)
-    judged = method_losses(predictions(noise(rng, 3), y_AH, series=1))
+    judged = method_losses(METHODS, predictions(noise(rng, 3), y_AH, series=1))
     assert list(judged) == ["uniform"]
-    assert set(method_losses(predictions(noise(rng, 3), y_AH, series=2))) == set(METHODS)
-
-
-@pytest.mark.parametrize("name", METHODS)
-def test_what_members_say_at_masked_labels_does_not_matter(name: str) -> None:
-    rng = np.random.default_rng(8)
-    truth_AH, y_AH = outcomes(rng)
-    p_NAH = np.concatenate([truth_AH[None], noise(rng, 2)])
-    masked = rng.uniform(size=y_AH.shape) < 0.3
-    y_AH[masked] = -1
-    elsewhere = np.where(masked, rng.uniform(0.01, 0.99, size=p_NAH.shape), p_NAH)
-    np.testing.assert_allclose(METHODS[name](p_NAH, y_AH), METHODS[name](elsewhere, y_AH), atol=1e-12)
-
-
-@pytest.mark.parametrize("name", METHODS)
-def test_a_horizon_without_a_known_label_is_weighed_without_one(name: str) -> None:
-    rng = np.random.default_rng(9)
-    truth_AH, y_AH = outcomes(rng)
-    p_NAH = np.concatenate([noise(rng, 1), truth_AH[None]])
-    y_AH[:, 1] = -1
-    weights_NH = METHODS[name](p_NAH, y_AH)
-    np.testing.assert_allclose(weights_NH.sum(axis=0), 1)
-    if name != "uniform":
-        assert weights_NH[1, 0] > 0.8
+    assert set(method_losses(METHODS, predictions(noise(rng, 3), y_AH, series=2))) == set(METHODS)
 
 
 def test_a_horizon_that_only_the_last_series_know_can_be_cross_validated() -> None:
@@ -179,6 +97,40 @@ def test_a_horizon_that_only_the_last_series_know_can_be_cross_validated() -> No
     rng = np.random.default_rng(10)
     truth_AH, y_AH = outcomes(rng)
     y_AH[: -2 * ANCHORS_PER_SERIES, 1] = -1
-    judged = method_losses(predictions(np.concatenate([noise(rng, 2), truth_AH[None]]), y_AH))
+    judged = method_losses(METHODS, predictions(np.concatenate([noise(rng, 2), truth_AH[None]]), y_AH))
     assert set(judged) == set(METHODS)
     assert np.isfinite(list(judged.values())).all()
+
+
+@pytest.mark.parametrize(("squeezed", "temperature"), [(0.5, 0.5), (2.0, 2.0)])
+def test_cross_validation_finds_the_calibration_that_a_horizon_needs(squeezed: float, temperature: float) -> None:
+    """At the first horizon the member says the truth, at the second its logit is too small or too large."""
+    rng = np.random.default_rng(11)
+    truth_AH, y_AH = outcomes(rng)
+    p_AH = truth_AH.copy()
+    p_AH[:, 1] = 1 / (1 + (1 / truth_AH[:, 1] - 1) ** squeezed)
+    judged = calibration_losses(uniform, predictions(p_AH[None], y_AH))
+    kind_H = chosen_kinds(judged, HORIZONS)
+    assert kind_H == ("none", "temperature")
+    fitted_H = fit_calibration(p_AH, y_AH, kind_H)
+    assert fitted_H[1].temperature == pytest.approx(temperature, rel=0.15)
+    assert judged["temperature"][1] < judged["none"][1] - 0.01
+
+
+def test_a_bent_probability_is_calibrated_by_steps() -> None:
+    rng = np.random.default_rng(12)
+    truth_AH, y_AH = outcomes(rng)
+    p_AH = np.where(truth_AH < 0.5, truth_AH, 0.5 + (truth_AH - 0.5) ** 4)
+    judged = calibration_losses(uniform, predictions(p_AH[None], y_AH))
+    assert chosen_kinds(judged, HORIZONS) == ("isotonic", "isotonic")
+    for h, calibration in enumerate(fit_calibration(p_AH, y_AH, ("isotonic",) * HORIZONS)):
+        assert np.abs(calibration.apply(p_AH[:, h]) - truth_AH[:, h]).mean() < 0.05
+        assert 0 < calibration.apply(np.zeros(1))[0] < calibration.apply(np.ones(1))[0] < 1
+
+
+def test_nothing_is_calibrated_where_all_rise() -> None:
+    truth_AH, y_AH = outcomes(np.random.default_rng(13))
+    y_AH[:, 1] = 1
+    fitted_H = fit_calibration(truth_AH, y_AH, ("temperature", "temperature"))
+    assert [calibration.kind for calibration in fitted_H] == ["temperature", "none"]
+    assert chosen_kinds({}, 3) == ("none", "none", "none")
