@@ -16,7 +16,7 @@ import pandas as pd
 import torch
 
 from models.metrics import Values, bootstrap_auc, horizon_metrics, interval
-from search.report import finished
+from search.comparison import finished
 from search.run_dir import RunDir
 from search.scores import ORACLE, RESAMPLES, with_oracle
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from data.batches import Batch
+from data.batches import Batch, pad_batch
 from models.forecaster import Forecaster
 
 
@@ -49,6 +49,12 @@ class Explainer:
             AnchorAttention(minutes_AET[a, :, : anchor + 1], None if windows_AES is None else windows_AES[a])
             for a, anchor in enumerate(batch.anchor_MK[batch.valid_MK])
         ]
+
+    def look_at(self, x_TF: NDArray[np.float32], minute: int) -> AnchorAttention:
+        """At one minute of one series."""
+        unknown = np.empty((1, 0), dtype=np.int8)
+        (looked,) = self.look(pad_batch([x_TF], [np.array([minute])], [unknown]))
+        return looked
 
 
 def make_explainer(member: str, architecture: str, weight: float, model: Forecaster) -> Explainer | None:

@@ -1,6 +1,6 @@
 """Metrics per horizon, and their uncertainty.
 
-Shapes: A anchors, H horizons, M series, B bootstrap resamples.
+Shapes: A anchors, H horizons, G groups of anchors, B bootstrap resamples.
 """
 
 from dataclasses import dataclass
@@ -98,18 +98,35 @@ def auc(p: Values, y: NDArray[np.int8]) -> float | None:
     return float(roc_auc_score(y, p))
 
 
-def bootstrap_auc(p_A: Values, y_A: NDArray[np.int8], series_A: NDArray[np.int64], resamples: int, seed: int) -> Values:
-    """auc_B under resampling of whole series with replacement (Efron and Tibshirani 1993, chapter 8).
+def bootstrap_auc(p_A: Values, y_A: NDArray[np.int8], group_A: NDArray[np.int64], resamples: int, seed: int) -> Values:
+    """auc_B under resampling of whole groups with replacement (Efron and Tibshirani 1993, chapter 8).
 
-    Anchors of one series share bars and outcomes; to draw them one by one would understate the spread. The
-    same seed and series draw the same resamples, so two models' values can be subtracted pair by pair.
+    Anchors of one series, say, share bars and outcomes; to draw them one by one would understate the spread. The
+    same seed and groups draw the same resamples, so two models' values can be subtracted pair by pair.
     Resamples with one class only are NaN.
     """
-    groups, group_A = np.unique(series_A, return_inverse=True)
-    rng = np.random.default_rng(seed)
-    draws_BM = rng.multinomial(len(groups), np.full(len(groups), 1 / len(groups)), size=resamples)
     known = y_A >= 0
-    return weighted_auc(p_A[known], y_A[known], draws_BM[:, group_A[known]])
+    return weighted_auc(p_A[known], y_A[known], _draws(group_A, resamples, seed)[:, known])
+
+
+def bootstrap_log_loss(
+    p_A: Values, y_A: NDArray[np.int8], group_A: NDArray[np.int64], resamples: int, seed: int
+) -> Values:
+    """loss_B in nats, under the same resamples as bootstrap_auc; NaN where none of the labels drawn is known."""
+    known = y_A >= 0
+    said_A = np.where(y_A == 1, p_A, 1 - p_A)[known].astype(np.float64).clip(EPSILON, 1 - EPSILON)
+    weight_BA = _draws(group_A, resamples, seed)[:, known]
+    total_B = weight_BA.sum(axis=1)
+    loss_B: Values = np.divide(weight_BA @ -np.log(said_A), total_B, out=np.full(resamples, np.nan), where=total_B > 0)
+    return loss_B
+
+
+def _draws(group_A: NDArray[np.int64], resamples: int, seed: int) -> NDArray[np.int64]:
+    """weight_BA: how often each anchor's group is drawn."""
+    groups, number_A = np.unique(group_A, return_inverse=True)
+    rng = np.random.default_rng(seed)
+    draws_BG = rng.multinomial(len(groups), np.full(len(groups), 1 / len(groups)), size=resamples)
+    return draws_BG[:, number_A]
 
 
 def weighted_auc(p_A: Values, y_A: NDArray[np.int8], weight_BA: NDArray[np.integer]) -> Values:

@@ -36,7 +36,8 @@ def draw_page(path: Path, explainer: Explainer, horizons: tuple[int, ...], examp
 
 def _anchor(explainer: Explainer, prediction: SeriesPrediction, k: int) -> dict[str, object]:
     minute = int(prediction.minute_K[k])
-    figure = _figure(prediction.price_T[: minute + 1], prediction.attention_K[k], explainer.windows)
+    looked = prediction.attention_K[k]
+    figure = attention_figure(prediction.price_T[: minute + 1], looked, explainer.windows, "price, log scale")
     return {
         "series": prediction.file.name,
         "minute": minute,
@@ -46,7 +47,9 @@ def _anchor(explainer: Explainer, prediction: SeriesPrediction, k: int) -> dict[
     }
 
 
-def _figure(price_T: NDArray[np.float64], looked: AnchorAttention, windows: tuple[int, ...]) -> go.Figure:
+def attention_figure(
+    price_T: NDArray[np.float64], looked: AnchorAttention, windows: tuple[int, ...], price: str
+) -> go.Figure:
     """Price above the heads' view of the minutes, on one axis of time; the windows beside them."""
     both = looked.windows_ES is not None
     figure = make_subplots(
@@ -63,7 +66,7 @@ def _figure(price_T: NDArray[np.float64], looked: AnchorAttention, windows: tupl
         y=price_T, line={"color": INK, "width": 1.5}, hovertemplate="minute %{x}: %{y:.4g}<extra></extra>", row=1, col=1
     )
     figure.add_trace(_minutes(looked.minutes_ET, colorbar_x=0.62 if both else 1.01), row=2, col=1)
-    figure.update_yaxes(title="price, log scale", type="log", tickformat=".3~g", nticks=6, row=1, col=1)
+    figure.update_yaxes(title=price, type="log", tickformat=".3~g", nticks=6, row=1, col=1)
     figure.add_hrect(
         y0=-0.5, y1=len(looked.minutes_ET) + 0.5, fillcolor=OUT_OF_REACH, line_width=0, layer="below", row=2, col=1
     )

@@ -233,8 +233,8 @@ def write_predictions(
     slices: Mapping[SliceName, Predictions],
     ensemble: Mapping[SliceName, Floats],
 ) -> None:
-    """One row an anchor of blend and test: `label/15`, and `<member>/15`, `ensemble/15`, `constant/15` as
-    probabilities. ensemble: slice -> p_AH.
+    """One row an anchor of blend and test: series, its launch, minute; `label/15`, and `<member>/15`, `ensemble/15`,
+    `constant/15` as probabilities. ensemble: slice -> p_AH.
     """
     rate_H = np.array(dataset.info.slices["train"].up_share)
     names = np.array(dataset.series.name_M)
@@ -243,6 +243,7 @@ def write_predictions(
         columns: dict[str, object] = {
             "slice": slice_name,
             "series": names[predictions.series_A],
+            "launch": dataset.series.start_M[predictions.series_A].astype("datetime64[us]"),
             "minute": predictions.minute_A,
         }
         said = dict(zip(ids, predictions.p_NAH, strict=True)) | {

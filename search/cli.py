@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from models.asked import Asked
     from models.explain_folder import Explain
+    from search.comparison import Comparison
 
 app = typer.Typer(
     help="Hyperparameter search for models of many short price series.",
@@ -215,7 +216,7 @@ def launch(
         }
     )
     done = launch_run(settings, run, stopwatch_lines(out))
-    _print_result(done.path)
+    _print_end(done.path)
 
 
 @app.command()
@@ -237,7 +238,7 @@ def resume(
 
     seconds = None if time_budget is None else parse_duration(time_budget)
     resume_run(RunDir.open(run), stopwatch_lines(out), trials, seconds)
-    _print_result(run)
+    _print_end(run)
 
 
 @app.command()
@@ -305,13 +306,11 @@ def report(
 
     Example: hybridtune report demo/run --oracle demo/raw/oracle.parquet
     """
-    from search.report import terminal_table, write_report
+    from search.report import write_report
     from search.run_dir import RunDir
 
     opened = RunDir.open(run)
-    comparison = write_report(opened, oracle)
-    out.print(terminal_table(comparison))
-    out.print(comparison.verdict)
+    _print_result(write_report(opened, oracle))
     out.print(f"report: {opened.report}")
 
 
@@ -453,13 +452,21 @@ def _explain(folder: Path) -> "Explain":
     return Explain(folder, draw_page)
 
 
-def _print_result(run: Path) -> None:
-    from search.report import compare, terminal_table
+def _print_end(run: Path) -> None:
+    from search.comparison import compare
     from search.run_dir import RunDir
 
     opened = RunDir.open(run)
-    comparison = compare(opened)
-    out.print(terminal_table(comparison))
-    out.print(comparison.verdict)
+    _print_result(compare(opened))
     out.print(f"report: {opened.report}")
     out.print(f"next: hybridtune export {run} BUNDLE; hybridtune predict BUNDLE FOLDER --out FILE")
+
+
+def _print_result(comparison: "Comparison") -> None:
+    from search.comparison import terminal_table
+
+    out.print(terminal_table(comparison))
+    out.print(comparison.verdict)
+    out.print("The ensemble's gain on the test slice (95% interval):")
+    for line in comparison.gain_lines:
+        out.print(f"  {line}")

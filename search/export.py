@@ -7,8 +7,8 @@ from torch import Tensor
 
 from data.document import refuse_existing
 from models.bundle import BundleDocument, MemberEntry, save_bundle
+from search.comparison import finished
 from search.members import WEIGHTS, MemberDocument, members
-from search.report import finished
 from search.run_dir import RunDir
 
 

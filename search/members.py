@@ -5,11 +5,11 @@ from typing import Any
 
 import optuna
 from safetensors.torch import load_file
-from torch import nn
 
 from data.document import Document
 from models.architectures import build_model, model_config
 from models.fit import Progress
+from models.forecaster import Forecaster
 from models.metrics import HorizonMetrics
 from search.run_dir import RunDir, Settings
 from search.study import best_first, config_of, open_study
@@ -96,7 +96,7 @@ def wanted_members(run: RunDir) -> list[MemberSpec]:
     return choose_members(open_study(run), run.document().settings, Shape.of(run.open_dataset().info))
 
 
-def load_member(run: RunDir, member: MemberDocument) -> nn.Module:
+def load_member(run: RunDir, member: MemberDocument) -> Forecaster:
     """The member's model in eval mode, on the CPU."""
     model = build_model(model_config(member.architecture, member.model), member.seed)
     model.load_state_dict(load_file(run.member(member.id) / WEIGHTS), strict=True)

@@ -1,7 +1,7 @@
-"""report/index.html: one page that opens without a server or a network; and the same table for a terminal."""
+"""report/: index.html, one page that opens without a server or a network, and its tables as CSV."""
 
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import optuna
@@ -9,14 +9,18 @@ import pandas as pd
 import plotly.graph_objects as go
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
-from rich.table import Table
 
 from data.document import write_atomically
-from data.schema import InputError
-from models.metrics import HorizonMetrics, mean_auc, mean_metric
+from models.explain import make_explainer
+from models.metrics import mean_metric
+from search import figures
+from search.attention_plot import attention_figure
 from search.blend import EnsembleDocument
-from search.run_dir import RunDir, RunDocument
-from search.scores import FEWEST_SERIES, ORACLE, Score, constant_scores, contenders, test_scores, with_oracle
+from search.comparison import Comparison, compare, describe_gain, finished
+from search.members import load_member, members
+from search.recommend import recommendations
+from search.run_dir import RunDir
+from search.scores import test_slice
 from search.study import best_first, open_study
 from spaces.parameters import Config
 
@@ -29,162 +33,143 @@ MEASURES = {
     "recall": "recall",
     "f1": "F1",
 }
-
-
-@dataclass(frozen=True)
-class Comparison:
-    horizons: tuple[int, ...]
-    rows: dict[str, dict[int, Score]]
-    """Title of the contender -> its scores."""
-    constant: tuple[HorizonMetrics, ...]
-    """Of always saying the share of rises in train; its AUC is a coin's."""
-    test_series: int
-
-    def metrics(self, title: str) -> tuple[HorizonMetrics, ...]:
-        return tuple(score.metrics for score in self.rows[title].values())
-
-    def mean_auc(self, title: str) -> float:
-        """Over the horizons that have both classes; 0.5 if none has."""
-        return mean_auc(self.metrics(title))
-
-    @property
-    def verdict(self) -> str:
-        if self.test_series < FEWEST_SERIES:
-            return f"No claim of skill: {self.test_series} test series are too few for an interval."
-        shown = [h for h in self.horizons if self.rows["ensemble"][h].skill]
-        rule = f"(95% over all horizons together, {self.test_series} test series)"
-        if not shown:
-            return f"No skill shown: at no horizon does the ensemble's interval lie above an AUC of 0.5 {rule}."
-        if len(shown) == len(self.horizons):
-            return f"Skill shown: at every horizon the ensemble's interval lies above an AUC of 0.5 {rule}."
-        listed = ", ".join(map(str, shown))
-        return (
-            f"Skill shown at {listed} minutes: the ensemble's interval lies above an AUC of 0.5 {rule}; not elsewhere."
-        )
-
-
-def compare(run: RunDir, oracle: Path | None = None) -> Comparison:
-    """Every contender on the stored test predictions; nothing is read from the dataset's test slice again."""
-    ensemble = finished(run)
-    predictions = pd.read_parquet(run.predictions)
-    named = contenders(ensemble)
-    if oracle is not None:
-        predictions = with_oracle(predictions, oracle, ensemble.horizons)
-        named = {"oracle": ORACLE} | named
-    seed = run.document().settings.seed
-    rows = {title: test_scores(predictions, who, ensemble.horizons, seed) for title, who in named.items()}
-    test_series = predictions.loc[predictions["slice"] == "test", "series"].nunique()
-    constant = constant_scores(predictions, ensemble.horizons)
-    return Comparison(ensemble.horizons, rows, constant, int(test_series))
-
-
-def finished(run: RunDir) -> EnsembleDocument:
-    """The ensemble of a run that got that far. Raises InputError for one that did not."""
-    if not run.ensemble.exists():
-        status = run.document().status
-        raise InputError(f"{run.path} is not finished, its status is {status}: `hybridtune resume {run.path}` goes on")
-    return EnsembleDocument.read(run.ensemble)
+PARTS = ("tune", "blend", "test")
 
 
 def write_report(run: RunDir, oracle: Path | None = None) -> Comparison:
     comparison = compare(run, oracle)
     document = run.document()
     study = open_study(run)
-    trials = pd.read_parquet(run.path / "trials.parquet")
     ensemble = finished(run)
+    tables = {name: pd.read_parquet(run.path / f"{name}.parquet") for name in ("trials", "curves", "predictions")}
+    trials, test = _ranked(tables["trials"], study), test_slice(tables["predictions"])
+    trained = members(run)
     environment = Environment(loader=PackageLoader("search"), autoescape=True, undefined=StrictUndefined)
     page = environment.get_template("report.html").render(
         comparison=comparison,
+        recommendations=recommendations(comparison, trained, trials, tables["curves"], test),
+        describe_gain=describe_gain,
         document=document,
         ensemble=ensemble,
         dataset=run.open_dataset().info,
-        trials=trials,
         states=trials["state"].value_counts().to_dict(),
-        hours=trials["seconds"].sum() / 3600,
-        best=_best(trials, study),
+        cost=_cost(trials, document.settings.iterations),
+        best=_best(trials),
         plotly_js=get_plotlyjs(),
         measures=MEASURES,
         mean_metric=mean_metric,
-        figures=_figures(run, study, comparison, document),
+        results=_html(_result_figures(comparison, ensemble, test)),
+        training=_html(
+            {
+                "Members: loss on tune": figures.member_curves(trained, "tune_loss"),
+                f"Trials: {document.settings.metric.replace('_', ' ')}": figures.trial_curves(
+                    tables["curves"], document.settings.metric
+                ),
+            }
+        ),
+        search=_html(figures.of_the_search(study, int((trials["state"] == "complete").sum()))),
+        attention=_attention(run, ensemble),
     )
     run.report.parent.mkdir(exist_ok=True)
+    for name, table in _csv_tables(comparison, ensemble).items():
+        write_atomically(run.report.parent / f"{name}.csv", table.to_csv(index=False).encode())
     write_atomically(run.report, page.encode())
     return comparison
 
 
-def terminal_table(comparison: Comparison) -> Table:
-    """A row for each horizon; fits a terminal of 80 columns."""
-    table = Table(title="Test AUC (95% interval by bootstrap over series)")
-    table.add_column("minutes")
-    for title in comparison.rows:
-        table.add_column(title, justify="right", max_width=13)
-    for horizon in comparison.horizons:
-        table.add_row(str(horizon), *(_cell(scores[horizon]) for scores in comparison.rows.values()))
-    table.add_section()
-    table.add_row("mean", *(f"{comparison.mean_auc(title):.3f}" for title in comparison.rows))
-    losses = [mean_metric(comparison.metrics(title), "log_loss") for title in comparison.rows]
-    table.add_row("log loss", *(f"{loss:.4f}" for loss in losses))
-    constant = mean_metric(comparison.constant, "log_loss")
-    table.caption = f"log loss: mean over horizons, nats; of always saying train's share of rises {constant:.4f}"
-    return table
+def _ranked(trials: pd.DataFrame, study: optuna.Study) -> pd.DataFrame:
+    """With `rank`: 0 for the best of the complete trials."""
+    ranks = {trial.number: rank for rank, trial in enumerate(best_first(study))}
+    return trials.assign(rank=trials["trial"].map(ranks))
 
 
-def _cell(score: Score) -> str:
-    if score.metrics.auc is None:
-        return "one class"
-    if np.isnan(score.auc_low):
-        return f"{score.metrics.auc:.3f}\ntoo few"
-    return f"{score.metrics.auc:.3f}\n{score.auc_low:.2f}-{score.auc_high:.2f}"
+def _result_figures(comparison: Comparison, ensemble: EnsembleDocument, test: pd.DataFrame) -> dict[str, go.Figure]:
+    return {
+        "AUC by horizon": figures.auc_by_horizon(comparison),
+        "ROC of the ensemble": figures.roc(test, comparison.horizons),
+        "Calibration of the ensemble": figures.calibration(test, comparison.horizons),
+        "Confidence of the ensemble": figures.confidence(test, comparison.horizons),
+        "Weights of the members": figures.blend_weights(ensemble),
+    }
 
 
-def _best(trials: pd.DataFrame, study: optuna.Study) -> Config:
-    best = trials[trials["trial"] == best_first(study)[0].number].iloc[0]
+def _cost(trials: pd.DataFrame, iterations: int) -> dict[str, float]:
+    """hours: of training, all trials together; early: share of the trials that were stopped; saved: share of the
+    iterations of full training that this left out.
+    """
+    stopped = trials["state"] == "pruned"
+    wanted = iterations * len(trials)
+    return {
+        "hours": float(trials["seconds"].sum() / 3600),
+        "early": float(stopped.mean()),
+        "saved": float((iterations - trials.loc[stopped, "iterations"]).sum() / wanted),
+    }
+
+
+def _attention(run: RunDir, ensemble: EnsembleDocument) -> dict[str, Any] | None:
+    """Where the heaviest member that has attention looked at the last anchor of the blend slice."""
+    weights = ensemble.methods[ensemble.method].weights
+    trained = sorted(members(run), key=lambda m: -float(np.mean(weights[m.id])))
+    dataset = run.open_dataset()
+    anchors = dataset.frozen_anchors("blend")
+    series, minute = int(anchors.series_A[-1]), int(anchors.minute_A[-1])
+    for member in trained:
+        explainer = make_explainer(
+            member.id, member.architecture, float(np.mean(weights[member.id])), load_member(run, member)
+        )
+        if explainer is not None:
+            x_TF = dataset.x_TF(series)[: minute + 1]
+            looked = explainer.look_at(x_TF, minute)
+            price_T = np.exp(x_TF[:, dataset.info.features.index("since_launch")].astype(np.float64))
+            figure = attention_figure(price_T, looked, explainer.windows, "price, in launch prices")
+            return {
+                "explainer": explainer,
+                "series": dataset.series.name_M[series],
+                "minute": minute,
+                "figure": _fragment(figure),
+            }
+    return None
+
+
+def _csv_tables(comparison: Comparison, ensemble: EnsembleDocument) -> dict[str, pd.DataFrame]:
+    scores = [
+        {"contender": title, "horizon": horizon, "auc_low": s.auc_low, "auc_high": s.auc_high, "skill": s.skill}
+        | vars(s.metrics)
+        for title, row in comparison.rows.items()
+        for horizon, s in row.items()
+    ]
+    finalists = [
+        {"member": f.id, "origin": f.origin, "architecture": f.architecture}
+        | {f"log_loss_{part}": value for part, value in zip(PARTS, f.log_losses, strict=True)}
+        | {f"auc_{part}": value for part, value in zip(PARTS, f.aucs, strict=True)}
+        for f in comparison.finalists
+    ]
+    weights = [
+        {"member": member, "horizon": horizon, "weight": weight}
+        for member, row in ensemble.methods[ensemble.method].weights.items()
+        for horizon, weight in zip(ensemble.horizons, row, strict=True)
+    ]
+    gains = [{"over": over} | vars(gain) for over, gain in comparison.gains.items()]
+    return {
+        "test_scores": pd.DataFrame(scores),
+        "finalists": pd.DataFrame(finalists),
+        "weights": pd.DataFrame(weights),
+        "gains": pd.DataFrame(gains),
+    }
+
+
+def _best(trials: pd.DataFrame) -> Config:
+    best = trials[trials["rank"] == 0].iloc[0]
     config = best[[name for name in trials.columns if name.startswith("config.")]].dropna()
     return {str(name).removeprefix("config."): value for name, value in config.items()}
 
 
-def _figures(run: RunDir, study: optuna.Study, comparison: Comparison, document: RunDocument) -> dict[str, str]:
-    curves = pd.read_parquet(run.path / "curves.parquet")
-    figures = {
-        "AUC by horizon on the test slice": _auc_figure(comparison),
-        "Learning curves of all trials": _curve_figure(curves, document.settings.metric),
-        "Optimisation history": optuna.visualization.plot_optimization_history(study),
-        "Parallel coordinates": optuna.visualization.plot_parallel_coordinate(study),
+def _html(drawn: dict[str, go.Figure]) -> dict[str, str]:
+    return {
+        title: _fragment(figure.update_layout(title=None, template="plotly_white", height=420, margin={"t": 20}))
+        for title, figure in drawn.items()
     }
-    return {title: _html(figure) for title, figure in figures.items()}
 
 
-def _html(figure: go.Figure) -> str:
-    figure.update_layout(title=None, template="plotly_white", height=420, margin={"t": 20})
+def _fragment(figure: go.Figure) -> str:
     return str(figure.to_html(full_html=False, include_plotlyjs=False, config={"displaylogo": False}))
-
-
-def _auc_figure(comparison: Comparison) -> go.Figure:
-    figure = go.Figure()
-    names = [str(horizon) for horizon in comparison.horizons]
-    for title, scores in comparison.rows.items():
-        values = [scores[h] for h in comparison.horizons]
-        aucs = [score.metrics.auc for score in values]
-        bars = {
-            "type": "data",
-            "array": [s.auc_high - (s.metrics.auc or 0) for s in values],
-            "arrayminus": [(s.metrics.auc or 0) - s.auc_low for s in values],
-        }
-        figure.add_scatter(x=names, y=aucs, name=title, mode="markers", error_y=bars)
-    shown = [v for scores in comparison.rows.values() for s in scores.values() for v in (s.auc_low, s.auc_high, 0.5)]
-    margin = 0.02
-    figure.add_hline(y=0.5, line_dash="dot", annotation_text="coin")
-    figure.update_layout(
-        xaxis_title="horizon in minutes",
-        yaxis={"title": "AUC", "range": [np.nanmin(shown) - margin, np.nanmax(shown) + margin]},
-        scattermode="group",
-    )
-    return figure
-
-
-def _curve_figure(curves: pd.DataFrame, metric: str) -> go.Figure:
-    figure = go.Figure()
-    for number, curve in curves.groupby("trial"):
-        figure.add_scatter(x=curve["iteration"], y=curve[metric], name=f"trial {number}", mode="lines+markers")
-    figure.update_layout(xaxis_title="iteration", yaxis_title=metric.replace("_", " "))
-    return figure
