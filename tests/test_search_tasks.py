@@ -64,13 +64,11 @@ class KillsWorkers(Callback):  # type: ignore[misc]
             self._numbers.fail(trial.trial_id, "no retries left")
 
 
-def test_a_worker_killed_between_two_trials_costs_neither(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_killed_between_two_trials_costs_neither(tmp_path: Path) -> None:
     def report_once(config: dict[str, Any]) -> None:
         """In here, as workers cannot import this file."""
         tune.report({"number": config["number"], "pid": os.getpid()})
 
-    # A token in one's home would set Ray's mode for the tests after this one too.
-    monkeypatch.setenv("HOME", str(tmp_path))
     numbers = Numbers(4)
     with local_ray(1):
         run_tasks(report_once, numbers, KillsWorkers(numbers, after=1), tmp_path / "tune", lambda trial: trial.trial_id)
