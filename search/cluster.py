@@ -109,7 +109,7 @@ def _ray_folder() -> Iterator[str]:
     for left in Path(RAY_FOLDERS).glob(f"{RAY_PREFIX}*/{LOCK}"):
         with suppress(OSError), left.open() as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(left.parent, ignore_errors=True)
+            _remove_ray_folder(left)
     with (
         tempfile.TemporaryDirectory(prefix=RAY_PREFIX, dir=RAY_FOLDERS, ignore_cleanup_errors=True) as folder,
         Path(folder, f"{LOCK}.new").open("w") as lock,
@@ -118,6 +118,17 @@ def _ray_folder() -> Iterator[str]:
         # Not there to be found before it is locked.
         Path(lock.name).rename(Path(folder, LOCK))
         yield folder
+
+
+def _remove_ray_folder(lock: Path) -> None:
+    # The lock goes last: what was started by the killed process may write until it ends too, and is left to the next.
+    for path in lock.parent.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        elif path != lock:
+            path.unlink()
+    if list(lock.parent.iterdir()) == [lock]:
+        shutil.rmtree(lock.parent)
 
 
 class Workers:

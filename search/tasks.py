@@ -17,6 +17,8 @@ from ray.tune.search import Searcher
 
 Task = TypeVar("Task")
 
+SNAPSHOTS = ("experiment_state-*.json", "search_gen_state-*.json")
+
 
 class Tasks(Searcher, Generic[Task]):  # type: ignore[misc]
     """Behind Tune's searcher interface. Each attempt of a task is a trial of Tune's.
@@ -103,18 +105,24 @@ def run_tasks(
     callback: answers for lost ones. folder_of: the name of a task's own folder below `folder`.
     """
     # Not Tuner: it begins by pickling all of this into the folder.
-    tune.run(
-        trainable,
-        name=folder.name,
-        storage_path=str(folder.parent),
-        resources_per_trial={"cpu": 1, "gpu": gpus},
-        # Until the tasks say that they are finished: how many attempts they take is not known.
-        num_samples=-1,
-        search_alg=tasks,
-        scheduler=scheduler,
-        callbacks=[callback],
-        reuse_actors=True,
-        raise_on_failed_trial=False,
-        trial_dirname_creator=folder_of,
-        verbose=0,
-    )
+    try:
+        tune.run(
+            trainable,
+            name=folder.name,
+            storage_path=str(folder.parent),
+            resources_per_trial={"cpu": 1, "gpu": gpus},
+            # Until the tasks say that they are finished: how many attempts they take is not known.
+            num_samples=-1,
+            search_alg=tasks,
+            scheduler=scheduler,
+            callbacks=[callback],
+            reuse_actors=True,
+            raise_on_failed_trial=False,
+            trial_dirname_creator=folder_of,
+            verbose=0,
+        )
+    finally:
+        # Tune's snapshots, those of killed processes too: nobody reads them, they hold pickles, and they grow.
+        for pattern in SNAPSHOTS:
+            for path in folder.glob(pattern):
+                path.unlink()

@@ -104,6 +104,14 @@ def one_core() -> None:
     use_one_core()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A Ray in this process keeps its token there; one home for all tests, as it reads it but once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """24 launches of 400 minutes, below folders that name their category."""

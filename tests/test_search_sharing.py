@@ -24,11 +24,8 @@ def test_a_dataset_from_bytes_is_the_dataset_from_its_folder(dataset: Dataset) -
 
 
 @pytest.mark.slow
-def test_on_several_nodes_it_goes_through_the_object_store_once(
-    dataset: Dataset, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_on_several_nodes_it_goes_through_the_object_store_once(dataset: Dataset) -> None:
     assert isinstance(dataset.source, Path)
-    monkeypatch.setenv("HOME", str(tmp_path))
 
     def seen(shared: SharedDataset) -> tuple[bool, bool, float]:
         """In a worker: came it through the store, is it a view of the store's memory, and a checksum."""

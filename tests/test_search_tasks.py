@@ -72,4 +72,5 @@ def test_a_worker_killed_between_two_trials_costs_neither(tmp_path: Path) -> Non
     numbers = Numbers(4)
     with local_ray(1):
         run_tasks(report_once, numbers, KillsWorkers(numbers, after=1), tmp_path / "tune", lambda trial: trial.trial_id)
+    assert not list((tmp_path / "tune").glob("*.json"))
     assert (numbers.ended, numbers.retried, numbers.failed) == ([0, 1, 2, 3], [2], [])
