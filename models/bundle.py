@@ -37,6 +37,7 @@ from models.calibration import Calibration, calibrated
 from models.explain import AnchorAttention, Explainer, make_explainer
 from models.forecaster import Forecaster
 from models.inference import predict_batch
+from models.score import Score
 
 SERIES_PER_BATCH = 32
 ANCHORS_PER_BATCH = 256
@@ -74,14 +75,16 @@ class BundleDocument(Document):
     blending: str
     calibration: tuple[Calibration, ...]
     """Of the ensemble's probability, for each horizon."""
-    test_auc: tuple[float | None, ...]
+    test: tuple[Score, ...]
+    """Of the ensemble on the sealed test slice, for each horizon."""
     provenance: dict[str, str]
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         count = len(self.horizons)
-        if len(self.calibration) != count:
-            raise ValueError(f"there are {len(self.calibration)} calibrations for {count} horizons")
+        if not len(self.calibration) == len(self.test) == count:
+            found = f"{len(self.calibration)} calibrations and {len(self.test)} scores"
+            raise ValueError(f"there are {found} for {count} horizons")
         for member in self.members:
             if len(member.weights) != count:
                 raise ValueError(f"member {member.id} has {len(member.weights)} weights for {count} horizons")

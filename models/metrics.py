@@ -3,11 +3,11 @@
 Shapes: A anchors, H horizons, G groups of anchors, B bootstrap resamples.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import brier_score_loss, log_loss, precision_recall_fscore_support, roc_auc_score
+
+from models.score import HorizonMetrics
 
 Values = NDArray[np.floating]
 
@@ -17,28 +17,6 @@ EPSILON = 1e-7
 
 CALIBRATION_BINS = 15
 """Of equal width (Guo et al. 2017, section 2)."""
-
-
-@dataclass(frozen=True)
-class HorizonMetrics:
-    """One horizon's metrics over its known labels."""
-
-    labels: int
-    up_share: float
-    auc: float | None
-    """None where only one class is present."""
-    log_loss: float
-    """In nats."""
-    brier: float
-    accuracy: float
-    """Of calling a rise where its probability is above 0.5; precision, recall and F1 are of those calls too."""
-    precision: float
-    """0 where no rise is called."""
-    recall: float
-    """0 where there is no rise."""
-    f1: float
-    calibration_error: float
-    """Expected: mean distance between probability and share of rises over bins, weighted by their labels."""
 
 
 def horizon_metrics(p_A: Values, y_A: NDArray[np.int8]) -> HorizonMetrics:

@@ -20,7 +20,8 @@ from data.schema import SliceName
 from data.store import Dataset
 from models.calibration import Calibration, calibrated
 from models.fit import predict_slice
-from models.metrics import HorizonMetrics, all_metrics, mean_log_loss
+from models.metrics import all_metrics, mean_log_loss
+from models.score import HorizonMetrics
 from search.blend_methods import Floats, Labels, Method, best_single, judged_horizons, methods, mix
 from search.calibrate import KINDS
 from search.console import Say
@@ -67,6 +68,7 @@ class EnsembleDocument(Document):
     """The member with the lowest log loss on the blend slice."""
     members: dict[str, str]
     """Member -> where its configuration is from."""
+    architectures: dict[str, str]
     left_out: dict[str, str]
     """Members whose loss was not finite -> what happened."""
     configurations_tried: int
@@ -182,6 +184,7 @@ def blend(run: RunDir, say: Say) -> None:
         test=all_metrics(said["test"], test.y_AH),
         best_single=ids[int(best_single(fitting.p_NAH, fitting.y_AH).mean(axis=1).argmax())],
         members={member.id: member.origin for member in chosen},
+        architectures={member.id: member.architecture for member in chosen},
         left_out={member.id: member.failure for member in failed_members(run)},
         configurations_tried=distinct_configurations(pd.read_parquet(run.path / "trials.parquet")),
     ).write(run.ensemble)

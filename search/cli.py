@@ -315,6 +315,25 @@ def report(
 
 
 @app.command()
+def compare(
+    results: Annotated[
+        list[Path], typer.Argument(metavar="RUN_OR_BUNDLE...", help="Two or more of one dataset.", show_default=False)
+    ],
+) -> None:
+    """Show the ensembles of several runs or bundles side by side, on the same test slice.
+
+    Example: hybridtune compare run other_run bundle
+    """
+    from search.compare import side_by_side
+    from search.comparison import score_table
+
+    compared = side_by_side(results)
+    out.print(score_table(compared.horizons, compared.rows))
+    for line in compared.lines:
+        out.print(line)
+
+
+@app.command()
 def export(
     run: RunArgument,
     bundle: Annotated[Path, typer.Argument(metavar="OUT", help="New bundle folder.", show_default=False)],

@@ -1,5 +1,6 @@
 """What came out of a run, beside what it has to beat; from what was stored, the test slice is not read again."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,7 +9,8 @@ import pandas as pd
 from rich.table import Table
 
 from data.schema import InputError
-from models.metrics import HorizonMetrics, all_metrics, mean_auc, mean_log_loss, mean_metric
+from models.metrics import all_metrics, mean_auc, mean_log_loss, mean_metric
+from models.score import HorizonMetrics, Score
 from search.blend import CONSTANT, ENSEMBLE, EnsembleDocument
 from search.members import members
 from search.run_dir import RunDir
@@ -16,7 +18,6 @@ from search.scores import (
     FEWEST_HOURS,
     ORACLE,
     Gain,
-    Score,
     auc_gain,
     constant_scores,
     contenders,
@@ -38,6 +39,7 @@ class Finalist:
     log_losses: tuple[float, float, float]
     """Mean over the horizons on tune, blend and test, in nats."""
     aucs: tuple[float, float, float]
+    test: tuple[HorizonMetrics, ...]
 
 
 @dataclass(frozen=True)
@@ -137,6 +139,7 @@ def _finalists(run: RunDir, predictions: pd.DataFrame, horizons: tuple[int, ...]
                 member.architecture,
                 (mean_log_loss(tune), mean_log_loss(blend), mean_log_loss(test)),
                 (mean_auc(tune), mean_auc(blend), mean_auc(test)),
+                test,
             )
         )
     return tuple(found)
@@ -152,18 +155,23 @@ def finished(run: RunDir) -> EnsembleDocument:
 
 def terminal_table(comparison: Comparison) -> Table:
     """A row for each horizon; fits a terminal of 80 columns."""
-    table = Table(title="Test AUC (95% interval by bootstrap over launch hours)")
-    table.add_column("minutes")
-    for title in comparison.rows:
-        table.add_column(title, justify="right", max_width=13)
-    for horizon in comparison.horizons:
-        table.add_row(str(horizon), *(_cell(scores[horizon]) for scores in comparison.rows.values()))
-    table.add_section()
-    table.add_row("mean", *(f"{comparison.mean_auc(title):.3f}" for title in comparison.rows))
-    losses = [mean_metric(comparison.metrics(title), "log_loss") for title in comparison.rows]
-    table.add_row("log loss", *(f"{loss:.4f}" for loss in losses))
+    table = score_table(comparison.horizons, comparison.rows)
     constant = mean_metric(comparison.constant, "log_loss")
     table.caption = f"log loss: mean over horizons, nats; of always saying train's share of rises {constant:.4f}"
+    return table
+
+
+def score_table(horizons: tuple[int, ...], rows: Mapping[str, Mapping[int, Score]]) -> Table:
+    table = Table(title="Test AUC (95% interval by bootstrap over launch hours)")
+    table.add_column("minutes")
+    for title in rows:
+        table.add_column(title, justify="right", max_width=13)
+    for horizon in horizons:
+        table.add_row(str(horizon), *(_cell(scores[horizon]) for scores in rows.values()))
+    table.add_section()
+    metrics = [tuple(score.metrics for score in scores.values()) for scores in rows.values()]
+    table.add_row("mean", *(f"{mean_auc(part):.3f}" for part in metrics))
+    table.add_row("log loss", *(f"{mean_metric(part, 'log_loss'):.4f}" for part in metrics))
     return table
 
 

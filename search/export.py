@@ -2,12 +2,14 @@
 
 from pathlib import Path
 
+import numpy as np
 from safetensors.torch import load_file
 from torch import Tensor
 
 from data.document import refuse_existing
 from models.bundle import BundleDocument, MemberEntry, save_bundle
-from search.comparison import finished
+from models.score import Score
+from search.comparison import compare, finished
 from search.members import WEIGHTS, MemberDocument, members
 from search.run_dir import RunDir
 
@@ -38,7 +40,7 @@ def export(run: RunDir, out: Path) -> BundleDocument:
         best_single=ensemble.best_single,
         blending=ensemble.method,
         calibration=ensemble.calibration,
-        test_auc=tuple(metrics.auc for metrics in ensemble.test),
+        test=tuple(compare(run).rows["ensemble"].values()),
         provenance={"dataset": info.fingerprint, "seed": str(run_document.settings.seed)} | run_document.versions,
     )
     states: dict[str, dict[str, Tensor]] = {
@@ -59,10 +61,18 @@ def _entry(member: MemberDocument, number: int, weights: tuple[float, ...]) -> M
     )
 
 
+def _in_words(score: Score) -> str:
+    if score.metrics.auc is None:
+        return "one class"
+    if np.isnan(score.auc_low):
+        return f"{score.metrics.auc:.3f}, too few launches for an interval"
+    claim = "skill" if score.skill else "no skill shown"
+    return f"{score.metrics.auc:.3f} [{score.auc_low:.3f}, {score.auc_high:.3f}], {claim}"
+
+
 def _card(document: BundleDocument) -> str:
     aucs = "\n".join(
-        f"| {horizon} | {'one class' if auc is None else f'{auc:.3f}'} |"
-        for horizon, auc in zip(document.horizons, document.test_auc, strict=True)
+        f"| {horizon} | {_in_words(score)} |" for horizon, score in zip(document.horizons, document.test, strict=True)
     )
     names = "\n".join(f"- {entry.id}: {entry.architecture}, from {entry.origin}" for entry in document.members)
     return f"""# A hybridtune bundle
@@ -72,7 +82,7 @@ its one-minute bars since launch ({document.expanding_min} to {document.expandin
 
     hybridtune predict BUNDLE FOLDER --out predictions.parquet
 
-| horizon in minutes | AUC on the sealed test slice |
+| horizon in minutes | AUC on the sealed test slice, with its 95% interval |
 |---|---|
 {aucs}
 

@@ -39,7 +39,8 @@ def auc_by_horizon(comparison: Comparison) -> go.Figure:
             "arrayminus": [(s.metrics.auc or 0) - s.auc_low for s in values],
         }
         figure.add_scatter(x=names, y=aucs, name=title, mode="markers", error_y=bars)
-    shown = [v for scores in comparison.rows.values() for s in scores.values() for v in (s.auc_low, s.auc_high, 0.5)]
+    every = [score for row in comparison.rows.values() for score in row.values()]
+    shown = [0.5, *(v for s in every for v in (s.auc_low, s.auc_high, s.metrics.auc) if v is not None)]
     margin = 0.02
     figure.add_hline(y=0.5, line_dash="dot", annotation_text="coin")
     figure.update_layout(

@@ -10,7 +10,7 @@ from data.document import Document
 from models.architectures import build_model, model_config
 from models.fit import Progress
 from models.forecaster import Forecaster
-from models.metrics import HorizonMetrics
+from models.score import HorizonMetrics
 from search.run_dir import RunDir, Settings
 from search.study import best_first, config_of, open_study
 from spaces.load import SHIPPED
@@ -53,11 +53,11 @@ class FailedMember(Document):
 
 
 def choose_members(study: optuna.Study, settings: Settings, shape: Shape) -> list[MemberSpec]:
-    """The guide's default and the basic LSTM's default, once each, for comparison and as voices of their own; then the
+    """The guide's default and the best basic LSTM, once each, for comparison and as voices of their own; then the
     top-k distinct configurations that were trained to their end, `seeds` times each.
     """
     finalists = [(f"trial {t.number}", config_of(t)) for t in best_first(study)[: settings.top_k]]
-    baselines = [("guide default", settings.space.default()), ("basic LSTM", _basic(shape))]
+    baselines = [("guide default", settings.space.default()), _best_basic(study, shape)]
     chosen: list[tuple[str, Config, int]] = []
     for origin, flat in baselines:
         if all(flat != other for _, other in finalists) and all(flat != other for _, other, _ in chosen):
@@ -70,10 +70,15 @@ def choose_members(study: optuna.Study, settings: Settings, shape: Shape) -> lis
     ]
 
 
-def _basic(shape: Shape) -> Config:
-    """The basic LSTM's default; its window is cut where no series is so long, as a search must not end for that."""
+def _best_basic(study: optuna.Study, shape: Shape) -> tuple[str, Config]:
+    """Of the search; where that has none, the basic LSTM's default, its window cut where no series is so long, as a
+    search must not end for that.
+    """
+    found = (trial for trial in best_first(study) if trial.params.get("architecture") == "basic_lstm")
+    if (best := next(found, None)) is not None:
+        return f"trial {best.number}", config_of(best)
     default = SHIPPED["basic"].default()
-    return default | {"window": min(int(default["window"]), shape.history)}
+    return "basic LSTM", default | {"window": min(int(default["window"]), shape.history)}
 
 
 def members(run: RunDir) -> list[MemberDocument]:

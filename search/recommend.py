@@ -132,5 +132,5 @@ def _use(test: pd.DataFrame, horizons: tuple[int, ...]) -> str | None:
     best = max(surest, key=lambda horizon: surest[horizon])
     return (
         f"Real-time use: of the surest {SURE:.0%} of calls {surest[best]:.0%} were right at {best} minutes, the best "
-        "horizon for that; `hybridtune predict --last` gives the latest minute alone, and says where members differ."
+        "horizon for that; hybridtune predict --last gives the latest minute alone, and says where members differ."
     )

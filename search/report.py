@@ -138,10 +138,11 @@ def _csv_tables(comparison: Comparison, ensemble: EnsembleDocument) -> dict[str,
         for title, row in comparison.rows.items()
         for horizon, s in row.items()
     ]
-    finalists = [
+    finalists: list[dict[str, Any]] = [
         {"member": f.id, "origin": f.origin, "architecture": f.architecture}
         | {f"log_loss_{part}": value for part, value in zip(PARTS, f.log_losses, strict=True)}
         | {f"auc_{part}": value for part, value in zip(PARTS, f.aucs, strict=True)}
+        | {f"auc_test_{h}": m.auc for h, m in zip(comparison.horizons, f.test, strict=True)}
         for f in comparison.finalists
     ]
     weights = [

@@ -32,6 +32,7 @@ from search.recorder import HardwareLines, Heartbeat, describe
 from search.retries import Retries, last_failure, raised
 from search.run_dir import RunDir, Settings
 from search.sharing import share_dataset
+from search.study import best_first, open_study
 from search.tasks import Tasks, run_tasks
 from search.trainable import CHECKPOINT, AnyTraining, Work, make_training, report_of, train_to_end
 
@@ -48,6 +49,9 @@ def retrain(run: RunDir, say: Say, workers: Workers) -> None:
     settings = run.document().settings
     specs = wanted_members(run)
     missing = [spec for spec in specs if not has_ended(run, spec)]
+    finalists = len(best_first(open_study(run)))
+    if finalists < settings.top_k:
+        say(f"{finalists} of the {settings.top_k} finalists wanted are there: no more trials were trained to their end")
     say(f"retraining: {len(missing)} of {len(specs)} members, up to {settings.iterations} iterations each")
     if missing:
         workers.start()

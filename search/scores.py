@@ -9,35 +9,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from data.schema import InputError
-from models.metrics import (
-    HorizonMetrics,
-    Values,
-    auc,
-    bootstrap_auc,
-    bootstrap_log_loss,
-    horizon_metrics,
-    interval,
-)
+from models.metrics import Values, auc, bootstrap_auc, bootstrap_log_loss, horizon_metrics, interval
+from models.score import HorizonMetrics, Score
 from search.blend import CONSTANT, ENSEMBLE, EnsembleDocument
 
 RESAMPLES = 1000
 FEWEST_HOURS = 10
 """With launches in fewer hours a bootstrap over them says too little: it would claim skill where there is none."""
 ORACLE = "oracle"
-
-
-@dataclass(frozen=True)
-class Score:
-    """One contender at one horizon on the test slice. The interval covers 95%, by bootstrap over launch hours; it is
-    NaN where there are too few of them.
-    """
-
-    metrics: HorizonMetrics
-    auc_low: float
-    auc_high: float
-    skill: bool
-    """Whether a coin's AUC of 0.5 lies below the interval, widened so that a claim at any of the horizons is wrong in
-    at most 5% of runs (Bonferroni)."""
 
 
 @dataclass(frozen=True)
@@ -57,14 +36,15 @@ class Gain:
 
 def contenders(ensemble: EnsembleDocument) -> dict[str, str]:
     """Title -> whose predictions: the rows of the comparison."""
-    by_origin = {origin: member for member, origin in reversed(ensemble.members.items())}
-    named = {"ensemble": ENSEMBLE, "best single": ensemble.best_single}
-    for title, origin in (("default configuration", "guide default"), ("basic LSTM", "basic LSTM")):
-        # The default is trial 0: where that is among the finalists it stands under its number.
-        member = by_origin.get(origin) or by_origin.get("trial 0" if origin == "guide default" else "")
-        if member is not None:
-            named[title] = member
-    return named
+    members = ensemble.members
+    # The default is trial 0: where that is among the finalists it stands under its number.
+    default = next((m for origin in ("guide default", "trial 0") for m in members if members[m] == origin), None)
+    # The best of them comes first.
+    basic = next((m for m in members if ensemble.architectures[m] == "basic_lstm"), None)
+    named = {"default configuration": default, "basic LSTM": basic}
+    return {"ensemble": ENSEMBLE, "best single": ensemble.best_single} | {
+        title: member for title, member in named.items() if member is not None
+    }
 
 
 def launch_hours(test: pd.DataFrame) -> NDArray[np.int64]:

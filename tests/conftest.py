@@ -26,6 +26,7 @@ from data.read import Bars
 from data.store import Dataset
 from data.synth import SynthConfig, generate
 from models.device import use_one_core
+from models.score import HorizonMetrics, Score
 
 HORIZONS = (15, 60)
 EXPANDING_MAX = 240
@@ -34,6 +35,11 @@ BARS_EXTRAS = ("holders",)
 """Extra columns of `violent_bars`."""
 
 WriteSeries = Callable[..., Path]
+
+SCORE = Score(
+    HorizonMetrics(100, 0.5, 0.6, 0.68, 0.24, 0.55, 0.55, 0.55, 0.55, 0.02), auc_low=0.55, auc_high=0.65, skill=True
+)
+"""Some score of a horizon, where a bundle needs one."""
 
 
 def violent_bars(seed: int, minutes: int) -> Bars:

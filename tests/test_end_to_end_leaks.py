@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import EXPANDING_MAX, HORIZONS
+from conftest import EXPANDING_MAX, HORIZONS, SCORE
 
 from data.batches import frozen_labels
 from data.features import FEATURE_NAMES
@@ -139,7 +139,7 @@ def bundle_of(model: torch.nn.Module, dataset: Dataset) -> Bundle:
         best_single="only",
         blending="single",
         calibration=(Calibration(),) * len(HORIZONS),
-        test_auc=(None,) * len(HORIZONS),
+        test=(SCORE,) * len(HORIZONS),
         provenance={},
     )
     return Bundle(document, [model.eval()])

@@ -18,6 +18,7 @@ from optuna.trial import TrialState
 import search.cli
 from data.store import Dataset
 from search.blend import ENSEMBLE, EnsembleDocument
+from search.comparison import compare
 from search.members import FAILED, MEMBER, FailedMember, members
 from search.run_dir import RunDir
 from search.study import best_first, config_of, open_study
@@ -193,7 +194,9 @@ def test_export_refuses_a_place_that_is_taken(run: RunDir, bundle: Path, capfd: 
 
 def test_the_report_is_one_page_that_needs_no_network(finished: Workplace, run: RunDir) -> None:
     output = finished.succeed("report", "run", "--oracle", "raw/oracle.parquet")
-    assert [path.name for path in run.report.parent.iterdir()] == ["index.html"]
+    assert {path.name for path in run.report.parent.iterdir()} == {
+        *("index.html", "test_scores.csv", "finalists.csv", "weights.csv", "gains.csv")
+    }
     page = run.report.read_text()
     assert len(re.findall(r"<html\b", page)) == 1
     # What stands in a script is text to the browser, not a reference that it fetches.
@@ -222,6 +225,30 @@ def test_an_oracle_of_other_launches_is_refused(
         assert message in stderr
         assert stderr.count("\n") == 1
     assert run.report.read_bytes() == before
+
+
+def test_runs_and_bundles_of_one_dataset_are_compared_side_by_side(
+    finished: Workplace, run: RunDir, bundle: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(run.path, tmp_path / "other")
+    said = finished.succeed("compare", "run", str(tmp_path / "other"), str(bundle))
+    for score in compare(run).rows["ensemble"].values():
+        # Of the run, of its copy, and as the bundle carries it.
+        assert said.count(f"{score.metrics.auc:.3f}") >= 3
+    assert re.search(r"mean AUC of run over .*: \+0\.0000, too few launch hours", said.replace("\n", " "))
+
+    other = RunDir.open(tmp_path / "other")
+    other.update(dataset_fingerprint="0" * 16)
+    for arguments, message in (
+        ([run.path], "compare needs two or more runs or bundles, got 1"),
+        ([run.path, run.path], "got 1"),
+        ([run.path, other.path], "cannot be compared: one is of dataset"),
+        ([run.path, tmp_path / "none"], "none"),
+    ):
+        assert search.cli._run(["compare", *map(str, arguments)], debug=False) == 2
+        stderr = capfd.readouterr().err
+        assert message in stderr
+        assert stderr.count("\n") == 1
 
 
 def test_tensorboard_finds_the_events_of_every_trial(run: RunDir) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import WriteSeries
+from conftest import SCORE, WriteSeries
 
 from data.features import features
 from data.find import find_series
@@ -79,7 +79,7 @@ def saved(out: Path, models: list[Forecaster], dataset: Dataset, extras: tuple[s
         best_single=entries[0].id,
         blending="convex",
         calibration=CALIBRATION,
-        test_auc=(0.6, None),
+        test=(SCORE,) * len(HORIZONS),
         provenance={"dataset": dataset.info.fingerprint, "hybridtune": "0"},
     )
     states = {e.id: model.state_dict() for e, model in zip(entries, models, strict=True)}
@@ -240,7 +240,7 @@ def test_the_checksums_are_those_of_sha256sum(bundle: Path) -> None:
         (edit(weights=[0.25, 0.5]), r"shares that sum to 1 at each horizon, they sum to 1, 0\.5"),
         (edit(weights=[float("nan"), 1.0]), "shares that sum to 1 at each horizon, they sum to nan, 1"),
         (edit(weights=[-0.25, 1.0]), r"shares that sum to 1 at each horizon, they sum to 0\.5, 1"),
-        (edit(calibration=[{"kind": "none"}]), "there are 1 calibrations for 2 horizons"),
+        (edit(calibration=[{"kind": "none"}]), "there are 1 calibrations and 2 scores for 2 horizons"),
         (edit(calibration=[{"kind": "temperature", "temperature": -1.0}] * 2), r"calibration\.0\.temperature: "),
         (rewrite("member-1.safetensors", without_a_number), "trial-1-seed-0 has weights that are not finite"),
         # A header of an exabyte.

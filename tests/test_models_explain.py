@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from conftest import Workplace, WriteSeries
+from conftest import SCORE, Workplace, WriteSeries
 
 import models.row_groups
 from data.features import features
@@ -84,7 +84,7 @@ def bundle_of(out: Path, members: dict[str, Forecaster], weights: dict[str, floa
         best_single=entries[0].id,
         blending="convex",
         calibration=(Calibration(),) * len(HORIZONS),
-        test_auc=(0.6, None),
+        test=(SCORE,) * len(HORIZONS),
         provenance={"dataset": dataset.info.fingerprint, "hybridtune": "0"},
     )
     save_bundle(out, document, {name: members[name].state_dict() for name in weights}, entries[0], "# card\n")

@@ -1,0 +1,149 @@
+"""Each recommendation follows from numbers, and from those alone."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import SCORE
+
+from models.fit import Progress
+from models.score import Score
+from search.comparison import Comparison, Finalist
+from search.members import MemberDocument
+from search.recommend import recommendations
+
+HORIZONS = (15, 60)
+
+
+def comparison(losses: dict[str, float], rises: tuple[float, float] = (0.5, 0.5)) -> Comparison:
+    """losses: architecture -> what its one member loses on the blend slice."""
+    scores: dict[int, Score] = {
+        h: replace(SCORE, metrics=replace(SCORE.metrics, up_share=share))
+        for h, share in zip(HORIZONS, rises, strict=True)
+    }
+    finalists = tuple(
+        Finalist(name, name, name, (0.6, loss, 0.6), (0.6, 0.6, 0.6), ()) for name, loss in losses.items()
+    )
+    return Comparison(HORIZONS, {"ensemble": scores}, (), 45, 45, {}, finalists)
+
+
+def member(train: list[float], tune: list[float]) -> MemberDocument:
+    curve = tuple(
+        Progress(
+            iteration=i + 1, samples=i, train_loss=a, tune_loss=b, tune_auc=0.5, objective=b, seconds=1.0, micro_batch=1
+        )
+        for i, (a, b) in enumerate(zip(train, tune, strict=True))
+    )
+    return MemberDocument(
+        id="m", origin="o", flat={}, seed=0, architecture="basic_lstm", model={}, curve=curve, tune=()
+    )
+
+
+def searched(early: dict[str, list[float]], best: int, complete: int = 3) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """early: windows -> losses of its trials after two iterations. Tables of trials and of curves."""
+    windows = [name for name, losses in early.items() for _ in losses]
+    losses = [loss for values in early.values() for loss in values]
+    numbers = range(len(losses))
+    ends = [best, *[n for n in numbers if n != best]][:complete]
+    trials = pd.DataFrame(
+        {
+            "trial": numbers,
+            "config.windows": windows,
+            "state": ["complete" if n in ends else "pruned" for n in numbers],
+            "rank": [ends.index(n) if n in ends else None for n in numbers],
+        }
+    )
+    # Who goes on is better by then.
+    points = [(n, 2, losses[n]) for n in numbers] + [(n, 9, 0.1) for n in ends]
+    return trials, pd.DataFrame(points, columns=["trial", "iteration", "tune_loss"])
+
+
+def called(right: float) -> pd.DataFrame:
+    """Calls of which the surest are right so often at 60 minutes, and never at 15."""
+    p = np.concatenate([np.full(10, 0.9), np.full(90, 0.51)])
+    rose = (np.arange(100) < 10 * right).astype(int)
+    return pd.DataFrame({"ensemble/15": p, "label/15": 0, "ensemble/60": p, "label/60": rose})
+
+
+def said(topic: str, **changes: object) -> list[str]:
+    trials, curves = searched({"15": [0.6] * 4, "60": [0.7] * 4}, best=1)
+    given: dict[str, object] = {
+        "comparison": comparison({"hybrid_lstm": 0.6, "basic_lstm": 0.65}),
+        "trained": [member([0.6, 0.6], [0.6, 0.61])],
+        "trials": trials,
+        "curves": curves,
+        "test": called(0.8),
+    }
+    sentences = recommendations(**(given | changes))  # type: ignore[arg-type]
+    return [sentence for sentence in sentences if sentence.startswith(topic)]
+
+
+@pytest.mark.parametrize(
+    ("losses", "words"),
+    [
+        ({"hybrid_lstm": 0.6, "basic_lstm": 0.65}, ["keep hybrid_lstm; on the blend slice it loses 0.0500 nats less"]),
+        ({"hybrid_lstm": 0.65, "basic_lstm": 0.6495}, ["basic_lstm and hybrid_lstm are alike on the blend slice"]),
+        ({"tcn": 0.6}, []),
+    ],
+)
+def test_the_architecture_is_the_one_that_blends_best(losses: dict[str, float], words: list[str]) -> None:
+    found = said("Architecture", comparison=comparison(losses))
+    assert all(expected in sentence for sentence, expected in zip(found, words, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("early", "words"),
+    [
+        ({"15": [0.7] * 4, "60": [0.65] * 4}, ["60 pay; after 2 iterations they lose 0.0500 nats less than 15."]),
+        ({"15": [0.65] * 4, "60": [0.6501] * 4}, ["15 and 60 are alike after 2 iterations"]),
+        ({"15": [0.7] * 4, "60": [0.1] * 2}, []),  # too few to say
+    ],
+)
+def test_windows_are_judged_where_every_trial_still_ran(early: dict[str, list[float]], words: list[str]) -> None:
+    trials, curves = searched(early, best=1)
+    found = said("Windows", trials=trials, curves=curves)
+    assert all(expected in sentence for sentence, expected in zip(found, words, strict=True))
+
+
+def test_a_search_over_no_windows_says_nothing_of_them() -> None:
+    trials, curves = searched({"15": [0.7] * 4, "60": [0.6] * 4}, best=1)
+    assert not said("Windows", trials=trials.drop(columns="config.windows"), curves=curves)
+
+
+@pytest.mark.parametrize(
+    ("best", "complete", "words"),
+    [(7, 3, "number 7 of 8, late"), (1, 3, "number 1 of 8, and nothing later beat it"), (1, 2, "only 2 of 8")],
+)
+def test_more_trials_are_worth_it_where_the_best_came_late(best: int, complete: int, words: str) -> None:
+    trials, curves = searched({"15": [0.7] * 4, "60": [0.6] * 4}, best, complete)
+    (sentence,) = said("Trials", trials=trials, curves=curves)
+    assert words in sentence
+
+
+@pytest.mark.parametrize(
+    ("train", "tune", "words"),
+    [
+        ([0.6, 0.5], [0.65, 0.7], "lose 0.050 nats more on tune than on train: more series"),
+        ([0.66, 0.65], [0.66, 0.65], "1 of 1 members were best at their last iteration: train for longer"),
+        ([0.65, 0.65], [0.65, 0.66], "lose +0.000 nats on tune beside train: they have data enough"),
+    ],
+)
+def test_more_data_is_worth_it_where_members_learn_train_by_heart(
+    train: list[float], tune: list[float], words: str
+) -> None:
+    (sentence,) = said("Data", trained=[member(train, tune)])
+    assert words in sentence
+
+
+def test_uneven_horizons_are_named() -> None:
+    losses = {"tcn": 0.6}
+    assert not said("Class imbalance", comparison=comparison(losses, (0.4, 0.6)))
+    (sentence,) = said("Class imbalance", comparison=comparison(losses, (0.5, 0.3)))
+    assert sentence.startswith("Class imbalance: 60 min (30% rise).")
+
+
+def test_the_horizon_with_the_best_sure_calls_is_named() -> None:
+    (sentence,) = said("Real-time use")
+    assert "of the surest 10% of calls 80% were right at 60 minutes" in sentence
+    assert not said("Real-time use", test=called(0.8).iloc[:5])
