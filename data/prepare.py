@@ -1,11 +1,11 @@
 """Raw folder -> prepared dataset, one series at a time; memory does not grow with their number."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from data.features import FEATURE_NAMES, features
 from data.find import Problem, SeriesFile, find_series
 from data.info import DatasetInfo, Rejected, SliceInfo
 from data.labels import labels
+from data.parallel import ParallelMap
 from data.read import extra_columns, read_series
 from data.schema import (
     DEFAULT_EXPANDING_MAX,
@@ -87,12 +88,6 @@ class PrepareConfig:
     def used_minutes(self) -> int:
         """Bars beyond this minute reach neither a feature nor a label."""
         return self.expanding_max + self.horizons[-1]
-
-
-class ParallelMap(Protocol):
-    """Applies a function to many items and yields the results in order, as they are needed."""
-
-    def __call__(self, function: Callable[[Any], Any], items: Iterable[Any], /) -> Iterator[Any]: ...
 
 
 @dataclass(frozen=True)

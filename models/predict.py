@@ -1,19 +1,22 @@
 """A bundle and a folder of series -> one parquet file of predictions, streamed."""
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import cache, partial
+from itertools import chain
 from pathlib import Path
 
 import pyarrow as pa
 
 from data.document import refuse_existing
-from data.find import find_series
+from data.find import SeriesFile, find_series
+from data.parallel import ParallelMap
 from data.schema import InputError
 from data.text import printable
 from models.asked import EVERY_MINUTE, Asked
-from models.bundle import Bundle, SeriesPrediction
+from models.bundle import SERIES_PER_BATCH, Bundle, SeriesPrediction
 from models.device import use_one_core
 from models.explain import Explainer
 from models.explain_folder import Explain, explanation
@@ -51,9 +54,11 @@ def predict_folder(
     asked: Asked = EVERY_MINUTE,
     explain: Explain | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    parallel_map: ParallelMap | None = None,
 ) -> PredictSummary:
     """Writes `out`, one row an anchor and horizon, and the folder that `explain` names. Raises InputError if nothing
-    can be predicted or explained, or a place is taken; then nothing is written.
+    can be predicted or explained, or a place is taken; then nothing is written. parallel_map: spreads many series
+    over its processes; to explain takes this one.
     """
     use_one_core()
     refuse_existing(out)
@@ -65,7 +70,11 @@ def predict_folder(
     horizons = bundle.document.horizons
     explainer = None if explain is None else bundle.explainer()
     found = find_series(raw)
-    predictions = bundle.predict(found.files, asked, explainer)
+    if parallel_map is None or explainer is not None or len(found.files) <= SERIES_PER_BATCH:
+        predictions = bundle.predict(found.files, asked, explainer)
+    else:
+        parts = _batched(found.files, SERIES_PER_BATCH)
+        predictions = chain.from_iterable(parallel_map(partial(_predict_part, bundle_path, asked), parts))
     temporary = out.with_name(f".{out.name}.{secrets.token_hex(4)}.tmp")
     problems = [problem.reason for problem in found.problems]
     series = rows = goes_on = 0
@@ -89,6 +98,22 @@ def predict_folder(
     finally:
         temporary.unlink(missing_ok=True)
     return PredictSummary(series, rows, tuple(printable(problem) for problem in problems), goes_on, explainer)
+
+
+def _predict_part(bundle_path: Path, asked: Asked, files: Sequence[SeriesFile]) -> list[SeriesPrediction]:
+    use_one_core()
+    return list(_loaded(bundle_path).predict(files, asked))
+
+
+@cache
+def _loaded(bundle_path: Path) -> Bundle:
+    """Once for each process of a parallel map, which ends with it."""
+    return Bundle.load(bundle_path)
+
+
+def _batched(files: Sequence[SeriesFile], size: int) -> Iterator[Sequence[SeriesFile]]:
+    for first in range(0, len(files), size):
+        yield files[first : first + size]
 
 
 def _explanation(

@@ -374,10 +374,11 @@ def predict(
     Example: hybridtune predict demo/bundle demo/raw/launches --out predictions.parquet --stride 15
     """
     from models.predict import predict_folder
+    from search.cluster import cores, process_map
     from search.console import progress_bar
 
     asked = _asked(stride, last, minutes)
-    with progress_bar(out) as bar:
+    with progress_bar(out) as bar, process_map(cores()) as parallel_map:
         task = bar.add_task("predicting series", total=None)
         summary = predict_folder(
             bundle,
@@ -386,6 +387,7 @@ def predict(
             asked,
             None if explain is None else _explain(explain),
             lambda done, total: bar.update(task, completed=done, total=total),
+            parallel_map,
         )
     for problem in summary.problems:
         out.print(f"no prediction: {problem}")

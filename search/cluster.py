@@ -19,7 +19,7 @@ from pathlib import Path
 from threading import Thread
 from typing import Any, Self
 
-from data.prepare import ParallelMap
+from data.parallel import ParallelMap
 from data.schema import InputError
 
 QUIET = {

@@ -26,6 +26,7 @@ from models.forecaster import Forecaster
 from models.hybrid_lstm import HybridLSTM
 from models.predict import predict_folder
 from models.scaler import train_bars
+from search.cluster import process_map
 
 HORIZONS, FIRST, LAST = (15, 60), 59, 239
 """Of the shared dataset: an anchor stands at minutes 59 to 239."""
@@ -397,6 +398,21 @@ def test_a_series_without_a_column_that_the_models_need_is_a_problem_of_that_ser
     assert summary.series == 1
     (problem,) = summary.problems
     assert "without.csv has no column 'holders'" in problem
+
+
+def test_many_series_are_spread_over_processes_in_their_order(
+    bundle: Path, tmp_path: Path, write_series: WriteSeries
+) -> None:
+    rng = np.random.default_rng(0)
+    for number in range(70):
+        write_series(tmp_path / "mine" / f"s{number:02}.csv", np.exp(rng.normal(0, 0.01, 30 + number).cumsum()))
+    here, spread = tmp_path / "here.parquet", tmp_path / "spread.parquet"
+    alone = predict_folder(bundle, tmp_path / "mine", here, Every(20))
+    with process_map(2) as parallel_map:
+        summary = predict_folder(bundle, tmp_path / "mine", spread, Every(20), parallel_map=parallel_map)
+    assert summary == alone
+    assert len(summary.problems) == 30
+    pd.testing.assert_frame_equal(pd.read_parquet(spread), pd.read_parquet(here))
 
 
 def test_nothing_to_predict_is_an_error_that_leaves_no_file(
