@@ -1,8 +1,8 @@
 """Claim: a bundle predicts 1,000 series of 720 minutes in a minute on 2 cores, at every fifth minute, and loads in 3 s.
 
 With the bundle that `make search` left (run that first), on other launches. The whole command is timed, its start, the
-reading of the files and the writing of the predictions included; loading is `Bundle.load` with its imports, the median of five fresh
-processes. Members and their sizes are those that the search found, and stand in the result.
+reading of the files and the writing of the predictions included; loading is `Bundle.load` with its imports, the median
+of five fresh processes. Members and their sizes are those that the search found, and stand in the result.
 """
 
 import argparse
@@ -52,12 +52,10 @@ def main() -> None:
 
 
 def predict_seconds(bundle: Path, folder: Path) -> float:
+    files = (str(folder / "raw" / "launches"), "--out", str(folder / "out.parquet"))
     started = time.perf_counter()
     subprocess.run(
-        [HYBRIDTUNE, "predict", bundle, folder / "raw" / "launches", "--out", folder / "out.parquet"]
-        + ["--stride", str(STRIDE)],
-        stdout=subprocess.DEVNULL,
-        check=True,
+        [HYBRIDTUNE, "predict", str(bundle), *files, "--stride", str(STRIDE)], stdout=subprocess.DEVNULL, check=True
     )
     return time.perf_counter() - started
 
