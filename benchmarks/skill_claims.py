@@ -2,10 +2,10 @@
 ensemble is at least as good on test as the best single member in 70% of 20 markets with a signal.
 
 Each market is searched anew, quickly: few trials, few iterations, the smallest of models. A market without a signal
-is geometric random walks with volumes of their own; one with a signal is what `hybridtune synth` makes, with another
-seed.
-Skill is what the report says: an interval, widened for the horizons, above an AUC of 0.5 at any horizon. Ensemble and best
-single member, chosen on blend, are compared by the mean log loss over the horizons, and by the mean AUC.
+is geometric random walks with volumes of their own; one with a signal is what `hybridtune synth` makes with another
+seed. Skill is what the report says: an interval, widened for the horizons, above an AUC of 0.5 at any horizon.
+Ensemble and best single member, chosen on blend, are compared by the mean log loss over the horizons, and by the mean
+AUC.
 
 `--folder` keeps what is known: a benchmark that was stopped goes on from there.
 """

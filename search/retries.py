@@ -37,12 +37,15 @@ class Retries:
         self._kills = memory_kills()
         self._furthest: Counter[str] = Counter()
         self._in_vain: Counter[str] = Counter()
+        self._errors: dict[str, str] = {}
+        """What the last attempt raised. The same once more, from the same checkpoint, would be raised for ever."""
 
     def look(self, name: str, iteration: int) -> None:
         """A training that got further than ever has not lost its worker in vain: it has all its retries again."""
         if iteration > self._furthest[name]:
             self._furthest[name] = iteration
             self._in_vain[name] = 0
+            self._errors.pop(name, None)
 
     def after(self, name: str, trial: Trial, flat: dict[str, Any], asked: int | None) -> Retry | None:
         """The attempt that follows `trial`, which has lost its worker; None if it was the last. asked: --micro-batch.
@@ -51,16 +54,20 @@ class Retries:
         """
         refuse_full_disk(last_failure(trial))
         self._in_vain[name] += 1
-        if self._in_vain[name] > RETRIES:
+        error, before = raised(last_failure(trial)), self._errors.pop(name, None)
+        if self._in_vain[name] > RETRIES or (error is not None and error == before):
             return None
         anchors = attempted(trial, flat, asked)
-        before, self._kills = self._kills, memory_kills()
-        if self._kills > before or is_out_of_memory(RuntimeError(last_failure(trial))):
+        kills, self._kills = self._kills, memory_kills()
+        if self._kills > kills or is_out_of_memory(RuntimeError(last_failure(trial))):
             anchors = smaller(anchors, last_attempt=self._in_vain[name] == RETRIES)
             return Retry(
                 anchors,
                 f"lost its worker for want of memory and goes on from its last checkpoint, {anchors} anchors at a time",
             )
+        if error is not None:
+            self._errors[name] = error
+            return Retry(anchors, f"failed ({error}) and is tried once more from its last checkpoint")
         return Retry(anchors, "lost its worker and goes on from its last checkpoint")
 
 

@@ -145,6 +145,20 @@ def test_a_training_that_gets_further_has_all_its_retries_again(lost: Lost) -> N
     assert watched.after("x", lost(), FLAT, None) is None
 
 
+@pytest.mark.usefixtures("kills")
+def test_the_same_exception_twice_without_any_progress_is_final(lost: Lost) -> None:
+    def broken(line: str) -> Trial:
+        return lost(error=RuntimeError(f'ray::train\n  File "fit.py", line 3, in run\n{line}'))
+
+    watched = Retries()
+    assert watched.after("x", broken("ValueError: wrong"), FLAT, None) is not None
+    assert watched.after("x", broken("OSError: another"), FLAT, None) is not None
+    watched.look("x", 1)
+    assert watched.after("x", broken("OSError: another"), FLAT, None) is not None
+    assert watched.after("y", broken("OSError: another"), FLAT, None) is not None
+    assert watched.after("x", broken("OSError: another"), FLAT, None) is None
+
+
 def test_the_exception_of_a_worker_is_told_from_its_disappearance(lost: Lost) -> None:
     gone = lost()
     assert "died unexpectedly" in last_failure(gone)
