@@ -324,7 +324,7 @@ def compare(
 
     Example: hybridtune compare run other_run bundle
     """
-    from search.compare import side_by_side
+    from search.side_by_side import side_by_side
     from search.comparison import score_table
 
     compared = side_by_side(results)
