@@ -324,8 +324,8 @@ def compare(
 
     Example: hybridtune compare run other_run bundle
     """
-    from search.side_by_side import side_by_side
     from search.comparison import score_table
+    from search.side_by_side import side_by_side
 
     compared = side_by_side(results)
     out.print(score_table(compared.horizons, compared.rows))
