@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from data.schema import InputError
-from models.bundle import BundleDocument
+from models.bundle import Bundle
 from models.score import Score
 from search.blend import ENSEMBLE
 from search.comparison import compare, describe_gain
@@ -56,7 +56,7 @@ def side_by_side(paths: Sequence[Path]) -> SideBySide:
 
 def _read(path: Path) -> Result:
     if (path / "bundle.json").exists():
-        bundle = BundleDocument.read(path / "bundle.json")
+        bundle = Bundle.load(path).document
         scores = dict(zip(bundle.horizons, bundle.test, strict=True))
         return Result(path, bundle.provenance["dataset"], bundle.horizons, scores, None)
     run = RunDir.open(path)

@@ -1,5 +1,6 @@
 """A small search as a user runs it, from generated launches to predictions: what it leaves agrees with itself."""
 
+import hashlib
 import json
 import os
 import re
@@ -237,12 +238,19 @@ def test_runs_and_bundles_of_one_dataset_are_compared_side_by_side(
         assert said.count(f"{score.metrics.auc:.3f}") >= 3
     assert re.search(r"mean AUC of run over .*: \+0\.0000, too few launch hours", said.replace("\n", " "))
 
-    other = RunDir.open(tmp_path / "other")
-    other.update(dataset_fingerprint="0" * 16)
+    shutil.copytree(bundle, tmp_path / "elsewhere")
+    document = tmp_path / "elsewhere" / "bundle.json"
+    document.write_text(document.read_text().replace(run.document().dataset_fingerprint, "0" * 16))
+    altered = [str(run.path), str(tmp_path / "elsewhere")]
+    assert search.cli._run(["compare", *altered], debug=False) == 2
+    assert "its checksum differs" in capfd.readouterr().err
+    sums = tmp_path / "elsewhere" / "SHA256SUMS"
+    before, after = (hashlib.sha256(folder.read_bytes()).hexdigest() for folder in (bundle / "bundle.json", document))
+    sums.write_text(sums.read_text().replace(before, after))
     for arguments, message in (
         ([run.path], "compare needs two or more runs or bundles, got 1"),
         ([run.path, run.path], "got 1"),
-        ([run.path, other.path], "cannot be compared: one is of dataset"),
+        ([run.path, tmp_path / "elsewhere"], "cannot be compared: one is of dataset"),
         ([run.path, tmp_path / "none"], "none"),
     ):
         assert search.cli._run(["compare", *map(str, arguments)], debug=False) == 2
