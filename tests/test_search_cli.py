@@ -140,6 +140,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write_series: WriteS
         ("status missing", "missing is not a run directory"),
         ("status future", "run.json has format version 2, this program reads 1"),
         ("report empty", "empty is not a run directory"),
+        ("compare unfinished", "compare needs two or more runs or bundles, got 1"),
+        ("compare unfinished nowhere", "unfinished is not finished, its status is searching"),
         ("report unfinished", "is not finished, its status is searching: `hybridtune resume"),
         ("export missing new", "missing is not a run directory"),
         ("export unfinished new", "is not finished, its status is searching: `hybridtune resume"),
@@ -250,7 +252,7 @@ def test_without_a_limit_a_trial_runs_on_each_core(folder: Path, monkeypatch: py
         return RunDir(run)
 
     monkeypatch.setattr("search.pipeline.launch", launched)
-    monkeypatch.setattr(search.cli, "_print_result", lambda run: None)
+    monkeypatch.setattr(search.cli, "_print_end", lambda run: None)
     assert search.cli._run(["launch", "dataset", "--run", "new", "--seed", "7"], debug=False) == 0
     (settings,) = asked
     assert (settings.concurrent, settings.seed, settings.dataset) == (cores(), 7, (folder / "dataset").resolve())
