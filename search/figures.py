@@ -24,6 +24,7 @@ SHARES = np.linspace(0.05, 1.0, 20)
 POINTS = 200
 """A ROC curve is drawn through at most so many."""
 FEWEST_FOR_IMPORTANCE = 10
+SLICE_WIDTH = 200
 COLOURS = qualitative.D3
 
 
@@ -54,11 +55,6 @@ def auc_by_horizon(comparison: Comparison) -> go.Figure:
 def member_curves(members: Iterable[MemberDocument], metric: str) -> go.Figure:
     """The retrained members' histories, a line each."""
     lines = {m.id: ([p.iteration for p in m.curve], [getattr(p, metric) for p in m.curve]) for m in members}
-    return _lines(lines, "iteration", metric.replace("_", " "))
-
-
-def trial_curves(curves: pd.DataFrame, metric: str) -> go.Figure:
-    lines = {f"trial {number}": (part["iteration"], part[metric]) for number, part in curves.groupby("trial")}
     return _lines(lines, "iteration", metric.replace("_", " "))
 
 
@@ -105,20 +101,31 @@ def blend_weights(ensemble: EnsembleDocument) -> go.Figure:
 
 
 def of_the_search(study: optuna.Study, completed: int) -> dict[str, go.Figure]:
-    """Optuna's own plots; those that compare completed trials need two."""
+    """Optuna's own plots; those that compare completed trials need two that differ."""
     plots = optuna.visualization
     figures = {
         "Optimisation history": plots.plot_optimization_history(study),
         "Rungs: every trial until it was stopped or complete": plots.plot_intermediate_values(study),
     }
-    if completed > 1:
+    # A dimension that has one value among them shows nothing.
+    varied = sorted(name for name, values in _values(study).items() if len(values) > 1)
+    if varied:
         figures |= {
-            "Parallel coordinates": plots.plot_parallel_coordinate(study),
-            "Slices": plots.plot_slice(study),
+            "Parallel coordinates": plots.plot_parallel_coordinate(study, varied),
+            "Slices": plots.plot_slice(study, varied).update_layout(width=SLICE_WIDTH * len(varied)),
         }
     if (importances := importance(study, completed)) is not None:
         figures["Importance of each dimension"] = _bars(importances)
     return figures
+
+
+def _values(study: optuna.Study) -> dict[str, set[Any]]:
+    """Of the completed trials: dimension -> the values it had."""
+    values: dict[str, set[Any]] = {}
+    for trial in study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,)):
+        for name, value in trial.params.items():
+            values.setdefault(name, set()).add(value)
+    return values
 
 
 def importance(study: optuna.Study, completed: int) -> dict[str, float] | None:

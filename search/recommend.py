@@ -100,7 +100,9 @@ def _data(trained: Sequence[MemberDocument]) -> str | None:
             "more series, or more dropout, would help more than more trials."
         )
     if still_falling > len(trained) / 2:
-        return f"Data: {still_falling} of {len(trained)} members were best at their last iteration: train for longer."
+        return (
+            f"Training: {still_falling} of {len(trained)} members were best at their last iteration: train for longer."
+        )
     return f"Data: the members lose {gap:+.3f} nats on tune beside train: they have data enough for their size."
 
 

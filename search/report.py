@@ -59,14 +59,7 @@ def write_report(run: RunDir, oracle: Path | None = None) -> Comparison:
         measures=MEASURES,
         mean_metric=mean_metric,
         results=_html(_result_figures(comparison, ensemble, test)),
-        training=_html(
-            {
-                "Members: loss on tune": figures.member_curves(trained, "tune_loss"),
-                f"Trials: {document.settings.metric.replace('_', ' ')}": figures.trial_curves(
-                    tables["curves"], document.settings.metric
-                ),
-            }
-        ),
+        training=_html({"Members: loss on tune": figures.member_curves(trained, "tune_loss")}),
         search=_html(figures.of_the_search(study, int((trials["state"] == "complete").sum()))),
         attention=_attention(run, ensemble),
     )
