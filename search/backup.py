@@ -23,14 +23,17 @@ def back_up(run: RunDir) -> None:
 
 
 def check_study(run: RunDir) -> None:
-    """Raises InputError if study.db is damaged or locked; what to do about it is in the message."""
-    path = run.path / STUDY
-    problem = _problem(path)
+    """Raises InputError if study.db is damaged, locked, or gone though it has a copy; what to do about it is in the
+    message. A run that has neither has not begun.
+    """
+    path, backup = run.path / STUDY, run.path / BACKUP
+    if not path.exists() and not backup.exists():
+        return
+    problem = _problem(path) if path.exists() else "it is gone"
     if problem is None:
         return
     if "locked" in problem:
         raise InputError(f"{path} is locked by another program: end it and try again")
-    backup = run.path / BACKUP
     if backup.exists() and _problem(backup) is None:
         remedy = f"`{shlex.join(['cp', str(backup), str(path)])}` puts back the copy of the last rung; then resume"
     else:

@@ -28,8 +28,7 @@ def create_study(run: RunDir, space: Space, metric: Metric) -> optuna.Study:
     """The run's study to write to, or a new one whose trial 0 will be the space's default configuration. The caller
     holds the run's lock.
     """
-    if (run.path / STUDY).exists():
-        check_study(run)
+    check_study(run)
     file = _file(run)
     optuna.create_study(
         storage=file,
@@ -47,10 +46,10 @@ def create_study(run: RunDir, space: Space, metric: Metric) -> optuna.Study:
 def open_study(run: RunDir) -> optuna.Study:
     """The run's study to read. Raises InputError if there is none yet, or if its file is damaged or locked."""
     none_yet = InputError(f"{run.path}/study.db holds no study yet: `hybridtune resume {run.path}` starts it")
+    check_study(run)
     # Looking must not make the file.
     if not (run.path / STUDY).exists():
         raise none_yet
-    check_study(run)
     try:
         return optuna.load_study(storage=_file(run), study_name=STUDY_NAME)
     except KeyError:

@@ -54,6 +54,14 @@ def test_a_damaged_study_is_said_and_its_copy_offered(run: RunDir) -> None:
     assert len(started(open_study(run))) == 3
 
 
+def test_a_study_that_is_gone_is_not_begun_anew_while_there_is_a_copy(run: RunDir) -> None:
+    (run.path / STUDY).unlink()
+    for use in (open_study, lambda run: create_study(run, HYBRID, "tune_loss")):
+        with pytest.raises(InputError, match=r"study\.db is damaged \(it is gone\): `cp .*` puts back"):
+            use(run)
+    assert not (run.path / STUDY).exists()
+
+
 @pytest.mark.parametrize("content", [b"no database at all", b""])
 def test_a_study_that_is_something_else_is_said(run: RunDir, content: bytes) -> None:
     (run.path / STUDY).write_bytes(content)
