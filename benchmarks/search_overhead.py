@@ -26,16 +26,20 @@ from ray.tune.search import ConcurrencyLimiter
 from ray.tune.search.optuna import OptunaSearch
 
 from benchmarks.machine import cpu_name
+from models.fit import Progress
 from search.cluster import cores, local_ray
 from search.limits import Limits
 from search.recorder import Recorder
+from search.run.trial_report import Progressed
 from search.run_dir import RunDir, Settings
 from search.sampler import distribution
 from search.scheduler import Asha, rung_iterations
 from search.searcher import StudySearcher
 from search.study import ask, create_study, tell
 from search.tasks import run_tasks
+from search.trainable import TrialTask, report_to_tune
 from search.tune import trial_folder
+from search.workers.callback import TrainingCallback
 from spaces.hybrid import HYBRID
 
 REPORTS, GRACE, REDUCTION, WORKERS = 3, 1, 3, 2
@@ -86,9 +90,14 @@ def ours(folder: Path, trials: int) -> None:
     study = create_study(run, HYBRID, "tune_loss")
     searcher = StudySearcher(study, HYBRID, trials, WORKERS, seed=0)
     rungs = rung_iterations(GRACE, REDUCTION, REPORTS)
-    recorder = Recorder(run, study, searcher, trials, rungs, Limits(study, None, None), say=lambda text: None)
+
+    def say(text: str) -> None:
+        """Words cost nothing here."""
+
+    recorder = Recorder(run, study, trials, rungs, Limits(study, None, None), say)
+    callback = TrainingCallback(TrialTask.from_tune, searcher, recorder, REPORTS, None, say)
     scheduler = Asha({rung: {} for rung in rungs}, REDUCTION, maximize=False)
-    run_tasks(null_trial, searcher, recorder, run.path / "tune", trial_folder, scheduler=scheduler)
+    run_tasks(null_trial, searcher, callback, run.path / "tune", trial_folder, scheduler=scheduler)
     assert sum(trial.state.is_finished() for trial in study.get_trials()) == trials
 
 
@@ -120,11 +129,10 @@ ARMS = {"ours": ours, "stock_reused": stock_reused, "stock": stock}
 
 def null_trial(config: dict[str, Any]) -> None:
     """Reports what a training would: numbers that make every other trial a bad one."""
-    hardware = {"failure": None, "runs_on": "nothing", "micro_batch": 1, "samples": 1, "seconds": 0.0}
     for iteration in range(1, REPORTS + 1):
         value = 0.6 + config["number"] % 2 / 10 - iteration / 1000
-        metrics = {"objective": value, "tune_loss": value, "train_loss": value, "tune_auc": 0.5}
-        tune.report(hardware | metrics | {"iteration": iteration, "finished": iteration == REPORTS})
+        progress = Progress(iteration, iteration, value, value, 0.5, value, seconds=0.0, micro_batch=1)
+        report_to_tune(Progressed(progress, iteration == REPORTS, "nothing"))
 
 
 def null_stock_trial(config: dict[str, Any]) -> None:

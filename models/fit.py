@@ -9,7 +9,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -104,6 +104,37 @@ class Progress:
     """Of this iteration."""
     micro_batch: int
     """Anchors that went through the model at once; below the batch size where memory ran out."""
+
+
+class AnyTraining(Protocol):
+    """What a search trains: one model, or one for each walk-forward fold side by side."""
+
+    history: list[Progress]
+
+    @property
+    def config(self) -> TrainConfig: ...
+
+    @property
+    def iteration(self) -> int: ...
+
+    @property
+    def runs_on(self) -> str:
+        """Device and precision, for people."""
+
+    @property
+    def finished(self) -> bool:
+        """The full budget is spent, or patience is."""
+
+    def run_iteration(self) -> Progress:
+        """Raises NonFiniteLossError if a loss or a prediction is not finite."""
+
+    def return_to_best(self) -> None:
+        """Gives up what has been learnt since the best iteration."""
+
+    def state(self) -> dict[str, Any]:
+        """All that the next iteration needs: tensors, numbers, lists and dicts only."""
+
+    def load_state(self, state: dict[str, Any]) -> None: ...
 
 
 class Training:

@@ -1,12 +1,11 @@
 """The finalists: the best configurations trained anew with several seeds, and the baselines beside them."""
 
-from dataclasses import asdict
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Self
 
 import torch
 from ray import tune
-from ray.tune import Callback
-from ray.tune.experiment import Trial
 from safetensors.torch import save
 
 from data.batches import frozen_labels
@@ -28,13 +27,15 @@ from search.members import (
     members,
     wanted_members,
 )
-from search.recorder import HardwareLines, Heartbeat, describe
-from search.retries import Retries, last_failure, raised
+from search.progress import describe
+from search.run.trial_report import Failed, Progressed, TrialReport
 from search.run_dir import RunDir, Settings
 from search.sharing import share_dataset
 from search.study import best_first, open_study
 from search.tasks import Tasks, run_tasks
-from search.trainable import CHECKPOINT, AnyTraining, Work, make_training, report_of, train_to_end
+from search.trainable import CHECKPOINT, Work, make_training, report_to_tune, train_to_end
+from search.workers.callback import TrainingCallback
+from spaces.parameters import Config
 
 
 class RetrainingFailedError(RuntimeError):
@@ -63,18 +64,43 @@ def retrain(run: RunDir, say: Say, workers: Workers) -> None:
         raise RetrainingFailedError(f"no member could be trained: {failed_members(run)[0].failure}")
 
 
+@dataclass(frozen=True)
+class MemberTask:
+    """One member, as a worker is handed it."""
+
+    spec: MemberSpec
+    micro_batch: int | None
+    """How many anchors fitted into memory in an earlier attempt."""
+
+    @property
+    def name(self) -> str:
+        return f"member {self.spec.id}"
+
+    @property
+    def params(self) -> Config:
+        return self.spec.flat
+
+    def to_tune(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_tune(cls, config: Mapping[str, Any]) -> Self:
+        return cls(MemberSpec(**config["spec"]), config["micro_batch"])
+
+
 def train_member(config: dict[str, Any], work: Work) -> None:
     """A Tune function trainable: one member into its folder; member.json, or failed.json, is written last."""
-    spec = MemberSpec(**config["member"])
+    task = MemberTask.from_tune(config)
+    spec = task.spec
     folder = work.run.member(spec.id)
     dataset = work.dataset.open()
-    training = make_training(work.with_micro_batch(config["micro_batch"]), spec.flat, spec.seed, dataset)
+    training = make_training(work.with_micro_batch(task.micro_batch), spec.flat, spec.seed, dataset)
 
-    def report(training: AnyTraining, failure: str | None) -> None:
-        if failure is not None:
+    def report(report: TrialReport) -> None:
+        if isinstance(report, Failed):
             folder.mkdir(exist_ok=True)
-            FailedMember(id=spec.id, origin=spec.origin, failure=failure).write(folder / FAILED)
-        tune.report(report_of(training, failure))
+            FailedMember(id=spec.id, origin=spec.origin, failure=report.reason).write(folder / FAILED)
+        report_to_tune(report)
 
     if not train_to_end(training, folder, work, report):
         return
@@ -98,19 +124,26 @@ def train_member(config: dict[str, Any], work: Work) -> None:
 
 def _train_members(run: RunDir, settings: Settings, specs: list[MemberSpec], say: Say) -> None:
     work = Work(run, share_dataset(run.open_dataset()), settings.budget, settings.hardware, ())
-    members_left = _Members(specs, settings.concurrent)
+    tasks = MemberTasks(specs, settings.concurrent)
     run_tasks(
         tune.with_parameters(train_member, work=work),
-        members_left,
-        _MemberLines(settings, members_left, len(specs), say),
+        tasks,
+        TrainingCallback(
+            MemberTask.from_tune,
+            tasks,
+            MemberLines(len(specs), say),
+            settings.iterations,
+            settings.micro_batch,
+            say,
+        ),
         run.path / "tune" / "retrain",
-        lambda trial: str(trial.config["member"]["id"]),
+        lambda trial: MemberTask.from_tune(trial.config).spec.id,
         settings.gpus_per_trial,
     )
 
 
-class _Members(Tasks[MemberSpec]):
-    """Hands out {member, micro_batch}."""
+class MemberTasks(Tasks[MemberSpec]):
+    """Hands out the members as MemberTasks."""
 
     def __init__(self, specs: list[MemberSpec], concurrent: int) -> None:
         super().__init__(concurrent, list(specs))
@@ -120,9 +153,9 @@ class _Members(Tasks[MemberSpec]):
         return None
 
     def _config(self, task: MemberSpec) -> dict[str, Any]:
-        return {"member": asdict(task), "micro_batch": self._micro_batches.get(task.id)}
+        return MemberTask(task, self._micro_batches.get(task.id)).to_tune()
 
-    def _end(self, task: MemberSpec, result: dict[str, Any] | None) -> None:
+    def _end(self, task: MemberSpec, last: TrialReport | None) -> None:
         """Its file says how."""
 
     def _retry(self, task: MemberSpec, micro_batch: int) -> None:
@@ -132,46 +165,37 @@ class _Members(Tasks[MemberSpec]):
         """It has no file, which says so."""
 
 
-class _MemberLines(Callback):  # type: ignore[misc]
-    """Says how the retraining goes."""
+class MemberLines:
+    """The listener of the retraining: lines for the terminal alone, as the members keep themselves."""
 
-    def __init__(self, settings: Settings, members_left: _Members, total: int, say: Say) -> None:
-        self._members_left = members_left
-        self._heartbeat = Heartbeat(say, settings.iterations)
-        self._hardware = HardwareLines(say, settings.micro_batch)
-        self._retries = Retries()
-        self._micro_batch = settings.micro_batch
+    def __init__(self, total: int, say: Say) -> None:
         self._total = total
         self._done = 0
         self._say = say
 
-    def on_trial_start(self, trial: Trial, **info: Any) -> None:  # noqa: ARG002
-        member = trial.config["member"]
-        self._say(f"member {member['id']} starts: {describe(member['flat'])}")
+    def started(self, task: MemberTask) -> None:
+        self._say(f"{task.name} starts: {describe(task.params)}")
 
-    def on_trial_result(self, trial: Trial, result: dict[str, Any], **info: Any) -> None:  # noqa: ARG002
-        spec = trial.config["member"]
-        self._retries.look(spec["id"], result["iteration"])
-        if result["failure"] is None:
-            self._hardware.look(spec["id"], spec["flat"], result)
-            self._heartbeat.beat(spec["id"], result["iteration"], result["objective"])
+    def progressed(self, task: MemberTask, report: Progressed) -> None:
+        """The heartbeat says it."""
 
-    def on_trial_error(self, trial: Trial, **info: Any) -> None:  # noqa: ARG002
-        member = trial.config["member"]
-        retry = self._retries.after(member["id"], trial, member["flat"], self._micro_batch)
-        if retry is None:
-            failure = raised(last_failure(trial)) or "its worker was lost"
-            self._members_left.fail(trial.trial_id, failure)
-            self._say(f"member {member['id']} failed: {failure}")
-        else:
-            self._members_left.again(trial.trial_id, retry.micro_batch)
-            self._say(f"member {member['id']} {retry.words}")
+    def retried(self, task: MemberTask) -> None:
+        """The callback says it."""
 
-    def on_trial_complete(self, trial: Trial, result: dict[str, Any] | None = None, **info: Any) -> None:  # noqa: ARG002
-        member, last = trial.config["member"]["id"], trial.last_result
+    def ended(self, task: MemberTask, last: TrialReport | None) -> None:
         self._done += 1
-        self._heartbeat.forget(member)
-        # A member that was complete but for its file reports nothing any more.
-        failed = last.get("failure") is not None
-        ended = f"is left out: {last['failure']}" if failed else f"done: {last.get('objective', float('nan')):.4f}"
-        self._say(f"member {member} {ended}; {self._done} of {self._total} members")
+        self._say(f"{task.name} {_ending(last)}; {self._done} of {self._total} members")
+
+    def lost(self, task: MemberTask, reason: str) -> None:
+        self._say(f"{task.name} failed: {reason}")
+
+
+def _ending(last: TrialReport | None) -> str:
+    match last:
+        case Failed():
+            return f"is left out: {last.reason}"
+        case Progressed():
+            return f"done: {last.progress.objective:.4f}"
+        case None:
+            # It was trained to its end before a stop, and only its file was missing.
+            return "done"

@@ -7,13 +7,15 @@ is merely refused does not: models.micro_batch.
 import re
 from collections import Counter
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ray.tune.experiment import Trial
 
 from models.fit import TrainConfig
 from models.micro_batch import is_out_of_memory
+from search.run.trial_report import Progressed, TrialReport
 from search.storage import refuse_full_disk
+from search.tasks import TrainingTask
 
 RETRIES = 2
 """How often a training may lose its worker without getting any further before it counts as failed."""
@@ -31,7 +33,7 @@ class Retry(NamedTuple):
 
 
 class Retries:
-    """Decides whether a training is tried again, and how. `name` stands for the training, whatever its attempt."""
+    """Decides whether a training is tried again, and how. A training keeps its name through its attempts."""
 
     def __init__(self) -> None:
         self._kills = memory_kills()
@@ -47,19 +49,24 @@ class Retries:
             self._in_vain[name] = 0
             self._errors.pop(name, None)
 
-    def after(self, name: str, trial: Trial, flat: dict[str, Any], asked: int | None) -> Retry | None:
-        """The attempt that follows `trial`, which has lost its worker; None if it was the last. asked: --micro-batch.
+    def after(
+        self, task: TrainingTask, last: TrialReport | None, failure: str, micro_batch: int | None
+    ) -> Retry | None:
+        """The attempt that follows one that has lost its worker; None if it was the last.
 
-        Raises DiskFullError if that was want of space, as the next attempt would not find any either.
+        last: what that attempt reported last. failure: how its worker ended, as `last_failure` says. micro_batch: of
+        the run's settings. Raises DiskFullError if that was want of space, as the next attempt would not find any
+        either.
         """
-        refuse_full_disk(last_failure(trial))
+        refuse_full_disk(failure)
+        name = task.name
         self._in_vain[name] += 1
-        error, before = raised(last_failure(trial)), self._errors.pop(name, None)
+        error, before = raised(failure), self._errors.pop(name, None)
         if self._in_vain[name] > RETRIES or (error is not None and error == before):
             return None
-        anchors = attempted(trial, flat, asked)
+        anchors = attempted(task, last, micro_batch)
         kills, self._kills = self._kills, memory_kills()
-        if self._kills > kills or is_out_of_memory(RuntimeError(last_failure(trial))):
+        if self._kills > kills or is_out_of_memory(RuntimeError(failure)):
             anchors = smaller(anchors, last_attempt=self._in_vain[name] == RETRIES)
             return Retry(
                 anchors,
@@ -85,10 +92,10 @@ def raised(failure: str) -> str | None:
     return failure.splitlines()[-1].strip() if '  File "' in failure else None
 
 
-def attempted(trial: Trial, flat: dict[str, Any], asked: int | None) -> int:
+def attempted(task: TrainingTask, last: TrialReport | None, micro_batch: int | None) -> int:
     """The micro-batch that the lost worker began with, or the one that it had come down to."""
-    begun = trial.config["micro_batch"] or asked or flat.get("batch_size", TrainConfig.batch_size)
-    return min(int(begun), int((trial.last_result or {}).get("micro_batch", begun)))
+    begun = int(task.micro_batch or micro_batch or task.params.get("batch_size", TrainConfig.batch_size))
+    return min(begun, last.progress.micro_batch) if isinstance(last, Progressed) else begun
 
 
 def smaller(anchors: int, last_attempt: bool) -> int:

@@ -12,6 +12,9 @@ from optuna.trial import FrozenTrial, TrialState
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
+from search.run.trial_report import Progressed, report_from_tune
+from search.trainable import TrialTask
+
 if TYPE_CHECKING:
     from ray.tune.execution.tune_controller import TuneController
 
@@ -92,11 +95,13 @@ class Asha(FIFOScheduler):  # type: ignore[misc]
         return self._rungs
 
     def on_trial_result(self, tune_controller: "TuneController", trial: Trial, result: dict[str, Any]) -> str:  # noqa: ARG002
-        if result["failure"] is not None:
+        report = report_from_tune(result)
+        if not isinstance(report, Progressed):
             return str(TrialScheduler.STOP)
-        goes_on = self._passes(trial.config["number"], result["iteration"], result["objective"])
+        number = TrialTask.from_tune(trial.config).number
+        goes_on = self._passes(number, report.progress.iteration, report.progress.objective)
         # A trial that is finished has nothing left to stop; it counts as complete.
-        if result["finished"]:
+        if report.finished:
             return str(TrialScheduler.CONTINUE)
         return str(TrialScheduler.CONTINUE if goes_on and not self._is_over() else TrialScheduler.STOP)
 

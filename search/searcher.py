@@ -11,15 +11,15 @@ from typing import Any
 import optuna
 from optuna.trial import Trial, TrialState
 
-from search.study import ask, config_of, reopen, report, started, tell
+from search.run.trial_report import Failed, Progressed, TrialReport, report_from_tune
+from search.study import ask, config_of, reopen, report_value, started, tell
 from search.tasks import Tasks
+from search.trainable import TrialTask
 from spaces.parameters import Space
 
 
 class StudySearcher(Tasks[Trial]):
-    """Hands out {number, flat, reported, micro_batch}: the trial's number, its configuration, how many of its
-    iterations the study knows already, and how many anchors fitted into memory then.
-    """
+    """Hands out the trials of a study as TrialTasks, and tells the study what became of them."""
 
     def __init__(
         self,
@@ -43,7 +43,9 @@ class StudySearcher(Tasks[Trial]):
         self._asked = len(started(study))
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        self._keep(self._live[trial_id], result)
+        report = report_from_tune(result)
+        if isinstance(report, Progressed):
+            self._keep(self._live[trial_id], report)
 
     def _draw(self) -> Trial | None:
         if self._asked >= self._trials or self._enough():
@@ -53,28 +55,28 @@ class StudySearcher(Tasks[Trial]):
 
     def _config(self, task: Trial) -> dict[str, Any]:
         known = self._study.get_trials(deepcopy=False)[task.number].intermediate_values
-        return {
-            "number": task.number,
-            "flat": config_of(task),
-            "reported": max(known, default=0),
-            "micro_batch": task.user_attrs.get("micro_batch"),
-        }
+        return TrialTask(
+            task.number, config_of(task), max(known, default=0), task.user_attrs.get("micro_batch")
+        ).to_tune()
 
-    def _keep(self, trial: Trial, result: dict[str, Any]) -> None:
-        report(trial, result["iteration"], result["objective"])
+    def _keep(self, trial: Trial, report: Progressed) -> None:
+        report_value(trial, report.progress.iteration, report.progress.objective)
         # A resumed trial repeats reports from before it ran out of memory.
-        anchors = min(result["micro_batch"], trial.user_attrs.get("micro_batch", result["micro_batch"]))
-        for name, value in (("runs_on", result["runs_on"]), ("micro_batch", anchors)):
+        anchors = min(report.progress.micro_batch, trial.user_attrs.get("micro_batch", report.progress.micro_batch))
+        for name, value in (("runs_on", report.runs_on), ("micro_batch", anchors)):
             if trial.user_attrs.get(name) != value:
                 trial.set_user_attr(name, value)
 
-    def _end(self, task: Trial, result: dict[str, Any] | None) -> None:
-        if result is None or result["failure"] is not None:
-            self._fail(task, result["failure"] if result else "it ended without a report")
-            return
-        self._keep(task, result)
-        state = TrialState.COMPLETE if result["finished"] else TrialState.PRUNED
-        tell(self._study, task, state, result["objective"])
+    def _end(self, task: Trial, last: TrialReport | None) -> None:
+        match last:
+            case None:
+                self._fail(task, "it ended without a report")
+            case Failed():
+                self._fail(task, last.reason)
+            case Progressed():
+                self._keep(task, last)
+                state = TrialState.COMPLETE if last.finished else TrialState.PRUNED
+                tell(self._study, task, state, last.progress.objective)
 
     def _retry(self, task: Trial, micro_batch: int) -> None:
         task.set_user_attr("retries", task.user_attrs.get("retries", 0) + 1)

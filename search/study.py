@@ -76,7 +76,7 @@ def reopen(study: optuna.Study, frozen: FrozenTrial, space: Space) -> Trial:
     return _drawn(Trial(study, frozen._trial_id), space)
 
 
-def report(trial: Trial, iteration: int, objective: float) -> None:
+def report_value(trial: Trial, iteration: int, objective: float) -> None:
     """Keeps the first value reported for an iteration; a resumed trial may repeat some."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*already reported.*")

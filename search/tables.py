@@ -9,6 +9,7 @@ import optuna
 import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 
+from models.fit import Progress
 from search.run_dir import RunDir
 from search.study import started
 
@@ -22,9 +23,9 @@ STATE_NAMES = {
 }
 
 
-def append_curve_point(path: Path, trial: int, result: dict[str, Any]) -> None:
+def append_curve_point(path: Path, trial: int, progress: Progress) -> None:
     """One line of JSON. A process that dies in the middle of one costs that line only."""
-    point = {"trial": trial} | {name: result[name] for name in CURVE_COLUMNS[1:]}
+    point = {"trial": trial} | {name: getattr(progress, name) for name in CURVE_COLUMNS[1:]}
     with path.open("a+b") as file:
         if file.tell() > 0:
             file.seek(-1, os.SEEK_END)

@@ -7,7 +7,7 @@ trial: the first time the trial is queued for its retry, the second time it fail
 from abc import abstractmethod
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from ray import tune
 from ray.tune import Callback
@@ -15,9 +15,28 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
-Task = TypeVar("Task")
+from search.run.trial_report import TrialReport, report_from_tune
+from spaces.parameters import Config
 
 SNAPSHOTS = ("experiment_state-*.json", "search_gen_state-*.json")
+
+
+class TrainingTask(Protocol):
+    """A training that a worker is handed."""
+
+    @property
+    def name(self) -> str:
+        """Unique among the trainings of a stage, for people."""
+
+    @property
+    def params(self) -> Config: ...
+
+    @property
+    def micro_batch(self) -> int | None:
+        """How many anchors fitted into memory in an earlier attempt."""
+
+
+Task = TypeVar("Task")
 
 
 class Tasks(Searcher, Generic[Task]):  # type: ignore[misc]
@@ -51,7 +70,7 @@ class Tasks(Searcher, Generic[Task]):  # type: ignore[misc]
         if error:
             self._lost[trial_id] = task
         else:
-            self._end(task, result)
+            self._end(task, report_from_tune(result))
 
     def again(self, trial_id: str, micro_batch: int) -> None:
         """The lost one is tried again before any other, so many anchors at a time."""
@@ -79,8 +98,8 @@ class Tasks(Searcher, Generic[Task]):  # type: ignore[misc]
         """What the trainable is given."""
 
     @abstractmethod
-    def _end(self, task: Task, result: dict[str, Any] | None) -> None:
-        """The task has ended by itself or by the scheduler. result: None where it never reported."""
+    def _end(self, task: Task, last: TrialReport | None) -> None:
+        """The task has ended by itself or by the scheduler. last: None where it never reported."""
 
     @abstractmethod
     def _retry(self, task: Task, micro_batch: int) -> None:

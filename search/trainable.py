@@ -2,7 +2,7 @@
 
 import io
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self
@@ -14,9 +14,10 @@ from data.document import write_atomically
 from data.store import Dataset
 from models.architectures import build_model
 from models.device import Hardware, free_memory, use_one_core
-from models.fit import NonFiniteLossError, Progress, Training
+from models.fit import AnyTraining, NonFiniteLossError, Training, is_finished
 from models.folds import FoldedTraining
 from models.scaler import train_bars
+from search.run.trial_report import Failed, Progressed, TrialReport
 from search.run_dir import RunDir
 from search.sharing import SharedDataset
 from spaces.parameters import Config
@@ -27,9 +28,6 @@ CHECKPOINT_SECONDS = 20.0
 """At most so much training is lost with a worker; an iteration that takes longer is saved each time."""
 CHECKPOINT_SHARE = 0.05
 """Shorter ones are too, as long as saving takes no more of the time than this."""
-
-AnyTraining = Training | FoldedTraining
-"""What a trial trains; the latter on a dataset with walk-forward folds."""
 
 
 @dataclass(frozen=True)
@@ -48,15 +46,38 @@ class Work:
         return replace(self, budget=replace(self.budget, micro_batch=anchors or self.budget.micro_batch))
 
 
+@dataclass(frozen=True)
+class TrialTask:
+    """One trial of the search, as a worker is handed it."""
+
+    number: int
+    params: Config
+    reported: int
+    """How many of its iterations the study knows already."""
+    micro_batch: int | None
+    """How many anchors fitted into memory then; None where that is not known."""
+
+    @property
+    def name(self) -> str:
+        return f"trial {self.number}"
+
+    def to_tune(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_tune(cls, config: Mapping[str, Any]) -> Self:
+        return cls(**config)
+
+
 def run_trial(config: dict[str, Any], work: Work, seed: int) -> None:
-    """A Tune function trainable: trains `flat` as trial `number`, one report an iteration.
+    """A Tune function trainable: one TrialTask, one report an iteration.
 
     Every trial of a search has the same seed: the same draws of anchors for all, so that what differs between
     two trials is their configuration.
     """
     stopped = False
     try:
-        _train(config, work, seed)
+        _train(TrialTask.from_tune(config), work, seed)
     except SystemExit:
         # Tune's way to end a trial that its scheduler stopped.
         stopped = True
@@ -67,11 +88,10 @@ def run_trial(config: dict[str, Any], work: Work, seed: int) -> None:
         raise SystemExit
 
 
-def _train(config: dict[str, Any], work: Work, seed: int) -> None:
-    training = folded_training(work.with_micro_batch(config["micro_batch"]), config["flat"], seed)
-    folder = work.run.trial(config["number"])
+def _train(task: TrialTask, work: Work, seed: int) -> None:
+    training = folded_training(work.with_micro_batch(task.micro_batch), task.params, seed)
     # The last iteration that the study knows is reported again: its rung may not have been decided.
-    train_to_end(training, folder, work, _report, reported=max(config["reported"] - 1, 0))
+    train_to_end(training, work.run.trial(task.number), work, report_to_tune, reported=max(task.reported - 1, 0))
 
 
 def folded_training(work: Work, flat: Config, seed: int) -> AnyTraining:
@@ -90,11 +110,7 @@ def make_training(work: Work, flat: Config, seed: int, dataset: Dataset) -> Trai
 
 
 def train_to_end(
-    training: AnyTraining,
-    folder: Path,
-    work: Work,
-    report: Callable[[AnyTraining, str | None], None],
-    reported: int = 0,
+    training: AnyTraining, folder: Path, work: Work, report: Callable[[TrialReport], None], reported: int = 0
 ) -> bool:
     """Goes on from the folder's checkpoint, if any, and reports every iteration after the first `reported`.
 
@@ -103,11 +119,9 @@ def train_to_end(
     """
     checkpoint = folder / CHECKPOINT
     if checkpoint.exists():
-        history = _load(training, checkpoint)
-        for known in range(reported + 1, len(history) + 1):
-            training.history = history[:known]
-            report(training, None)
-        training.history = history
+        training.load_state(torch.load(checkpoint, map_location="cpu", weights_only=True))
+        for iteration in range(reported + 1, training.iteration + 1):
+            report(report_of(training, iteration))
     saved, cost = time.monotonic(), 0.0
     while not training.finished:
         try:
@@ -116,7 +130,7 @@ def train_to_end(
             if training.history:
                 training.return_to_best()
                 _save(training, checkpoint)
-            report(training, str(error))
+            report(Failed(training.iteration + 1, str(error), training.runs_on))
             return False
         ended = time.monotonic()
         due = ended - saved >= min(CHECKPOINT_SECONDS, cost / CHECKPOINT_SHARE)
@@ -125,21 +139,18 @@ def train_to_end(
             saved = time.monotonic()
             cost = saved - ended
         if training.iteration > reported:
-            report(training, None)
+            report(report_of(training, training.iteration))
     return True
 
 
-def report_of(training: AnyTraining, failure: str | None) -> dict[str, Any]:
-    """What Tune is told of an iteration."""
-    if failure is not None:
-        failed = {"iteration": training.iteration + 1, "objective": 0.0, "finished": False, "failure": failure}
-        return failed | {"runs_on": training.runs_on}
-    progress: Progress = training.history[-1]
-    return asdict(progress) | {"finished": training.finished, "failure": None, "runs_on": training.runs_on}
+def report_of(training: AnyTraining, iteration: int) -> Progressed:
+    """What an iteration of the training's history ended with, as it was reported then."""
+    history = training.history[:iteration]
+    return Progressed(history[-1], is_finished(history, training.config), training.runs_on)
 
 
-def _report(training: AnyTraining, failure: str | None) -> None:
-    tune.report(report_of(training, failure))
+def report_to_tune(report: TrialReport) -> None:
+    tune.report(report.to_tune())
 
 
 def _save(training: AnyTraining, path: Path) -> None:
@@ -147,8 +158,3 @@ def _save(training: AnyTraining, path: Path) -> None:
     torch.save(training.state(), buffer)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, buffer.getvalue())
-
-
-def _load(training: AnyTraining, path: Path) -> list[Progress]:
-    training.load_state(torch.load(path, map_location="cpu", weights_only=True))
-    return training.history

@@ -1,7 +1,6 @@
 """The search: Tune runs the trials, Optuna guides them, ASHA stops the weak ones."""
 
 from collections.abc import Callable
-from typing import Any
 
 import optuna
 from ray import tune
@@ -20,8 +19,9 @@ from search.sharing import share_dataset
 from search.study import best_first, create_study, started
 from search.tables import write_tables
 from search.tasks import run_tasks
-from search.trainable import Work, run_trial
+from search.trainable import TrialTask, Work, run_trial
 from search.warm_start import warm_start
+from search.workers.callback import TrainingCallback
 
 
 class SearchFailedError(RuntimeError):
@@ -93,7 +93,14 @@ def _run_trials(
     run_tasks(
         tune.with_parameters(run_trial, work=work, seed=settings.seed),
         searcher,
-        Recorder(run, study, searcher, wanted_trials(settings), rungs, limits, say),
+        TrainingCallback(
+            TrialTask.from_tune,
+            searcher,
+            Recorder(run, study, wanted_trials(settings), rungs, limits, say),
+            settings.iterations,
+            settings.micro_batch,
+            say,
+        ),
         run.path / "tune",
         trial_folder,
         settings.gpus_per_trial,
@@ -107,8 +114,7 @@ def wanted_trials(settings: Settings) -> int:
 
 
 def trial_folder(trial: Trial) -> str:
-    config: dict[str, Any] = trial.config
-    return f"trial_{config['number']:05d}"
+    return f"trial_{TrialTask.from_tune(trial.config).number:05d}"
 
 
 def _refuse_failure(run: RunDir, study: optuna.Study) -> None:

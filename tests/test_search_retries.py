@@ -15,11 +15,16 @@ from ray.train._internal import storage
 from ray.train._internal.storage import StorageContext
 from ray.tune.experiment import Trial
 
+from models.fit import Progress
 from search import retries
+from search.members import MemberSpec
+from search.retrain import MemberTask
 from search.retries import Retries, last_failure, memory_kills, raised
+from search.run.trial_report import Progressed
 from search.storage import DiskFullError
+from spaces.parameters import Config
 
-FLAT = {"batch_size": 256}
+FLAT: Config = {"batch_size": 256}
 
 
 @pytest.fixture
@@ -31,25 +36,32 @@ def kills(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return counters
 
 
-Lost = Callable[..., Trial]
+Lost = Callable[..., str]
+
+
+def task(name: str = "x", micro_batch: int | None = None, params: Config = FLAT) -> MemberTask:
+    return MemberTask(MemberSpec(name, "trial 0", params, seed=0), micro_batch)
+
+
+def progressed(micro_batch: int) -> Progressed:
+    return Progressed(Progress(1, 512, 0.7, 0.7, 0.5, 0.7, seconds=1.0, micro_batch=micro_batch), False, "cpu")
 
 
 @pytest.fixture
 def lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lost:
-    """Makes trials whose worker was just lost, as Tune hands them to its callbacks."""
+    """How the worker of a real Tune trial ended, by one error after the other."""
     # Tune's own place for them needs a running Ray.
     monkeypatch.setattr(storage, "_get_ray_train_session_dir", lambda: str(tmp_path / "session"))
 
-    def make(config: int | None = None, reported: int | None = None, error: Exception | None = None) -> Trial:
-        trial = Trial("train", config={"micro_batch": config}, stub=True)
+    def end(*errors: Exception) -> str:
+        trial = Trial("train", stub=True)
         trial.storage = StorageContext(str(tmp_path), experiment_dir_name="x", trial_dir_name="y")
         Path(trial.local_path).mkdir(parents=True, exist_ok=True)
-        if reported is not None:
-            trial.update_last_result({"micro_batch": reported})
-        trial.handle_error(error or ActorDiedError())
-        return trial
+        for error in errors or (ActorDiedError(),):
+            trial.handle_error(error)
+        return last_failure(trial)
 
-    return make
+    return end
 
 
 def test_the_kernel_says_how_many_processes_it_killed_for_memory(kills: Path, tmp_path: Path) -> None:
@@ -67,23 +79,24 @@ def test_the_kernel_says_how_many_processes_it_killed_for_memory(kills: Path, tm
 def test_a_worker_lost_for_another_reason_goes_on_as_it_was(
     lost: Lost, config: int | None, reported: int | None, again: int
 ) -> None:
-    retry = Retries().after("x", lost(config, reported), FLAT, None)
+    last = None if reported is None else progressed(reported)
+    retry = Retries().after(task(micro_batch=config), last, lost(), None)
     assert retry == (again, "lost its worker and goes on from its last checkpoint")
 
 
 def test_a_worker_lost_for_memory_goes_on_with_less_and_at_last_with_one(lost: Lost, kills: Path) -> None:
     watched = Retries()
     kills.write_text("oom_kill 4\n")
-    retry = watched.after("x", lost(), FLAT, None)
+    retry = watched.after(task("x"), None, lost(), None)
     assert retry is not None
     assert retry.micro_batch == 32
     assert retry.words.endswith("for want of memory and goes on from its last checkpoint, 32 anchors at a time")
     # What was seen once is not held against another.
-    other = watched.after("y", lost(), FLAT, None)
+    other = watched.after(task("y"), None, lost(), None)
     assert other is not None
     assert "memory" not in other.words
     kills.write_text("oom_kill 5\n")
-    last = watched.after("x", lost(config=32), FLAT, None)
+    last = watched.after(task(micro_batch=32), None, lost(), None)
     assert last is not None
     assert last.micro_batch == 1
 
@@ -91,28 +104,27 @@ def test_a_worker_lost_for_memory_goes_on_with_less_and_at_last_with_one(lost: L
 @pytest.mark.usefixtures("kills")
 def test_a_worker_that_ended_itself_for_memory_goes_on_with_less_too(lost: Lost) -> None:
     """As a failed attempt may leave too little for the next in the same process."""
-    retry = Retries().after("x", lost(error=RuntimeError("could not create a primitive")), FLAT, None)
+    retry = Retries().after(task(), None, lost(RuntimeError("could not create a primitive")), None)
     assert retry is not None
     assert "for want of memory" in retry.words
     assert retry.micro_batch == 32
 
 
-@pytest.mark.parametrize(("flat", "asked", "again"), [({}, 40, 5), ({}, None, 8)])
+@pytest.mark.parametrize(("asked", "again"), [(40, 5), (None, 8)])
 def test_it_begins_with_what_was_asked_for_or_the_default_batch(
-    lost: Lost, kills: Path, flat: dict[str, int], asked: int | None, again: int
+    lost: Lost, kills: Path, asked: int | None, again: int
 ) -> None:
     watched = Retries()
     kills.write_text("oom_kill 4\n")
-    retry = watched.after("x", lost(), flat, asked)
+    retry = watched.after(task(params={}), None, lost(), asked)
     assert retry is not None
     assert retry.micro_batch == again
 
 
 @pytest.mark.usefixtures("kills")
 def test_only_the_end_of_the_last_worker_counts(lost: Lost) -> None:
-    trial = lost(error=RuntimeError("could not create a primitive"))
-    trial.handle_error(ActorDiedError())
-    retry = Retries().after("x", trial, FLAT, None)
+    failure = lost(RuntimeError("could not create a primitive"), ActorDiedError())
+    retry = Retries().after(task(), None, failure, None)
     assert retry is not None
     assert "memory" not in retry.words
 
@@ -120,51 +132,51 @@ def test_only_the_end_of_the_last_worker_counts(lost: Lost) -> None:
 @pytest.mark.usefixtures("kills")
 def test_a_worker_that_found_the_disk_full_is_not_tried_again(lost: Lost) -> None:
     with pytest.raises(DiskFullError):
-        Retries().after("x", lost(error=OSError(errno.ENOSPC, "No space left on device")), FLAT, None)
+        Retries().after(task(), None, lost(OSError(errno.ENOSPC, "No space left on device")), None)
 
 
 @pytest.mark.usefixtures("kills")
 def test_after_two_retries_without_any_progress_a_training_has_failed(lost: Lost) -> None:
     watched = Retries()
-    assert [watched.after("x", lost(), FLAT, None) is not None for _ in range(3)] == [True, True, False]
+    assert [watched.after(task("x"), None, lost(), None) is not None for _ in range(3)] == [True, True, False]
     # Another has its own.
-    assert watched.after("y", lost(), FLAT, None) is not None
+    assert watched.after(task("y"), None, lost(), None) is not None
 
 
 @pytest.mark.usefixtures("kills")
 def test_a_training_that_gets_further_has_all_its_retries_again(lost: Lost) -> None:
     watched = Retries()
     for iteration in range(1, 5):
-        assert watched.after("x", lost(), FLAT, None) is not None
-        watched.look("x", iteration)
-    assert watched.after("x", lost(), FLAT, None) is not None
-    assert watched.after("x", lost(), FLAT, None) is not None
+        assert watched.after(task("x"), None, lost(), None) is not None
+        watched.look(task("x").name, iteration)
+    assert watched.after(task("x"), None, lost(), None) is not None
+    assert watched.after(task("x"), None, lost(), None) is not None
     # What an attempt repeats from the checkpoint is nothing new.
     for iteration in (2, 3, 4):
-        watched.look("x", iteration)
-    assert watched.after("x", lost(), FLAT, None) is None
+        watched.look(task("x").name, iteration)
+    assert watched.after(task("x"), None, lost(), None) is None
 
 
 @pytest.mark.usefixtures("kills")
 def test_the_same_exception_twice_without_any_progress_is_final(lost: Lost) -> None:
-    def broken(line: str) -> Trial:
-        return lost(error=RuntimeError(f'ray::train\n  File "fit.py", line 3, in run\n{line}'))
+    def broken(line: str) -> str:
+        return lost(RuntimeError(f'ray::train\n  File "fit.py", line 3, in run\n{line}'))
 
     watched = Retries()
-    assert watched.after("x", broken("ValueError: wrong"), FLAT, None) is not None
-    assert watched.after("x", broken("OSError: another"), FLAT, None) is not None
-    watched.look("x", 1)
-    assert watched.after("x", broken("OSError: another"), FLAT, None) is not None
-    assert watched.after("y", broken("OSError: another"), FLAT, None) is not None
-    assert watched.after("x", broken("OSError: another"), FLAT, None) is None
+    assert watched.after(task("x"), None, broken("ValueError: wrong"), None) is not None
+    assert watched.after(task("x"), None, broken("OSError: another"), None) is not None
+    watched.look(task("x").name, 1)
+    assert watched.after(task("x"), None, broken("OSError: another"), None) is not None
+    assert watched.after(task("y"), None, broken("OSError: another"), None) is not None
+    assert watched.after(task("x"), None, broken("OSError: another"), None) is None
 
 
 def test_the_exception_of_a_worker_is_told_from_its_disappearance(lost: Lost) -> None:
-    gone = lost()
-    assert "died unexpectedly" in last_failure(gone)
-    assert raised(last_failure(gone)) is None
-    gone.handle_error(RuntimeError('ray::train\n  File "fit.py", line 3, in run\nValueError: what was wrong'))
-    assert raised(last_failure(gone)) == "ValueError: what was wrong"
+    gone = ActorDiedError()
+    assert "died unexpectedly" in lost(gone)
+    assert raised(lost(gone)) is None
+    error = RuntimeError('ray::train\n  File "fit.py", line 3, in run\nValueError: what was wrong')
+    assert raised(lost(gone, error)) == "ValueError: what was wrong"
 
 
 @pytest.fixture

@@ -9,7 +9,10 @@ from optuna.trial import FrozenTrial, TrialState
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 
+from models.fit import Progress
+from search.run.trial_report import Failed, Progressed
 from search.scheduler import Asha, bracket_of, decided_rungs, rung_iterations, survives
+from search.trainable import TrialTask
 
 CONTINUE, STOP = TrialScheduler.CONTINUE, TrialScheduler.STOP
 
@@ -100,9 +103,10 @@ class Reports:
     def send(
         self, number: int, iteration: int, objective: float, finished: bool = False, failure: str | None = None
     ) -> str:
-        trial = Trial("test", config={"number": number}, stub=True)
-        result: dict[str, Any] = {"iteration": iteration, "objective": objective}
-        return self.asha.on_trial_result(None, trial, result | {"finished": finished, "failure": failure})  # type: ignore[arg-type]
+        trial = Trial("test", config=TrialTask(number, {}, 0, None).to_tune(), stub=True)
+        progress = Progress(iteration, iteration * 512, 0.7, objective, 0.5, objective, seconds=1.0, micro_batch=64)
+        report = Progressed(progress, finished, "cpu") if failure is None else Failed(iteration, failure, "cpu")
+        return self.asha.on_trial_result(None, trial, report.to_tune())  # type: ignore[arg-type]
 
 
 def test_a_trial_behind_its_rung_is_stopped_there_and_nowhere_else() -> None:

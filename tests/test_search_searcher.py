@@ -8,6 +8,8 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState
 from ray.tune.search import Searcher
 
+from models.fit import Progress
+from search.run.trial_report import Failed, Progressed
 from search.run_dir import RunDir
 from search.searcher import StudySearcher
 from search.study import create_study
@@ -38,12 +40,14 @@ class Search:
 
 
 def result(iteration: int, objective: float, finished: bool = False, failure: str | None = None) -> dict[str, Any]:
-    told = {"iteration": iteration, "objective": objective, "finished": finished, "failure": failure}
-    return told | {"runs_on": "cpu in fp32", "micro_batch": 64}
+    if failure is not None:
+        return Failed(iteration, failure, "cpu in fp32").to_tune()
+    progress = Progress(iteration, iteration * 512, 0.7, objective, 0.5, objective, seconds=1.0, micro_batch=64)
+    return Progressed(progress, finished, "cpu in fp32").to_tune()
 
 
 def test_the_first_suggestion_is_the_default_with_nothing_reported(tmp_path: Path) -> None:
-    assert Search(tmp_path).suggest("x") == {"number": 0, "flat": DEFAULT, "reported": 0, "micro_batch": None}
+    assert Search(tmp_path).suggest("x") == {"number": 0, "params": DEFAULT, "reported": 0, "micro_batch": None}
 
 
 def test_a_finished_trial_is_complete_with_its_curve(tmp_path: Path) -> None:
@@ -150,7 +154,7 @@ def test_the_search_is_finished_after_the_number_of_trials_wanted(tmp_path: Path
 
 def test_unfinished_trials_of_an_earlier_process_come_first_with_what_they_reported(tmp_path: Path) -> None:
     before = Search(tmp_path, trials=4, concurrent=3)
-    flats = [before.suggest(name)["flat"] for name in "xyz"]
+    flats = [before.suggest(name)["params"] for name in "xyz"]
     for iteration, value in ((1, 0.7), (2, 0.6)):
         before.searcher.on_trial_result("x", result(iteration, value))
     before.searcher.on_trial_complete("y", result(1, 0.9))
@@ -159,7 +163,7 @@ def test_unfinished_trials_of_an_earlier_process_come_first_with_what_they_repor
     suggested = [after.suggest(name) for name in "abc"]
     assert [s["number"] for s in suggested] == [0, 2, 3]
     assert [s["reported"] for s in suggested] == [2, 0, 0]
-    assert [s["flat"] for s in suggested[:2]] == [flats[0], flats[2]]
+    assert [s["params"] for s in suggested[:2]] == [flats[0], flats[2]]
     for name in "abc":
         after.searcher.on_trial_complete(name, result(1, 0.9))
     assert after.searcher.suggest("d") == Searcher.FINISHED
@@ -186,7 +190,7 @@ def test_one_worker_that_is_resumed_at_every_step_asks_the_same_trials(tmp_path:
         for number in range(6):
             if resumed:
                 search = Search(path, trials=6, concurrent=1, seed=4)
-            found.append(search.suggest(str(number))["flat"])
+            found.append(search.suggest(str(number))["params"])
             if resumed:  # died with the trial under way
                 search = Search(path, trials=6, concurrent=1, seed=4)
                 assert search.suggest(str(number))["number"] == number

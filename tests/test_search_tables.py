@@ -1,15 +1,15 @@
 """The search as tables: one row a trial, one a trial and iteration, whatever the log went through."""
 
 from pathlib import Path
-from typing import Any
 
 import optuna
 import pandas as pd
 import pytest
 from optuna.trial import TrialState
 
+from models.fit import Progress
 from search.run_dir import RunDir
-from search.study import ask, create_study, report, tell
+from search.study import ask, create_study, report_value, tell
 from search.tables import CURVE_COLUMNS, append_curve_point, read_curves, trials_table, write_tables
 from spaces.parameters import Choice, Float, Int, Space
 
@@ -18,17 +18,8 @@ SPACE = Space(
 )
 
 
-def point(iteration: int, tune_loss: float = 0.6, seconds: float = 1.5) -> dict[str, Any]:
-    return {
-        "iteration": iteration,
-        "samples": iteration * 512,
-        "train_loss": 0.7,
-        "tune_loss": tune_loss,
-        "tune_auc": 0.55,
-        "seconds": seconds,
-        "objective": tune_loss,
-        "failure": None,
-    }
+def point(iteration: int, tune_loss: float = 0.6, seconds: float = 1.5) -> Progress:
+    return Progress(iteration, iteration * 512, 0.7, tune_loss, 0.55, tune_loss, seconds, micro_batch=64)
 
 
 def test_curves_are_sorted_by_trial_and_iteration_however_they_came(tmp_path: Path) -> None:
@@ -76,7 +67,7 @@ def study_with_every_state(path: Path) -> optuna.Study:
     for state, value in ((TrialState.COMPLETE, 0.5), (TrialState.PRUNED, 0.8), (TrialState.FAIL, None)):
         trial = ask(study, SPACE, seed=0)
         if value is not None:
-            report(trial, 1, value)
+            report_value(trial, 1, value)
         if state == TrialState.FAIL:
             trial.set_user_attr("failure", "loss nan in iteration 1")
         tell(study, trial, state, value)

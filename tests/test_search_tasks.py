@@ -11,6 +11,7 @@ from ray.tune import Callback
 from ray.tune.experiment import Trial
 
 from search.cluster import local_ray
+from search.run.trial_report import Failed, TrialReport
 from search.tasks import Tasks, run_tasks
 
 pytestmark = pytest.mark.slow
@@ -33,9 +34,9 @@ class Numbers(Tasks[int]):
     def _config(self, task: int) -> dict[str, Any]:
         return {"number": task}
 
-    def _end(self, task: int, result: dict[str, Any] | None) -> None:
-        assert result is not None
-        assert result["number"] == task
+    def _end(self, task: int, last: TrialReport | None) -> None:
+        assert isinstance(last, Failed)
+        assert last.iteration == task
         self.ended.append(task)
 
     def _retry(self, task: int, micro_batch: int) -> None:
@@ -53,7 +54,7 @@ class KillsWorkers(Callback):  # type: ignore[misc]
         self._after = after
 
     def on_trial_complete(self, trial: Trial, **info: Any) -> None:  # noqa: ARG002
-        if trial.last_result["number"] == self._after:
+        if trial.config["number"] == self._after:
             # Tune keeps the worker for the next and finds it dead when it makes it ready.
             os.kill(trial.last_result["pid"], signal.SIGKILL)
 
@@ -67,7 +68,7 @@ class KillsWorkers(Callback):  # type: ignore[misc]
 def test_a_worker_killed_between_two_trials_costs_neither(tmp_path: Path) -> None:
     def report_once(config: dict[str, Any]) -> None:
         """In here, as workers cannot import this file."""
-        tune.report({"number": config["number"], "pid": os.getpid()})
+        tune.report(Failed(config["number"], "none", "cpu").to_tune() | {"pid": os.getpid()})
 
     numbers = Numbers(4)
     with local_ray(1):

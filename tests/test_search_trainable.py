@@ -7,7 +7,6 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -15,12 +14,13 @@ import torch
 from data.prepare import PrepareConfig, prepare
 from data.store import Dataset
 from models.device import Hardware, worker_environment
-from models.fit import Training
+from models.fit import AnyTraining, Training
 from models.folds import FoldedTraining
 from search import trainable
+from search.run.trial_report import Failed, Progressed, TrialReport
 from search.run_dir import RunDir
 from search.sharing import SharedDataset
-from search.trainable import CHECKPOINT, AnyTraining, Work, folded_training, report_of, train_to_end
+from search.trainable import CHECKPOINT, Work, folded_training, train_to_end
 from spaces.basic import BASIC
 from spaces.trial_config import Budget
 
@@ -43,13 +43,15 @@ class WorkerLostError(Exception):
     pass
 
 
-def trained(work: Work, folder: Path, reported: int = 0, interrupt_at: int | None = None) -> list[dict[str, Any]]:
+def trained(work: Work, folder: Path, reported: int = 0, interrupt_at: int | None = None) -> list[Progressed]:
     """Reports of one life of a trial, which may end in the middle of a report."""
-    reports: list[dict[str, Any]] = []
+    reports: list[Progressed] = []
 
-    def report(training: AnyTraining, failure: str | None) -> None:
-        reports.append(report_of(training, failure) | {"seconds": 0.0})
-        if training.iteration == interrupt_at:
+    def report(report: TrialReport) -> None:
+        assert isinstance(report, Progressed)
+        untimed = dataclasses.replace(report.progress, seconds=0.0)
+        reports.append(dataclasses.replace(report, progress=untimed))
+        if untimed.iteration == interrupt_at:
             raise WorkerLostError
 
     with contextlib.suppress(WorkerLostError):
@@ -67,9 +69,8 @@ def test_a_dataset_with_folds_is_trained_on_all_of_them(work: Work) -> None:
 
 def test_every_iteration_is_reported_once_and_the_last_as_finished(work: Work, tmp_path: Path) -> None:
     reports = trained(work, tmp_path)
-    assert [report["iteration"] for report in reports] == [1, 2, 3, 4]
-    assert [report["finished"] for report in reports] == [False, False, False, True]
-    assert all(report["failure"] is None for report in reports)
+    assert [report.progress.iteration for report in reports] == [1, 2, 3, 4]
+    assert [report.finished for report in reports] == [False, False, False, True]
 
 
 @pytest.mark.parametrize("stopped_at", [1, 2, 3])
@@ -89,15 +90,15 @@ def test_a_training_that_is_not_finite_any_more_keeps_its_best_weights(
     monkeypatch.setattr(trainable, "CHECKPOINT_SECONDS", 1e9)
     between = dataclasses.replace(work, checkpoint_iterations=())
     training = folded_training(between, FLAT, seed=0)
-    reports: list[dict[str, Any]] = []
+    reports: list[TrialReport] = []
 
-    def report(training: AnyTraining, failure: str | None) -> None:
-        reports.append(report_of(training, failure))
+    def report(report: TrialReport) -> None:
+        reports.append(report)
         for part in parts(training):
             part.config = dataclasses.replace(part.config, learning_rate=1e38)
 
     assert not train_to_end(training, tmp_path, between, report)
-    assert [(r["iteration"], r["failure"] is None) for r in reports] == [(1, True), (2, False)]
+    assert [type(report) for report in reports] == [Progressed, Failed]
     kept = folded_training(between, FLAT, seed=0)
     kept.load_state(torch.load(tmp_path / CHECKPOINT, weights_only=True))
     for part, whole in zip(parts(kept), parts(training), strict=True):
@@ -122,15 +123,16 @@ from pathlib import Path
 from sys import argv
 from models.device import Hardware, worker_environment
 from search import trainable
+from search.run.trial_report import Failed, Progressed, TrialReport
 from search.run_dir import RunDir
 from search.sharing import SharedDataset
 from spaces.hybrid import HYBRID
 from spaces.trial_config import Budget
 
-def stop(training, failure):
+def stop(report):
     raise SystemExit
 
-trainable._report = stop
+trainable.report_to_tune = stop
 folder, dataset = map(Path, argv[1:])
 budget = Budget(iterations=2, samples_per_iteration=512)
 work = trainable.Work(RunDir(folder), SharedDataset(dataset, (15, 60)), budget, Hardware(precision="fp32"), ())
@@ -141,7 +143,7 @@ def resident():
 def run(number, **changes):
     flat = HYBRID.default() | {"windows": "15/60", "attention_span": 240} | changes
     try:
-        trainable.run_trial({"flat": flat, "number": number, "reported": 0, "micro_batch": None}, work, seed=0)
+        trainable.run_trial({"params": flat, "number": number, "reported": 0, "micro_batch": None}, work, seed=0)
     except SystemExit:
         pass
     else:

@@ -1,0 +1,1 @@
+"""One training in a worker, and again where the worker was lost."""

@@ -1,0 +1,92 @@
+"""Tune's events as those of our trainings: where one is, how it ended, and whether a lost one is tried again."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Generic, Protocol, TypeVar
+
+from ray.tune import Callback
+from ray.tune.experiment import Trial
+
+from search.console import Say
+from search.progress import HardwareLines, Heartbeat
+from search.retries import Retries, last_failure, raised
+from search.run.trial_report import Progressed, TrialReport, report_from_tune
+from search.tasks import Tasks, TrainingTask
+
+Task = TypeVar("Task", bound=TrainingTask)
+Heard = TypeVar("Heard", bound=TrainingTask, contravariant=True)
+
+
+class Listener(Protocol[Heard]):
+    """What a stage does with the events of its trainings."""
+
+    def started(self, task: Heard) -> None: ...
+
+    def progressed(self, task: Heard, report: Progressed) -> None: ...
+
+    def retried(self, task: Heard) -> None:
+        """The worker was lost, and the training will be started again."""
+
+    def ended(self, task: Heard, last: TrialReport | None) -> None:
+        """By itself or by the scheduler. last: None where it never reported."""
+
+    def lost(self, task: Heard, reason: str) -> None:
+        """The worker was lost, and the training is not tried again."""
+
+
+class TrainingCallback(Callback, Generic[Task]):  # type: ignore[misc]
+    """Hears of every report, a training's last included, and answers for lost workers."""
+
+    def __init__(
+        self,
+        task_from_tune: Callable[[Mapping[str, Any]], Task],
+        tasks: Tasks[Any],
+        listener: Listener[Task],
+        iterations: int,
+        micro_batch: int | None,
+        say: Say,
+    ) -> None:
+        """task_from_tune: from the config of Tune's trial. micro_batch: of the run's settings."""
+        self._task_from_tune = task_from_tune
+        self._tasks = tasks
+        self._listener = listener
+        self._micro_batch = micro_batch
+        self._say = say
+        self._retries = Retries()
+        self._heartbeat = Heartbeat(say, iterations)
+        self._hardware = HardwareLines(say, micro_batch)
+        self._traceback_shown = False
+
+    def on_trial_start(self, trial: Trial, **info: Any) -> None:  # noqa: ARG002
+        self._listener.started(self._task_from_tune(trial.config))
+
+    def on_trial_result(self, trial: Trial, result: dict[str, Any], **info: Any) -> None:  # noqa: ARG002
+        report = report_from_tune(result)
+        if not isinstance(report, Progressed):
+            return
+        task = self._task_from_tune(trial.config)
+        self._retries.look(task.name, report.progress.iteration)
+        self._listener.progressed(task, report)
+        self._hardware.look(task.name, task.params, report)
+        self._heartbeat.beat(task.name, report.progress.iteration, report.progress.objective)
+
+    def on_trial_complete(self, trial: Trial, **info: Any) -> None:  # noqa: ARG002
+        task = self._task_from_tune(trial.config)
+        self._heartbeat.forget(task.name)
+        self._listener.ended(task, report_from_tune(trial.last_result))
+
+    def on_trial_error(self, trial: Trial, **info: Any) -> None:  # noqa: ARG002
+        task, failure = self._task_from_tune(trial.config), last_failure(trial)
+        self._heartbeat.forget(task.name)
+        retry = self._retries.after(task, report_from_tune(trial.last_result), failure, self._micro_batch)
+        if retry is not None:
+            self._tasks.again(trial.trial_id, retry.micro_batch)
+            self._listener.retried(task)
+            self._say(f"{task.name} {retry.words}")
+            return
+        if raised(failure) and not self._traceback_shown:
+            # The others are most often the same.
+            self._say(f"the first traceback: {failure}")
+            self._traceback_shown = True
+        reason = raised(failure) or "its worker was lost"
+        self._tasks.fail(trial.trial_id, reason)
+        self._listener.lost(task, reason)
