@@ -16,9 +16,9 @@ import pandas as pd
 import torch
 
 from models.metrics import Values, bootstrap_auc, horizon_metrics, interval
-from search.comparison import finished
-from search.run_dir import RunDir
-from search.scores import ORACLE, RESAMPLES, with_oracle
+from search.report.comparison import finished
+from search.report.scores import ORACLE, RESAMPLES, with_oracle
+from search.run.run_dir import RunDir
 
 CLAIM = 0.9
 CLAIMED_HORIZONS = (15, 30, 60)

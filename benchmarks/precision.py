@@ -22,7 +22,7 @@ from models.architectures import build_model
 from models.device import Hardware, Precision, use_one_core
 from models.fit import Training
 from models.scaler import train_bars
-from search.cluster import cores, process_map
+from search.cluster.local_ray import cores, process_map
 from spaces.load import SHIPPED
 from spaces.trial_config import Budget, Shape, trial_config
 

@@ -3,7 +3,7 @@
 Every arm runs the same 100 trials of three reports each, two at a time, on a Ray of its own, with a study in SQLite and
 ASHA with the same rungs:
 
-- ours: search.searcher, search.scheduler and search.recorder, as search.tune joins them;
+- ours: search.tuning.searcher, .scheduler and .recorder, as search.tuning.tune joins them;
 - stock_reused: Tune's OptunaSearch and ASHAScheduler, workers reused, study in SQLite;
 - stock: the same with a worker for each trial, Tune's default.
 
@@ -27,19 +27,19 @@ from ray.tune.search.optuna import OptunaSearch
 
 from benchmarks.machine import cpu_name
 from models.fit import Progress
-from search.cluster import cores, local_ray
-from search.limits import Limits
-from search.recorder import Recorder
+from search.cluster.local_ray import cores, local_ray
+from search.run.run_dir import RunDir, Settings
 from search.run.trial_report import Progressed
-from search.run_dir import RunDir, Settings
-from search.sampler import distribution
-from search.scheduler import Asha, rung_iterations
-from search.searcher import StudySearcher
-from search.study import ask, create_study, tell
-from search.tasks import run_tasks
-from search.trainable import TrialTask, report_to_tune
-from search.tune import trial_folder
+from search.study.limits import Limits
+from search.study.sampler import distribution
+from search.study.study import ask, create_study, tell
+from search.tuning.recorder import Recorder
+from search.tuning.scheduler import Asha, rung_iterations
+from search.tuning.searcher import StudySearcher
+from search.tuning.tune import trial_folder
 from search.workers.callback import TrainingCallback
+from search.workers.tasks import run_tasks
+from search.workers.trainable import TrialTask, report_to_tune
 from spaces.hybrid import HYBRID
 
 REPORTS, GRACE, REDUCTION, WORKERS = 3, 1, 3, 2

@@ -20,10 +20,10 @@ from data.prepare import PrepareConfig, prepare
 from data.store import Dataset
 from data.synth import SynthConfig, generate
 from models.device import Hardware
-from search.cluster import cores, local_ray, process_map
-from search.run_dir import RunDir
-from search.sharing import share_dataset
-from search.trainable import Work, folded_training
+from search.cluster.local_ray import cores, local_ray, process_map
+from search.cluster.shared_dataset import share_dataset
+from search.run.run_dir import RunDir
+from search.workers.trainable import Work, folded_training
 from spaces.hybrid import HYBRID
 from spaces.trial_config import Budget
 

@@ -26,12 +26,12 @@ from data.prepare import PrepareConfig, prepare
 from data.store import Dataset
 from data.synth import SynthConfig, generate
 from models.metrics import mean_log_loss
-from search.blend import blend
-from search.cluster import Workers, cores, process_map
-from search.comparison import Comparison, compare
-from search.retrain import retrain
-from search.run_dir import RunDir, Settings
-from search.tune import search
+from search.cluster.local_ray import Workers, cores, process_map
+from search.finalists.blend import blend
+from search.finalists.retrain import retrain
+from search.report.comparison import Comparison, compare
+from search.run.run_dir import RunDir, Settings
+from search.tuning.tune import search
 from spaces.hybrid import HYBRID
 from spaces.parameters import Choice, Float
 

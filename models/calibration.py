@@ -1,6 +1,6 @@
 """What turns the ensemble's probability at a horizon into one that comes true as often as it says.
 
-Only how it is applied: search/calibrate.py fits it, a bundle carries it.
+Only how it is applied: search/finalists/calibrate.py fits it, a bundle carries it.
 """
 
 from itertools import pairwise

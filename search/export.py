@@ -9,9 +9,9 @@ from torch import Tensor
 from data.document import refuse_existing
 from models.bundle import BundleDocument, MemberEntry, save_bundle
 from models.score import Score
-from search.comparison import compare, finished
-from search.members import WEIGHTS, MemberDocument, members
-from search.run_dir import RunDir
+from search.finalists.members import WEIGHTS, MemberDocument, members
+from search.report.comparison import compare, finished
+from search.run.run_dir import RunDir
 
 
 def export(run: RunDir, out: Path) -> BundleDocument:

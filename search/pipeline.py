@@ -5,17 +5,17 @@ from contextlib import suppress
 from pathlib import Path
 
 from data.store import Dataset
-from search.cluster import Workers, refuse_missing_gpus
-from search.console import Say
-from search.run_dir import RunDir, Settings, Status, versions
+from search.cli.console import Say
+from search.cluster.local_ray import Workers, refuse_missing_gpus
+from search.run.run_dir import RunDir, Settings, Status, versions
 
 Stage = Callable[[RunDir, Say, Workers], None]
 
 
 def launch(settings: Settings, run_path: Path, say: Say) -> RunDir:
     """Starts a run and takes it to its end. Raises InputError if `run_path` exists."""
-    from search.sampler import check_sampler
-    from search.warm_start import check_warm_start
+    from search.study.sampler import check_sampler
+    from search.study.warm_start import check_warm_start
 
     refuse_missing_gpus(settings.gpus_per_trial)
     settings.hardware.pick()
@@ -66,8 +66,8 @@ def _say_other_versions(run: RunDir, say: Say) -> None:
 
 
 def _searched_seconds(run: RunDir) -> float:
-    from search.limits import searched_seconds
-    from search.study import open_study
+    from search.study.limits import searched_seconds
+    from search.study.study import open_study
 
     return searched_seconds(open_study(run))
 
@@ -77,7 +77,7 @@ def take_to_end(run: RunDir, say: Say) -> None:
 
     The caller holds the run's lock.
     """
-    from search.storage import plain_error
+    from search.workers.failures import plain_error
 
     with Workers(run.document().settings.concurrent) as workers:
         while (status := run.document().status) != "done":
@@ -97,10 +97,10 @@ def take_to_end(run: RunDir, say: Say) -> None:
 
 def _stages() -> dict[str, tuple[Stage, Status]]:
     """Status -> what is to be done, and the status after it."""
-    from search.blend import blend
-    from search.report import write_report
-    from search.retrain import retrain
-    from search.tune import search
+    from search.finalists.blend import blend
+    from search.finalists.retrain import retrain
+    from search.report.page import write_report
+    from search.tuning.tune import search
 
     def blend_and_report(run: RunDir, say: Say, workers: Workers) -> None:  # noqa: ARG001 one signature
         blend(run, say)

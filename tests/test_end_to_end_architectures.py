@@ -11,8 +11,8 @@ from safetensors.torch import load_file
 
 from models.architectures import ARCHITECTURES, build_model, model_config
 from models.bundle import BundleDocument
-from search.members import MemberDocument, members
-from search.run_dir import RunDir
+from search.finalists.members import MemberDocument, members
+from search.run.run_dir import RunDir
 
 pytestmark = pytest.mark.slow
 

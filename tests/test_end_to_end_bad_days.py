@@ -11,8 +11,8 @@ from conftest import HYBRIDTUNE, SMALL_LAUNCH, SMALL_SPACE, Workplace, as_nobody
 
 from data.schema import InputError
 from search.pipeline import resume
-from search.run_dir import RunDir
-from search.study import open_study
+from search.run.run_dir import RunDir
+from search.study.study import open_study
 from spaces.hybrid import HYBRID
 
 pytestmark = pytest.mark.slow

@@ -11,8 +11,8 @@ from conftest import SMALL_SPACE, Workplace
 from markupsafe import escape
 
 from data.store import Dataset
-from search.comparison import Comparison, compare
-from search.run_dir import RunDir
+from search.report.comparison import Comparison, compare
+from search.run.run_dir import RunDir
 
 REALDATA = Path(__file__).parents[2] / "shared" / "realdata" / "binance_um_2025"
 

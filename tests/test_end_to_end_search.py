@@ -16,13 +16,13 @@ import pytest
 from conftest import SMALL_LAUNCH, SMALL_SPACE, Workplace
 from optuna.trial import TrialState
 
-import search.cli
+import search.cli.main
 from data.store import Dataset
-from search.blend import ENSEMBLE, EnsembleDocument
-from search.comparison import compare
-from search.members import FAILED, MEMBER, FailedMember, members
-from search.run_dir import RunDir
-from search.study import best_first, config_of, open_study
+from search.finalists.blend import ENSEMBLE, EnsembleDocument
+from search.finalists.members import FAILED, MEMBER, FailedMember, members
+from search.report.comparison import compare
+from search.run.run_dir import RunDir
+from search.study.study import best_first, config_of, open_study
 from spaces.load import load_space
 from spaces.parameters import Float
 
@@ -93,7 +93,7 @@ def test_study_tables_and_curves_agree(run: RunDir, trials: pd.DataFrame, curves
 def test_the_best_trial_was_trained_to_its_end(
     run: RunDir, trials: pd.DataFrame, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert search.cli._run(["status", str(run.path), "--json"], debug=False) == 0
+    assert search.cli.main._run(["status", str(run.path), "--json"], debug=False) == 0
     status = json.loads(capfd.readouterr().out)
     complete = trials[trials["state"] == "complete"]
     best = complete.sort_values(["objective", "trial"]).iloc[0]
@@ -188,7 +188,7 @@ def test_the_bundle_predicts_at_these_anchors_what_the_run_stored(
 
 def test_export_refuses_a_place_that_is_taken(run: RunDir, bundle: Path, capfd: pytest.CaptureFixture[str]) -> None:
     before = {path: path.read_bytes() for path in bundle.iterdir()}
-    assert search.cli._run(["export", str(run.path), str(bundle)], debug=False) == 2
+    assert search.cli.main._run(["export", str(run.path), str(bundle)], debug=False) == 2
     assert "exists already" in capfd.readouterr().err
     assert {path: path.read_bytes() for path in bundle.iterdir()} == before
 
@@ -221,7 +221,7 @@ def test_an_oracle_of_other_launches_is_refused(
     (tmp_path / "none.parquet").write_text("mine")
     for name, message in (("other", "belongs to other launches"), ("none", "is not the oracle"), ("gone", "oracle")):
         arguments = ["report", str(run.path), "--oracle", str(tmp_path / f"{name}.parquet")]
-        assert search.cli._run(arguments, debug=False) == 2
+        assert search.cli.main._run(arguments, debug=False) == 2
         stderr = capfd.readouterr().err
         assert message in stderr
         assert stderr.count("\n") == 1
@@ -242,7 +242,7 @@ def test_runs_and_bundles_of_one_dataset_are_compared_side_by_side(
     document = tmp_path / "elsewhere" / "bundle.json"
     document.write_text(document.read_text().replace(run.document().dataset_fingerprint, "0" * 16))
     altered = [str(run.path), str(tmp_path / "elsewhere")]
-    assert search.cli._run(["compare", *altered], debug=False) == 2
+    assert search.cli.main._run(["compare", *altered], debug=False) == 2
     assert "its checksum differs" in capfd.readouterr().err
     sums = tmp_path / "elsewhere" / "SHA256SUMS"
     before, after = (hashlib.sha256(folder.read_bytes()).hexdigest() for folder in (bundle / "bundle.json", document))
@@ -253,7 +253,7 @@ def test_runs_and_bundles_of_one_dataset_are_compared_side_by_side(
         ([run.path, tmp_path / "elsewhere"], "cannot be compared: one is of dataset"),
         ([run.path, tmp_path / "none"], "none"),
     ):
-        assert search.cli._run(["compare", *map(str, arguments)], debug=False) == 2
+        assert search.cli.main._run(["compare", *map(str, arguments)], debug=False) == 2
         stderr = capfd.readouterr().err
         assert message in stderr
         assert stderr.count("\n") == 1

@@ -26,7 +26,7 @@ from models.forecaster import Forecaster
 from models.hybrid_lstm import HybridLSTM
 from models.predict import predict_folder
 from models.scaler import train_bars
-from search.cluster import process_map
+from search.cluster.local_ray import process_map
 
 HORIZONS, FIRST, LAST = (15, 60), 59, 239
 """Of the shared dataset: an anchor stands at minutes 59 to 239."""

@@ -14,7 +14,7 @@ from models.basic_lstm import BasicLSTM
 from models.bundle import SeriesPrediction
 from models.explain import AnchorAttention, Explainer
 from models.explain_folder import Example
-from search.attention_plot import draw_page
+from search.report.attention_plot import draw_page
 
 ANCHOR = 79
 

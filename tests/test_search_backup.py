@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 
 from data.schema import InputError
-from search import backup
-from search.backup import BACKUP, STUDY, back_up, check_study
-from search.run_dir import RunDir
-from search.study import ask, create_study, open_study, started
+from search.run.run_dir import RunDir
+from search.study.backup import BACKUP, STUDY, back_up, check_study
+from search.study.study import ask, backup, create_study, open_study, started
 from spaces.hybrid import HYBRID
 
 

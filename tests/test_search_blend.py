@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from search.blend import (
+from search.finalists.blend import (
     FOLDS,
     Predictions,
     calibration_losses,
@@ -12,7 +12,7 @@ from search.blend import (
     fit_calibration,
     method_losses,
 )
-from search.blend_methods import Floats, Labels, methods, uniform
+from search.finalists.blend_methods import Floats, Labels, methods, uniform
 
 METHODS = methods(["hybrid_lstm", "basic_lstm", "tcn"])
 SERIES, ANCHORS_PER_SERIES, HORIZONS = 40, 25, 2

@@ -7,7 +7,7 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from data.schema import InputError
-from search.limits import SEARCH_SECONDS, Limits, parse_duration, searched_seconds, trials_since_best
+from search.study.limits import SEARCH_SECONDS, Limits, parse_duration, searched_seconds, trials_since_best
 
 COMPLETE, PRUNED, FAIL = TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL
 

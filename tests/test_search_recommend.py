@@ -9,9 +9,9 @@ from conftest import SCORE
 
 from models.fit import Progress
 from models.score import Score
-from search.comparison import Comparison, Finalist
-from search.members import MemberDocument
-from search.recommend import recommendations
+from search.finalists.members import MemberDocument
+from search.report.comparison import Comparison, Finalist
+from search.report.recommend import recommendations
 
 HORIZONS = (15, 60)
 

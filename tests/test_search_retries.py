@@ -16,12 +16,12 @@ from ray.train._internal.storage import StorageContext
 from ray.tune.experiment import Trial
 
 from models.fit import Progress
-from search import retries
-from search.members import MemberSpec
-from search.retrain import MemberTask
-from search.retries import Retries, last_failure, memory_kills, raised
+from search.finalists.members import MemberSpec
+from search.finalists.retrain import MemberTask
 from search.run.trial_report import Progressed
-from search.storage import DiskFullError
+from search.workers import retries
+from search.workers.failures import DiskFullError
+from search.workers.retries import Retries, last_failure, memory_kills, raised
 from spaces.parameters import Config
 
 FLAT: Config = {"batch_size": 256}

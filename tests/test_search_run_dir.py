@@ -15,8 +15,8 @@ from data.document import write_atomically
 from data.schema import InputError
 from data.store import Dataset
 from search.pipeline import resume
-from search.run_dir import RunDir, Settings
-from search.study import create_study
+from search.run.run_dir import RunDir, Settings
+from search.study.study import create_study
 from spaces.basic import BASIC
 from spaces.every import ALL
 from spaces.hybrid import HYBRID
@@ -124,7 +124,7 @@ def test_an_update_changes_what_it_names_and_is_checked(tmp_path: Path) -> None:
 HOLDER = """
 import sys, time
 from pathlib import Path
-from search.run_dir import RunDir
+from search.run.run_dir import RunDir
 with RunDir(Path(sys.argv[1])).lock():
     print("held", flush=True)
     time.sleep(300)

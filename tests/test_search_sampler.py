@@ -6,9 +6,9 @@ import pytest
 from optuna.trial import TrialState
 
 from data.schema import InputError
-from search.run_dir import RunDir
-from search.sampler import SAMPLERS, check_sampler, make_sampler
-from search.study import ask, config_of, create_study, report, started, tell
+from search.run.run_dir import RunDir
+from search.study.sampler import SAMPLERS, check_sampler, make_sampler
+from search.study.study import ask, config_of, create_study, report, started, tell
 from spaces.hybrid import HYBRID
 from spaces.parameters import Config
 

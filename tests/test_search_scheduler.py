@@ -11,8 +11,8 @@ from ray.tune.schedulers import TrialScheduler
 
 from models.fit import Progress
 from search.run.trial_report import Failed, Progressed
-from search.scheduler import Asha, bracket_of, decided_rungs, rung_iterations, survives
-from search.trainable import TrialTask
+from search.tuning.scheduler import Asha, bracket_of, decided_rungs, rung_iterations, survives
+from search.workers.trainable import TrialTask
 
 CONTINUE, STOP = TrialScheduler.CONTINUE, TrialScheduler.STOP
 

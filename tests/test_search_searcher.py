@@ -9,10 +9,10 @@ from optuna.trial import FrozenTrial, TrialState
 from ray.tune.search import Searcher
 
 from models.fit import Progress
+from search.run.run_dir import RunDir
 from search.run.trial_report import Failed, Progressed
-from search.run_dir import RunDir
-from search.searcher import StudySearcher
-from search.study import create_study
+from search.study.study import create_study
+from search.tuning.searcher import StudySearcher
 from spaces.parameters import Choice, Config, Float, Space
 
 SPACE = Space(

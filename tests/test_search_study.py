@@ -5,14 +5,14 @@ from pathlib import Path
 import pytest
 from optuna.trial import TrialState
 
-import search.study
+import search.study.study
 from data.features import FEATURE_NAMES
 from data.schema import DEFAULT_HORIZONS, InputError
 from models.architectures import ARCHITECTURES
 from models.basic_lstm import BasicLSTM
-from search.members import choose_members
-from search.run_dir import RunDir, Settings
-from search.study import ask, best_first, config_of, create_study, open_study, reopen, report, started, tell
+from search.finalists.members import choose_members
+from search.run.run_dir import RunDir, Settings
+from search.study.study import ask, best_first, config_of, create_study, open_study, reopen, report, started, tell
 from spaces.every import ALL
 from spaces.parameters import Choice, Config, Float, Int, Space
 from spaces.tcn import TCN
@@ -138,7 +138,7 @@ def test_a_draw_that_was_cut_short_is_made_again_as_it_would_have_been(
     undisturbed = walk(folder(tmp_path / "undisturbed"), number + 1, seed=2, space=space)
     run = folder(tmp_path / "killed")
     walk(run, number, seed=2, space=space)
-    suggest, calls = search.study._suggest, iter(range(100))
+    suggest, calls = search.study.study._suggest, iter(range(100))
 
     def dying(*arguments: object) -> None:
         if next(calls) == drawn:
@@ -146,7 +146,7 @@ def test_a_draw_that_was_cut_short_is_made_again_as_it_would_have_been(
         suggest(*arguments)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
-        patch.setattr(search.study, "_suggest", dying)
+        patch.setattr(search.study.study, "_suggest", dying)
         with pytest.raises(Killed):
             ask(create_study(run, space, "tune_loss"), space, seed=2)
 

@@ -16,11 +16,11 @@ from data.store import Dataset
 from models.device import Hardware, worker_environment
 from models.fit import AnyTraining, Training
 from models.folds import FoldedTraining
-from search import trainable
+from search.cluster.shared_dataset import SharedDataset
+from search.run.run_dir import RunDir
 from search.run.trial_report import Failed, Progressed, TrialReport
-from search.run_dir import RunDir
-from search.sharing import SharedDataset
-from search.trainable import CHECKPOINT, Work, folded_training, train_to_end
+from search.workers import trainable
+from search.workers.trainable import CHECKPOINT, Work, folded_training, train_to_end
 from spaces.basic import BASIC
 from spaces.trial_config import Budget
 
@@ -122,10 +122,10 @@ import resource
 from pathlib import Path
 from sys import argv
 from models.device import Hardware, worker_environment
-from search import trainable
+from search.workers import trainable
 from search.run.trial_report import Failed, Progressed, TrialReport
-from search.run_dir import RunDir
-from search.sharing import SharedDataset
+from search.run.run_dir import RunDir
+from search.cluster.shared_dataset import SharedDataset
 from spaces.hybrid import HYBRID
 from spaces.trial_config import Budget
 

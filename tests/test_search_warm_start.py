@@ -8,9 +8,9 @@ import pytest
 from optuna.trial import TrialState
 
 from data.schema import InputError
-from search.run_dir import RunDir, Settings
-from search.study import WARM_START, ask, best_first, config_of, create_study, started, tell
-from search.warm_start import check_warm_start, warm_start
+from search.run.run_dir import RunDir, Settings
+from search.study.study import WARM_START, ask, best_first, config_of, create_study, started, tell
+from search.study.warm_start import check_warm_start, warm_start
 from spaces.basic import BASIC
 from spaces.hybrid import HYBRID
 from spaces.parameters import Choice, Float, Space

@@ -6,11 +6,11 @@ from typing import Any, Generic, Protocol, TypeVar
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 
-from search.console import Say
-from search.progress import HardwareLines, Heartbeat
-from search.retries import Retries, last_failure, raised
+from search.cli.console import Say
 from search.run.trial_report import Progressed, TrialReport, report_from_tune
-from search.tasks import Tasks, TrainingTask
+from search.workers.progress import HardwareLines, Heartbeat
+from search.workers.retries import Retries, last_failure, raised
+from search.workers.tasks import Tasks, TrainingTask
 
 Task = TypeVar("Task", bound=TrainingTask)
 Heard = TypeVar("Heard", bound=TrainingTask, contravariant=True)

@@ -1,0 +1,1 @@
+"""How to get a Ray, and what reaches its workers."""

@@ -1,0 +1,238 @@
+"""The Ray that a stage runs on: started for it on this machine, ended with it."""
+
+import fcntl
+import logging
+import os
+import shutil
+import signal
+import socket
+import tempfile
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
+from itertools import islice
+from multiprocessing import get_context, parent_process
+from pathlib import Path
+from threading import Thread
+from typing import Any, Self
+
+from data.parallel import ParallelMap
+from data.schema import InputError
+
+QUIET = {
+    # Tune's snapshots are never restored (see search.tuning.searcher); once a day is never.
+    "TUNE_GLOBAL_CHECKPOINT_S": "86400",
+    # Our own callbacks write what is needed.
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    # An interrupt ends the search at once; nothing is lost by it, the study is on disk.
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    # It advises to write those snapshots less often.
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+    # The new output ignores verbose=0.
+    "RAY_AIR_NEW_OUTPUT": "0",
+    # Ray's coming default, of which it warns until one takes a side.
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # A lost worker is a line of our own, not a traceback of Tune's and a paragraph of Ray's.
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+    "RAY_DEDUP_LOGS": "1",
+    "RAY_DEDUP_LOGS_SKIP_REGEX": ".",
+}
+# Here, as Ray reads some of them when it is imported.
+os.environ.update({name: os.environ.get(name, value) for name, value in QUIET.items()})
+# It lists the trials that failed, each of which had its line.
+logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)
+
+AHEAD = 8
+"""Items of a parallel map that are started ahead, for each core: enough to keep it busy, few enough to hold."""
+
+ANSWER_SECONDS = 5.0
+"""How long a cluster may take to answer at all."""
+
+
+RAY_FOLDERS, RAY_PREFIX = "/tmp", "ht-"  # noqa: S108 its names are drawn
+"""Short: Ray's sockets lie below its temporary folder, and a socket's path has at most 107 characters."""
+LOCK = "hybridtune.lock"
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def refuse_missing_gpus(gpus_per_trial: float) -> None:
+    """Raises InputError if a trial would wait for ever for GPUs that are not there."""
+    import torch
+
+    there = torch.cuda.device_count()
+    if gpus_per_trial > there:
+        raise InputError(
+            f"gpus-per-trial is {gpus_per_trial:g}, this machine has {there} GPUs: ask for fewer, or 0 for the CPU"
+        )
+
+
+@contextmanager
+def local_ray(cpus: int) -> Iterator[None]:
+    """A Ray of our own on this machine, ended with the block. Never joins one that runs already."""
+    import ray
+
+    from models.device import worker_environment
+
+    with _ray_folder() as folder:
+        on_sigterm = signal.getsignal(signal.SIGTERM)
+        ray.init(
+            address="local",
+            num_cpus=cpus,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level="ERROR",
+            runtime_env={"env_vars": worker_environment()},
+            _temp_dir=folder,
+            # Tune does not survive the error that Ray's memory monitor leaves behind. The kernel takes workers first
+            # too, and they are then tried again as any lost worker (search.workers.retries).
+            _system_config={"memory_monitor_refresh_ms": 0},
+        )
+        # Ray takes SIGTERM for itself, prints its own stack and leaves.
+        signal.signal(signal.SIGTERM, on_sigterm)
+        try:
+            yield
+        finally:
+            ray.shutdown()
+
+
+@contextmanager
+def _ray_folder() -> Iterator[str]:
+    """For Ray's files, locked as long as this process lives; takes those away whose processes were killed."""
+    for left in Path(RAY_FOLDERS).glob(f"{RAY_PREFIX}*/{LOCK}"):
+        with suppress(OSError), left.open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _remove_ray_folder(left)
+    with (
+        tempfile.TemporaryDirectory(prefix=RAY_PREFIX, dir=RAY_FOLDERS, ignore_cleanup_errors=True) as folder,
+        Path(folder, f"{LOCK}.new").open("w") as lock,
+    ):
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        # Not there to be found before it is locked.
+        Path(lock.name).rename(Path(folder, LOCK))
+        yield folder
+
+
+def _remove_ray_folder(lock: Path) -> None:
+    # The lock goes last: what was started by the killed process may write until it ends too, and is left to the next.
+    for path in lock.parent.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        elif path != lock:
+            path.unlink()
+    if list(lock.parent.iterdir()) == [lock]:
+        shutil.rmtree(lock.parent)
+
+
+class Workers:
+    """A Ray of our own for several stages of a run: started for the first that needs it, ended with the block."""
+
+    def __init__(self, cpus: int) -> None:
+        self._cpus = cpus
+        self._running: ExitStack | None = None
+
+    def start(self) -> None:
+        if self._running is None:
+            self._running = ExitStack()
+            self._running.enter_context(local_ray(self._cpus))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        if self._running is not None:
+            self._running.close()
+
+
+@contextmanager
+def process_map(processes: int) -> Iterator[ParallelMap]:
+    """A parallel map over this machine's cores. Raises InputError if one of its processes is killed."""
+    pool = ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_end_with_parent)
+
+    def start(function: Callable[[Any], Any], item: Any) -> Future[Any]:
+        # The pool's processes start here and inherit that SIGINT is blocked: Ctrl-C reaches every process of a
+        # terminal, and this one alone is to answer.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            return pool.submit(function, item)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    try:
+        yield lambda function, items: _in_order(partial(start, function), Future.result, items, AHEAD * processes)
+    except BrokenProcessPool:
+        raise InputError(
+            "a worker process was killed, most likely for want of memory: free some, take very large files away, or "
+            "use fewer cores (taskset -c 0 hybridtune ...)"
+        ) from None
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _end_with_parent() -> None:
+    """A parent that is killed outright tells nobody. Its workers hold the pipe that multiprocessing's resource tracker
+    waits on, so the tracker ends with them.
+    """
+    parent = parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    Thread(target=watch, daemon=True).start()
+
+
+@contextmanager
+def ray_map(address: str) -> Iterator[ParallelMap]:
+    """A parallel map over the cores of the Ray cluster at `address`. Its nodes must reach the items' files.
+
+    Raises InputError if nobody answers there.
+    """
+    _refuse_silent(address)
+    import ray
+
+    if not ray.is_initialized():
+        try:
+            ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            raise InputError(f"no Ray cluster answers at {address!r}: {error}") from None
+    call = ray.remote(num_cpus=1)(_call)
+    ahead = AHEAD * max(1, int(ray.cluster_resources().get("CPU", 1)))
+    yield lambda function, items: _in_order(partial(call.remote, function), ray.get, items, ahead)
+
+
+def _refuse_silent(address: str) -> None:
+    """Ray tries for minutes, and talks of it, where nobody listens."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not (colon and port.isdigit()):
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_SECONDS).close()
+    except (OSError, OverflowError, UnicodeError) as error:
+        raise InputError(
+            f"no Ray cluster answers at {address!r} ({error}): start one there, or leave --address out for this machine"
+        ) from None
+
+
+def _call(function: Callable[[Any], Any], item: Any) -> Any:
+    return function(item)
+
+
+def _in_order(
+    start: Callable[[Any], Any], finish: Callable[[Any], Any], items: Iterable[Any], ahead: int
+) -> Iterator[Any]:
+    """Results in the order of the items, with at most so many started ahead of the one that is awaited."""
+    left = iter(items)
+    running = deque(start(item) for item in islice(left, ahead))
+    while running:
+        result = finish(running.popleft())
+        running.extend(start(item) for item in islice(left, 1))
+        yield result

@@ -1,0 +1,1 @@
+"""A run seen from outside; nothing here is a live part of a search."""

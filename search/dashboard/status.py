@@ -1,0 +1,56 @@
+"""Where a run is, for people and for programs."""
+
+from pydantic import BaseModel, ConfigDict
+
+from search.run.run_dir import RunDir, Status
+from search.study.study import best_first, config_of, open_study, started
+from search.study.trials_table import STATE_NAMES
+from spaces.parameters import Config
+
+
+class RunStatus(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+    run: str
+    status: Status
+    error: str | None
+    trials_wanted: int
+    trials: dict[str, int]
+    """State -> how many."""
+    best_trial: int | None
+    best_objective: float | None
+    best_config: Config | None
+    members: int
+    """Finalists trained so far."""
+
+    def text(self) -> str:
+        counted = ", ".join(f"{count} {state}" for state, count in self.trials.items() if count) or "none yet"
+        lines = [
+            f"{self.run}: {self.status}",
+            f"trials: {counted}; {self.trials_wanted} wanted",
+            f"members retrained: {self.members}",
+        ]
+        if self.best_config is not None:
+            values = ", ".join(f"{name}={value}" for name, value in self.best_config.items())
+            lines.append(f"best: trial {self.best_trial}, {self.best_objective:.4f}: {values}")
+        if self.error is not None:
+            lines.append(f"error: {self.error}")
+        return "\n".join(lines)
+
+
+def read_status(run: RunDir) -> RunStatus:
+    document = run.document()
+    study = open_study(run) if (run.path / "study.db").exists() else None
+    trials = started(study) if study is not None else []
+    best = best_first(study)[0] if study is not None and best_first(study) else None
+    return RunStatus(
+        run=str(run.path),
+        status=document.status,
+        error=document.error,
+        trials_wanted=document.settings.trials,
+        trials={name: sum(t.state == state for t in trials) for state, name in STATE_NAMES.items()},
+        best_trial=best.number if best else None,
+        best_objective=best.value if best else None,
+        best_config=config_of(best) if best else None,
+        members=len(list((run.path / "members").glob("*/member.json"))),
+    )

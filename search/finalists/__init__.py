@@ -1,0 +1,1 @@
+"""The best configurations trained anew, weighed and calibrated."""

@@ -1,0 +1,201 @@
+"""The finalists: the best configurations trained anew with several seeds, and the baselines beside them."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+import torch
+from ray import tune
+from safetensors.torch import save
+
+from data.batches import frozen_labels
+from data.document import write_atomically
+from models.architectures import config_values
+from models.fit import predict_slice
+from models.metrics import all_metrics
+from search.cli.console import Say
+from search.cluster.local_ray import Workers
+from search.cluster.shared_dataset import share_dataset
+from search.finalists.members import (
+    FAILED,
+    MEMBER,
+    WEIGHTS,
+    FailedMember,
+    MemberDocument,
+    MemberSpec,
+    failed_members,
+    has_ended,
+    members,
+    wanted_members,
+)
+from search.run.run_dir import RunDir, Settings
+from search.run.trial_report import Failed, Progressed, TrialReport
+from search.study.study import best_first, open_study
+from search.workers.callback import TrainingCallback
+from search.workers.progress import describe
+from search.workers.tasks import Tasks, run_tasks
+from search.workers.trainable import CHECKPOINT, Work, make_training, report_to_tune, train_to_end
+from spaces.parameters import Config
+
+
+class RetrainingFailedError(RuntimeError):
+    """A finalist lost its workers, or none could be trained."""
+
+
+def retrain(run: RunDir, say: Say, workers: Workers) -> None:
+    """Trains the members that are not there yet, each for the full schedule. One whose loss is not finite is left out.
+
+    Raises RetrainingFailedError if a member was not trained to its end for another reason, or none is left.
+    """
+    settings = run.document().settings
+    specs = wanted_members(run)
+    missing = [spec for spec in specs if not has_ended(run, spec)]
+    finalists = len(best_first(open_study(run)))
+    if finalists < settings.top_k:
+        say(f"{finalists} of the {settings.top_k} finalists wanted are there: no more trials were trained to their end")
+    say(f"retraining: {len(missing)} of {len(specs)} members, up to {settings.iterations} iterations each")
+    if missing:
+        workers.start()
+        _train_members(run, settings, missing, say)
+    for spec in missing:
+        if not has_ended(run, spec):
+            raise RetrainingFailedError(f"member {spec.id} ({spec.origin}) could not be trained: resume tries it again")
+    if not members(run):
+        raise RetrainingFailedError(f"no member could be trained: {failed_members(run)[0].failure}")
+
+
+@dataclass(frozen=True)
+class MemberTask:
+    """One member, as a worker is handed it."""
+
+    spec: MemberSpec
+    micro_batch: int | None
+    """How many anchors fitted into memory in an earlier attempt."""
+
+    @property
+    def name(self) -> str:
+        return f"member {self.spec.id}"
+
+    @property
+    def params(self) -> Config:
+        return self.spec.flat
+
+    def to_tune(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_tune(cls, config: Mapping[str, Any]) -> Self:
+        return cls(MemberSpec(**config["spec"]), config["micro_batch"])
+
+
+def train_member(config: dict[str, Any], work: Work) -> None:
+    """A Tune function trainable: one member into its folder; member.json, or failed.json, is written last."""
+    task = MemberTask.from_tune(config)
+    spec = task.spec
+    folder = work.run.member(spec.id)
+    dataset = work.dataset.open()
+    training = make_training(work.with_micro_batch(task.micro_batch), spec.flat, spec.seed, dataset)
+
+    def report(report: TrialReport) -> None:
+        if isinstance(report, Failed):
+            folder.mkdir(exist_ok=True)
+            FailedMember(id=spec.id, origin=spec.origin, failure=report.reason).write(folder / FAILED)
+        report_to_tune(report)
+
+    if not train_to_end(training, folder, work, report):
+        return
+    training.model.load_state_dict(training.best_weights())
+    architecture, values = config_values(training.model.config)
+    # Scores that are kept come from float32 on the CPU, as a user's prediction will.
+    predicted = predict_slice(training.model.cpu(), dataset, "tune", torch.device("cpu"), "fp32")
+    write_atomically(folder / WEIGHTS, save(training.best_weights()))
+    MemberDocument(
+        id=spec.id,
+        origin=spec.origin,
+        flat=spec.flat,
+        seed=spec.seed,
+        architecture=architecture,
+        model=values,
+        curve=tuple(training.history),
+        tune=all_metrics(predicted, frozen_labels(dataset, "tune")),
+    ).write(folder / MEMBER)
+    (folder / CHECKPOINT).unlink(missing_ok=True)
+
+
+def _train_members(run: RunDir, settings: Settings, specs: list[MemberSpec], say: Say) -> None:
+    work = Work(run, share_dataset(run.open_dataset()), settings.budget, settings.hardware, ())
+    tasks = MemberTasks(specs, settings.concurrent)
+    run_tasks(
+        tune.with_parameters(train_member, work=work),
+        tasks,
+        TrainingCallback(
+            MemberTask.from_tune,
+            tasks,
+            MemberLines(len(specs), say),
+            settings.iterations,
+            settings.micro_batch,
+            say,
+        ),
+        run.path / "tune" / "retrain",
+        lambda trial: MemberTask.from_tune(trial.config).spec.id,
+        settings.gpus_per_trial,
+    )
+
+
+class MemberTasks(Tasks[MemberSpec]):
+    """Hands out the members as MemberTasks."""
+
+    def __init__(self, specs: list[MemberSpec], concurrent: int) -> None:
+        super().__init__(concurrent, list(specs))
+        self._micro_batches: dict[str, int] = {}
+
+    def _draw(self) -> None:
+        return None
+
+    def _config(self, task: MemberSpec) -> dict[str, Any]:
+        return MemberTask(task, self._micro_batches.get(task.id)).to_tune()
+
+    def _end(self, task: MemberSpec, last: TrialReport | None) -> None:
+        """Its file says how."""
+
+    def _retry(self, task: MemberSpec, micro_batch: int) -> None:
+        self._micro_batches[task.id] = micro_batch
+
+    def _fail(self, task: MemberSpec, reason: str) -> None:
+        """It has no file, which says so."""
+
+
+class MemberLines:
+    """The listener of the retraining: lines for the terminal alone, as the members keep themselves."""
+
+    def __init__(self, total: int, say: Say) -> None:
+        self._total = total
+        self._done = 0
+        self._say = say
+
+    def started(self, task: MemberTask) -> None:
+        self._say(f"{task.name} starts: {describe(task.params)}")
+
+    def progressed(self, task: MemberTask, report: Progressed) -> None:
+        """The heartbeat says it."""
+
+    def retried(self, task: MemberTask) -> None:
+        """The callback says it."""
+
+    def ended(self, task: MemberTask, last: TrialReport | None) -> None:
+        self._done += 1
+        self._say(f"{task.name} {_ending(last)}; {self._done} of {self._total} members")
+
+    def lost(self, task: MemberTask, reason: str) -> None:
+        self._say(f"{task.name} failed: {reason}")
+
+
+def _ending(last: TrialReport | None) -> str:
+    match last:
+        case Failed():
+            return f"is left out: {last.reason}"
+        case Progressed():
+            return f"done: {last.progress.objective:.4f}"
+        case None:
+            # It was trained to its end before a stop, and only its file was missing.
+            return "done"

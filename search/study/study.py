@@ -1,0 +1,132 @@
+"""The Optuna study: its file, what is asked of it and told to it. Knows no Ray.
+
+States as Optuna names them: COMPLETE trained to its end (the full budget, or its own patience), PRUNED was
+stopped by the scheduler, FAIL had an error or a loss that is not finite, RUNNING is under way or was when the
+search was interrupted.
+"""
+
+import warnings
+
+import optuna
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from data.schema import InputError
+from models.fit import Metric, higher_is_better
+from search.run.run_dir import RunDir
+from search.study.backup import STUDY, check_study
+from search.study.sampler import make_sampler
+from search.study.storage import StudyFile
+from spaces.parameters import Choice, Config, Dimension, Float, Space
+
+STUDY_NAME = "hybridtune"
+DATABASE_TIMEOUT_SECONDS = 60
+WARM_START = "warm_start"
+"""Attribute of a trial that an earlier run made, its number there; it is no trial of this search."""
+
+
+def create_study(run: RunDir, space: Space, metric: Metric) -> optuna.Study:
+    """The run's study to write to, or a new one whose trial 0 will be the space's default configuration. The caller
+    holds the run's lock.
+    """
+    check_study(run)
+    file = _file(run)
+    optuna.create_study(
+        storage=file,
+        study_name=STUDY_NAME,
+        direction="maximize" if higher_is_better(metric) else "minimize",
+        load_if_exists=True,
+    )
+    study = optuna.load_study(storage=StudyFile(file, STUDY_NAME), study_name=STUDY_NAME)
+    # A launch that was killed right here is resumed by creating the study again.
+    if not study.get_trials(deepcopy=False):
+        study.enqueue_trial(space.default(), user_attrs={"origin": "guide default"})
+    return study
+
+
+def open_study(run: RunDir) -> optuna.Study:
+    """The run's study to read. Raises InputError if there is none yet, or if its file is damaged or locked."""
+    none_yet = InputError(f"{run.path}/study.db holds no study yet: `hybridtune resume {run.path}` starts it")
+    check_study(run)
+    # Looking must not make the file.
+    if not (run.path / STUDY).exists():
+        raise none_yet
+    try:
+        return optuna.load_study(storage=_file(run), study_name=STUDY_NAME)
+    except KeyError:
+        raise none_yet from None
+
+
+def ask(study: optuna.Study, space: Space, seed: int, sampler: str = "tpe") -> Trial:
+    """The next trial. sampler: see search.study.sampler.
+
+    Its draw depends on the study's trials and on (seed, number) alone, so a search that was interrupted goes on
+    with the same trials.
+    """
+    number = sum(trial.state != TrialState.WAITING for trial in study.get_trials(deepcopy=False))
+    study.sampler = make_sampler(sampler, space, (seed * 1_000_003 + number) % 2**32)
+    trial = _drawn(study.ask(), space)
+    if isinstance(study._storage, StudyFile):
+        study._storage.keep(trial._trial_id)
+    return trial
+
+
+def reopen(study: optuna.Study, frozen: FrozenTrial, space: Space) -> Trial:
+    """A trial that an earlier process asked for and never told. One from the queue may have been asked for in part."""
+    assert frozen.state == TrialState.RUNNING
+    return _drawn(Trial(study, frozen._trial_id), space)
+
+
+def report_value(trial: Trial, iteration: int, objective: float) -> None:
+    """Keeps the first value reported for an iteration; a resumed trial may repeat some."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*already reported.*")
+        trial.report(objective, step=iteration)
+
+
+def tell(study: optuna.Study, trial: Trial, state: TrialState, objective: float | None = None) -> None:
+    """PRUNED takes the last reported value."""
+    study.tell(trial, objective if state == TrialState.COMPLETE else None, state=state)
+
+
+def started(study: optuna.Study) -> list[FrozenTrial]:
+    """All trials of this search but those still in the queue, in order of number."""
+    trials = study.get_trials(deepcopy=False)
+    return [t for t in trials if t.state != TrialState.WAITING and WARM_START not in t.user_attrs]
+
+
+def best_first(study: optuna.Study) -> list[FrozenTrial]:
+    """Completed trials, the best first, one per distinct configuration."""
+    complete = [trial for trial in started(study) if trial.state == TrialState.COMPLETE]
+    sign = -1 if study.direction == optuna.study.StudyDirection.MAXIMIZE else 1
+    ranked = sorted(complete, key=lambda t: (sign * (t.value or 0.0), t.number))
+    distinct: list[FrozenTrial] = []
+    for trial in ranked:
+        if all(trial.params != other.params for other in distinct):
+            distinct.append(trial)
+    return distinct
+
+
+def config_of(trial: Trial | FrozenTrial) -> Config:
+    return dict(trial.params)
+
+
+def _drawn(trial: Trial, space: Space) -> Trial:
+    for name, dimension in space.dimensions.items():
+        if space.active(name, trial.params):
+            _suggest(trial, name, dimension)
+    return trial
+
+
+def _suggest(trial: Trial, name: str, dimension: Dimension) -> None:
+    if isinstance(dimension, Choice):
+        trial.suggest_categorical(name, dimension.choices)
+    elif isinstance(dimension, Float):
+        trial.suggest_float(name, dimension.low, dimension.high, log=dimension.log)
+    else:
+        trial.suggest_int(name, dimension.low, dimension.high, step=dimension.step)
+
+
+def _file(run: RunDir) -> optuna.storages.RDBStorage:
+    return optuna.storages.RDBStorage(
+        run.study_url, engine_kwargs={"connect_args": {"timeout": DATABASE_TIMEOUT_SECONDS}}
+    )

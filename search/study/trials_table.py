@@ -1,0 +1,78 @@
+"""The search as tables: curves.parquet and trials.parquet."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pandas as pd
+from optuna.trial import FrozenTrial, TrialState
+
+from models.fit import Progress
+from search.run.run_dir import RunDir
+from search.study.study import started
+
+CURVE_COLUMNS = ("trial", "iteration", "samples", "train_loss", "tune_loss", "tune_auc", "seconds")
+
+STATE_NAMES = {
+    TrialState.COMPLETE: "complete",
+    TrialState.PRUNED: "pruned",
+    TrialState.FAIL: "failed",
+    TrialState.RUNNING: "running",
+}
+
+
+def append_curve_point(path: Path, trial: int, progress: Progress) -> None:
+    """One line of JSON. A process that dies in the middle of one costs that line only."""
+    point = {"trial": trial} | {name: getattr(progress, name) for name in CURVE_COLUMNS[1:]}
+    with path.open("a+b") as file:
+        if file.tell() > 0:
+            file.seek(-1, os.SEEK_END)
+        torn = file.read(1) not in (b"", b"\n")
+        file.write(b"\n" * torn + json.dumps(point).encode() + b"\n")
+
+
+def read_curves(path: Path) -> pd.DataFrame:
+    """All points, the latest where a resumed trial reported an iteration again; torn lines are left out."""
+    points: dict[tuple[int, int], dict[str, float]] = {}
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+        try:
+            point = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        points[point["trial"], point["iteration"]] = point
+    return pd.DataFrame([points[key] for key in sorted(points)], columns=list(CURVE_COLUMNS))
+
+
+def trials_table(study: optuna.Study, curves: pd.DataFrame) -> pd.DataFrame:
+    totals = curves.groupby("trial").agg({"iteration": "max", "samples": "max", "seconds": "sum"})
+    spent = {trial: dict(row) for trial, row in zip(totals.index, totals.to_dict(orient="records"), strict=True)}
+    table = pd.DataFrame([_trial_row(trial, spent) for trial in started(study)])
+    # A dimension that a trial does not have leaves a gap, which must not make floats of whole numbers.
+    gaps = [name for name in table.columns if name.startswith("config.") and table[name].isna().any()]
+    return table.astype({name: table[name].convert_dtypes().dtype for name in gaps})
+
+
+def write_tables(run: RunDir, study: optuna.Study) -> None:
+    curves = read_curves(run.curve_log)
+    for name, table in (("curves", curves), ("trials", trials_table(study, curves))):
+        temporary = run.path / f".{name}.parquet.tmp"
+        table.to_parquet(temporary, index=False)
+        temporary.replace(run.path / f"{name}.parquet")
+
+
+def _trial_row(trial: FrozenTrial, spent: dict[int, dict[Any, Any]]) -> dict[str, Any]:
+    used = spent.get(trial.number, {"iteration": 0, "samples": 0, "seconds": 0.0})
+    return {
+        "trial": trial.number,
+        "state": STATE_NAMES[trial.state],
+        "iterations": used["iteration"],
+        "samples": used["samples"],
+        "objective": trial.value,
+        "seconds": used["seconds"],
+        "retries": trial.user_attrs.get("retries", 0),
+        "failure": trial.user_attrs.get("failure"),
+        "runs_on": trial.user_attrs.get("runs_on"),
+        "micro_batch": trial.user_attrs.get("micro_batch"),
+    } | {f"config.{name}": value for name, value in trial.params.items()}

@@ -1,0 +1,72 @@
+"""What an earlier run learnt, given to the study of a new one.
+
+Its completed trials are added to the study, where the sampler learns from them. They are no trials of this search: it
+does not count, rank or retrain them. The best of them is the first configuration that is tried after the default.
+"""
+
+from pathlib import Path
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from data.schema import InputError
+from search.run.run_dir import RunDir, Settings
+from search.study.sampler import distribution
+from search.study.study import WARM_START, best_first, config_of, open_study, started
+
+SAME = ("horizons", "metric", "iterations", "samples_per_iteration", "patience")
+"""Settings that decide what an objective means."""
+
+
+def check_warm_start(path: Path, settings: Settings, fingerprint: str) -> None:
+    """Raises InputError unless the run at `path` has completed trials that could be trials of a run so set."""
+    earlier = RunDir.open(path)
+    document = earlier.document()
+    if document.dataset_fingerprint != fingerprint:
+        raise InputError(
+            f"{path} searched dataset {document.dataset_fingerprint}, this one is {fingerprint}: what it learnt does "
+            "not hold here"
+        )
+    for name in SAME:
+        before, now = getattr(document.settings, name), getattr(settings, name)
+        if before != now:
+            raise InputError(f"{path} was run with {name} {before}, this search with {now}: make them equal")
+    for trial in completed(earlier):
+        try:
+            settings.space.check_inside(config_of(trial))
+        except InputError as error:
+            raise InputError(f"trial {trial.number} of {path} does not fit this search's space: {error}") from None
+
+
+def completed(run: RunDir) -> list[FrozenTrial]:
+    """Raises InputError if there are none."""
+    trials = [trial for trial in started(open_study(run)) if trial.state == TrialState.COMPLETE]
+    if not trials:
+        raise InputError(f"{run.path} has no completed trial to start from")
+    return trials
+
+
+def warm_start(study: optuna.Study, settings: Settings) -> None:
+    """Adds them once; a launch that was killed in the middle of it goes on there."""
+    assert settings.warm_start is not None
+    earlier = RunDir.open(settings.warm_start)
+    there = {trial.user_attrs.get(WARM_START) for trial in study.get_trials(deepcopy=False)}
+    if WARM_START not in study.user_attrs:
+        best = config_of(best_first(open_study(earlier))[0])
+        if best != settings.space.default():
+            study.enqueue_trial(best, user_attrs={"origin": "warm start"}, skip_if_exists=True)
+        for trial in completed(earlier):
+            if trial.number not in there:
+                study.add_trial(_of_this_space(trial, settings))
+        study.set_user_attr(WARM_START, str(settings.warm_start))
+
+
+def _of_this_space(trial: FrozenTrial, settings: Settings) -> FrozenTrial:
+    flat = config_of(trial)
+    return create_trial(
+        params=flat,
+        distributions={name: distribution(settings.space.dimensions[name]) for name in flat},
+        value=trial.value,
+        intermediate_values=trial.intermediate_values,
+        user_attrs={WARM_START: trial.number},
+    )

@@ -1,0 +1,89 @@
+"""Keeps what the trials of a search report: curve points, TensorBoard events, and lines for the terminal."""
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from search.cli.console import Say
+from search.run.run_dir import RunDir
+from search.run.trial_report import Progressed, TrialReport
+from search.study.backup import back_up
+from search.study.limits import Limits
+from search.study.study import best_first, started
+from search.study.trials_table import append_curve_point
+from search.tuning.events import EventFile
+from search.workers.progress import describe
+from search.workers.trainable import CHECKPOINT, TrialTask
+
+SCALARS = ("train_loss", "tune_loss", "tune_auc", "objective")
+
+
+class Recorder:
+    """The listener of the search stage; see search.workers.callback."""
+
+    def __init__(
+        self,
+        run: RunDir,
+        study: optuna.Study,
+        trials: int,
+        rungs: tuple[int, ...],
+        limits: Limits,
+        say: Say,
+    ) -> None:
+        self._run = run
+        self._study = study
+        self._trials = trials
+        self._rungs = rungs
+        self._limits = limits
+        self._say = say
+        self._events: dict[int, EventFile] = {}
+
+    def started(self, task: TrialTask) -> None:
+        self._events[task.number] = EventFile(self._run.trial(task.number))
+        again = f" again after iteration {task.reported}" if task.reported else ""
+        self._say(f"{task.name} starts{again}: {describe(task.params)}")
+
+    def progressed(self, task: TrialTask, report: Progressed) -> None:
+        progress = report.progress
+        append_curve_point(self._run.curve_log, task.number, progress)
+        self._events[task.number].add(progress.iteration, {name: getattr(progress, name) for name in SCALARS})
+        if progress.iteration in self._rungs:
+            back_up(self._run)
+
+    def retried(self, task: TrialTask) -> None:
+        self._close_events(task.number)
+
+    def ended(self, task: TrialTask, last: TrialReport | None) -> None:  # noqa: ARG002 the study knows it already
+        self._end(task)
+
+    def lost(self, task: TrialTask, reason: str) -> None:  # noqa: ARG002
+        self._end(task)
+
+    def _end(self, task: TrialTask) -> None:
+        ended = self._study.get_trials(deepcopy=False)[task.number]
+        if ended.state != TrialState.FAIL:
+            # Only a trial under way needs its checkpoint, as the finalists are trained anew; a failed one keeps what
+            # was good to the last, for who wants to know why.
+            (self._run.trial(task.number) / CHECKPOINT).unlink(missing_ok=True)
+        self._close_events(task.number)
+        self._limits.save()
+        back_up(self._run)
+        done = sum(t.state.is_finished() for t in started(self._study))
+        best = best_first(self._study)
+        so_far = f"best so far {best[0].value:.4f} (trial {best[0].number})" if best else "none complete yet"
+        self._say(f"{task.name} {describe_end(ended)}; {done} of {self._trials} done; {so_far}")
+
+    def _close_events(self, number: int) -> None:
+        # A trial whose worker was lost before it began has none.
+        if events := self._events.pop(number, None):
+            events.close()
+
+
+def describe_end(trial: FrozenTrial) -> str:
+    last = max(trial.intermediate_values, default=0)
+    match trial.state:
+        case TrialState.COMPLETE:
+            return f"complete after iteration {last}: {trial.value:.4f}"
+        case TrialState.PRUNED:
+            return f"stopped at iteration {last}: {trial.value:.4f}"
+        case _:
+            return f"failed: {trial.user_attrs.get('failure')}"

@@ -1,0 +1,87 @@
+"""The study behind Tune's searcher interface.
+
+The study in study.db is the truth of the search. Tune's own snapshots are neither written nor restored: a
+resumed search is a new Tune experiment, to which this searcher first hands the trials that were under way.
+That also means that nothing is ever unpickled from a run directory.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import optuna
+from optuna.trial import Trial, TrialState
+
+from search.run.trial_report import Failed, Progressed, TrialReport, report_from_tune
+from search.study.study import ask, config_of, reopen, report_value, started, tell
+from search.workers.tasks import Tasks
+from search.workers.trainable import TrialTask
+from spaces.parameters import Space
+
+
+class StudySearcher(Tasks[Trial]):
+    """Hands out the trials of a study as TrialTasks, and tells the study what became of them."""
+
+    def __init__(
+        self,
+        study: optuna.Study,
+        space: Space,
+        trials: int,
+        concurrent: int,
+        seed: int,
+        sampler: str = "tpe",
+        enough: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """sampler: see search.study.sampler. enough: whether no further trial is wanted, though there are fewer."""
+        running = [trial for trial in started(study) if trial.state == TrialState.RUNNING]
+        super().__init__(concurrent, [reopen(study, trial, space) for trial in running])
+        self._study = study
+        self._space = space
+        self._trials = trials
+        self._seed = seed
+        self._sampler = sampler
+        self._enough = enough
+        self._asked = len(started(study))
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        report = report_from_tune(result)
+        if isinstance(report, Progressed):
+            self._keep(self._live[trial_id], report)
+
+    def _draw(self) -> Trial | None:
+        if self._asked >= self._trials or self._enough():
+            return None
+        self._asked += 1
+        return ask(self._study, self._space, self._seed, self._sampler)
+
+    def _config(self, task: Trial) -> dict[str, Any]:
+        known = self._study.get_trials(deepcopy=False)[task.number].intermediate_values
+        return TrialTask(
+            task.number, config_of(task), max(known, default=0), task.user_attrs.get("micro_batch")
+        ).to_tune()
+
+    def _keep(self, trial: Trial, report: Progressed) -> None:
+        report_value(trial, report.progress.iteration, report.progress.objective)
+        # A resumed trial repeats reports from before it ran out of memory.
+        anchors = min(report.progress.micro_batch, trial.user_attrs.get("micro_batch", report.progress.micro_batch))
+        for name, value in (("runs_on", report.runs_on), ("micro_batch", anchors)):
+            if trial.user_attrs.get(name) != value:
+                trial.set_user_attr(name, value)
+
+    def _end(self, task: Trial, last: TrialReport | None) -> None:
+        match last:
+            case None:
+                self._fail(task, "it ended without a report")
+            case Failed():
+                self._fail(task, last.reason)
+            case Progressed():
+                self._keep(task, last)
+                state = TrialState.COMPLETE if last.finished else TrialState.PRUNED
+                tell(self._study, task, state, last.progress.objective)
+
+    def _retry(self, task: Trial, micro_batch: int) -> None:
+        task.set_user_attr("retries", task.user_attrs.get("retries", 0) + 1)
+        task.set_user_attr("micro_batch", micro_batch)
+
+    def _fail(self, task: Trial, reason: str) -> None:
+        task.set_user_attr("failure", reason)
+        tell(self._study, task, TrialState.FAIL)

@@ -1,0 +1,130 @@
+"""The search: Tune runs the trials, Optuna guides them, ASHA stops the weak ones."""
+
+from collections.abc import Callable
+
+import optuna
+from ray import tune
+from ray.tune.experiment import Trial
+from ray.tune.result import EXPR_ERROR_FILE
+
+from models.fit import higher_is_better
+from search.cli.console import Say
+from search.cluster.local_ray import Workers
+from search.cluster.shared_dataset import share_dataset
+from search.run.run_dir import RunDir, Settings
+from search.study.limits import Limits
+from search.study.study import best_first, create_study, started
+from search.study.trials_table import write_tables
+from search.study.warm_start import warm_start
+from search.tuning.recorder import Recorder
+from search.tuning.scheduler import Asha, bracket_of, decided_rungs, rung_iterations
+from search.tuning.searcher import StudySearcher
+from search.workers.callback import TrainingCallback
+from search.workers.tasks import run_tasks
+from search.workers.trainable import TrialTask, Work, run_trial
+
+
+class SearchFailedError(RuntimeError):
+    """No trial was trained to its end."""
+
+
+def search(run: RunDir, say: Say, workers: Workers) -> None:
+    """Runs the trials that the run's settings ask for and its study does not have yet.
+
+    Raises SearchFailedError with the first failure if no trial is complete then.
+    """
+    settings = run.document().settings
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = create_study(run, settings.space, settings.metric)
+    if settings.warm_start is not None:
+        warm_start(study, settings)
+    limits = Limits(study, settings.time_budget, settings.stop_after)
+    wanted = wanted_trials(settings)
+    left = wanted - sum(t.state.is_finished() for t in started(study))
+    under_way = any(not trial.state.is_finished() for trial in started(study))
+    if left > 0 and not under_way and (reason := limits.reached()):
+        say(f"search: no further trial, {reason}")
+    elif left > 0:
+        rungs = _rungs(settings)
+        say(
+            f"search: {left} trials of up to {settings.iterations} iterations, {settings.concurrent} at a time; "
+            f"rungs at {', '.join(map(str, rungs)) or 'none'}"
+        )
+        workers.start()
+        _run_trials(run, settings, study, rungs, limits, say)
+        if (reason := limits.reached()) and wanted > sum(t.state.is_finished() for t in started(study)):
+            say(f"the search ends early: {reason}")
+    write_tables(run, study)
+    _refuse_failure(run, study)
+
+
+def _rungs(settings: Settings) -> tuple[int, ...]:
+    if settings.scheduler == "none":
+        return ()
+    return rung_iterations(settings.grace_period, settings.reduction_factor, settings.iterations)
+
+
+def _bracket(settings: Settings, rungs: tuple[int, ...]) -> Callable[[int], int]:
+    if settings.scheduler != "hyperband":
+        return lambda number: 0
+    return lambda number: bracket_of(number, settings.seed, len(rungs), settings.reduction_factor)
+
+
+def _run_trials(
+    run: RunDir, settings: Settings, study: optuna.Study, rungs: tuple[int, ...], limits: Limits, say: Say
+) -> None:
+    searcher = StudySearcher(
+        study,
+        settings.space,
+        wanted_trials(settings),
+        settings.concurrent,
+        settings.seed,
+        settings.sampler,
+        enough=lambda: limits.reached() is not None,
+    )
+    scheduler = Asha(
+        decided_rungs(started(study), rungs),
+        settings.reduction_factor,
+        higher_is_better(settings.metric),
+        _bracket(settings, rungs),
+        limits.stops_running,
+    )
+    work = Work(run, share_dataset(run.open_dataset()), settings.budget, settings.hardware, rungs)
+    run_tasks(
+        tune.with_parameters(run_trial, work=work, seed=settings.seed),
+        searcher,
+        TrainingCallback(
+            TrialTask.from_tune,
+            searcher,
+            Recorder(run, study, wanted_trials(settings), rungs, limits, say),
+            settings.iterations,
+            settings.micro_batch,
+            say,
+        ),
+        run.path / "tune",
+        trial_folder,
+        settings.gpus_per_trial,
+        scheduler,
+    )
+
+
+def wanted_trials(settings: Settings) -> int:
+    """As many as asked for, but no more than the space has configurations."""
+    return int(min(settings.trials, settings.space.size()))
+
+
+def trial_folder(trial: Trial) -> str:
+    return f"trial_{TrialTask.from_tune(trial.config).number:05d}"
+
+
+def _refuse_failure(run: RunDir, study: optuna.Study) -> None:
+    if best_first(study):
+        return
+    message = f"none of {len(started(study))} trials was trained to its end"
+    failed = next((trial for trial in started(study) if "failure" in trial.user_attrs), None)
+    if failed is not None:
+        message += f": {failed.user_attrs['failure']}"
+        tracebacks = run.trial(failed.number) / EXPR_ERROR_FILE
+        if tracebacks.exists():
+            message += f"; traceback in {tracebacks}"
+    raise SearchFailedError(message)

@@ -1,0 +1,160 @@
+"""What runs in a Tune worker: one training, with a checkpoint that survives the worker."""
+
+import io
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from ray import tune
+
+from data.document import write_atomically
+from data.store import Dataset
+from models.architectures import build_model
+from models.device import Hardware, free_memory, use_one_core
+from models.fit import AnyTraining, NonFiniteLossError, Training, is_finished
+from models.folds import FoldedTraining
+from models.scaler import train_bars
+from search.cluster.shared_dataset import SharedDataset
+from search.run.run_dir import RunDir
+from search.run.trial_report import Failed, Progressed, TrialReport
+from spaces.parameters import Config
+from spaces.trial_config import Budget, Shape, trial_config
+
+CHECKPOINT = "checkpoint.pt"
+CHECKPOINT_SECONDS = 20.0
+"""At most so much training is lost with a worker; an iteration that takes longer is saved each time."""
+CHECKPOINT_SHARE = 0.05
+"""Shorter ones are too, as long as saving takes no more of the time than this."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What all trials of a stage have in common."""
+
+    run: RunDir
+    dataset: SharedDataset
+    budget: Budget
+    hardware: Hardware
+    checkpoint_iterations: tuple[int, ...]
+    """Iterations that are always saved: the rungs, where a trial may wait for others."""
+
+    def with_micro_batch(self, anchors: int | None) -> Self:
+        """The same, where a training is known to fit so many anchors only."""
+        return replace(self, budget=replace(self.budget, micro_batch=anchors or self.budget.micro_batch))
+
+
+@dataclass(frozen=True)
+class TrialTask:
+    """One trial of the search, as a worker is handed it."""
+
+    number: int
+    params: Config
+    reported: int
+    """How many of its iterations the study knows already."""
+    micro_batch: int | None
+    """How many anchors fitted into memory then; None where that is not known."""
+
+    @property
+    def name(self) -> str:
+        return f"trial {self.number}"
+
+    def to_tune(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_tune(cls, config: Mapping[str, Any]) -> Self:
+        return cls(**config)
+
+
+def run_trial(config: dict[str, Any], work: Work, seed: int) -> None:
+    """A Tune function trainable: one TrialTask, one report an iteration.
+
+    Every trial of a search has the same seed: the same draws of anchors for all, so that what differs between
+    two trials is their configuration.
+    """
+    stopped = False
+    try:
+        _train(TrialTask.from_tune(config), work, seed)
+    except SystemExit:
+        # Tune's way to end a trial that its scheduler stopped.
+        stopped = True
+    # Others may need it while this worker waits for its next trial. Behind the handler: until here the exception's
+    # traceback held the training.
+    free_memory()
+    if stopped:
+        raise SystemExit
+
+
+def _train(task: TrialTask, work: Work, seed: int) -> None:
+    training = folded_training(work.with_micro_batch(task.micro_batch), task.params, seed)
+    # The last iteration that the study knows is reported again: its rung may not have been decided.
+    train_to_end(training, work.run.trial(task.number), work, report_to_tune, reported=max(task.reported - 1, 0))
+
+
+def folded_training(work: Work, flat: Config, seed: int) -> AnyTraining:
+    """What a search judges: a training on each walk-forward fold of the dataset, mostly one."""
+    folds = work.dataset.open().folds()
+    trainings = [make_training(work, flat, seed, fold) for fold in folds]
+    return trainings[0] if len(trainings) == 1 else FoldedTraining(trainings)
+
+
+def make_training(work: Work, flat: Config, seed: int, dataset: Dataset) -> Training:
+    use_one_core()
+    config = trial_config(flat, Shape.of(dataset.info), work.budget)
+    model = build_model(config.model, seed)
+    model.scaling.fit(train_bars(dataset))
+    return Training(model, dataset, config.train, seed, *work.hardware.pick())
+
+
+def train_to_end(
+    training: AnyTraining, folder: Path, work: Work, report: Callable[[TrialReport], None], reported: int = 0
+) -> bool:
+    """Goes on from the folder's checkpoint, if any, and reports every iteration after the first `reported`.
+
+    Returns whether the training reached its end; False if its loss was not finite, which is reported too, and the
+    checkpoint holds the best weights from before.
+    """
+    checkpoint = folder / CHECKPOINT
+    if checkpoint.exists():
+        training.load_state(torch.load(checkpoint, map_location="cpu", weights_only=True))
+        for iteration in range(reported + 1, training.iteration + 1):
+            report(report_of(training, iteration))
+    saved, cost = time.monotonic(), 0.0
+    while not training.finished:
+        try:
+            training.run_iteration()
+        except NonFiniteLossError as error:
+            if training.history:
+                training.return_to_best()
+                _save(training, checkpoint)
+            report(Failed(training.iteration + 1, str(error), training.runs_on))
+            return False
+        ended = time.monotonic()
+        due = ended - saved >= min(CHECKPOINT_SECONDS, cost / CHECKPOINT_SHARE)
+        if due or training.finished or training.iteration in work.checkpoint_iterations:
+            _save(training, checkpoint)
+            saved = time.monotonic()
+            cost = saved - ended
+        if training.iteration > reported:
+            report(report_of(training, training.iteration))
+    return True
+
+
+def report_of(training: AnyTraining, iteration: int) -> Progressed:
+    """What an iteration of the training's history ended with, as it was reported then."""
+    history = training.history[:iteration]
+    return Progressed(history[-1], is_finished(history, training.config), training.runs_on)
+
+
+def report_to_tune(report: TrialReport) -> None:
+    tune.report(report.to_tune())
+
+
+def _save(training: AnyTraining, path: Path) -> None:
+    buffer = io.BytesIO()
+    torch.save(training.state(), buffer)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, buffer.getvalue())
