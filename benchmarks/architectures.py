@@ -27,11 +27,11 @@ from data.batches import frozen_labels
 from data.prepare import PrepareConfig, prepare
 from data.store import Dataset
 from data.synth import SynthConfig, generate
-from models.architectures import build_model
+from models.architectures.registry import build_model
+from models.architectures.scaler import train_bars
 from models.device import Hardware, use_one_core
-from models.fit import Training, predict_slice
 from models.metrics import Values, bootstrap_auc, horizon_metrics, interval
-from models.scaler import train_bars
+from models.training.fit import Training, predict_slice
 from search.cluster.local_ray import cores, process_map
 from spaces.load import SHIPPED
 from spaces.trial_config import Budget, Shape, trial_config

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from data.batches import Batch
-from models.hybrid_lstm import HybridLSTM
+from models.architectures.hybrid_lstm import HybridLSTM
 
 
 def expanding_samples(batch: Batch, history: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:

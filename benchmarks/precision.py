@@ -18,10 +18,10 @@ from benchmarks.machine import cpu_name
 from data.prepare import PrepareConfig, prepare
 from data.store import Dataset
 from data.synth import SynthConfig, generate
-from models.architectures import build_model
+from models.architectures.registry import build_model
+from models.architectures.scaler import train_bars
 from models.device import Hardware, Precision, use_one_core
-from models.fit import Training
-from models.scaler import train_bars
+from models.training.fit import Training
 from search.cluster.local_ray import cores, process_map
 from spaces.load import SHIPPED
 from spaces.trial_config import Budget, Shape, trial_config

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from benchmarks.machine import cpu_name
 from data.synth import SynthConfig, generate
-from models.bundle import Bundle
+from models.bundle.bundle import Bundle
 from search.cluster.local_ray import cores
 
 SERIES, MINUTES, STRIDE = 1_000, 720, 5

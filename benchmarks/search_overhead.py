@@ -26,7 +26,7 @@ from ray.tune.search import ConcurrencyLimiter
 from ray.tune.search.optuna import OptunaSearch
 
 from benchmarks.machine import cpu_name
-from models.fit import Progress
+from models.training.fit import Progress
 from search.cluster.local_ray import cores, local_ray
 from search.run.run_dir import RunDir, Settings
 from search.run.trial_report import Progressed

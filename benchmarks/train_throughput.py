@@ -9,7 +9,7 @@ features and random anchors. Every arm runs in fresh processes pinned to the sam
   the attention weights (which the guide plots);
 - per_sample_flush_denormal: the same with torch.set_flush_denormal(True);
 - per_sample_fused: the same with the fused attention kernel, the strongest rival;
-- ours_fp32, ours_bf16: models.hybrid_lstm prepared as a trial is (models.device), bf16 where the core has it.
+- ours_fp32, ours_bf16: models.architectures.hybrid_lstm prepared as a trial is (models.device), bf16 where the core has it.
 
 Measured: samples a second of CPU time (user and system, building batches included), the median of rounds
 that interleave the arms; the peak resident memory of the process; and the fraction of the core's peak (a
@@ -50,13 +50,13 @@ from benchmarks.machine import cpu_name
 from benchmarks.per_sample import PerSampleHybrid, expanding_samples
 from data.batches import Batch
 from data.schema import DEFAULT_EXPANDING_MAX, DEFAULT_EXPANDING_MIN, DEFAULT_HORIZONS, MASKED
-from models.architectures import build_model
+from models.architectures.hybrid_lstm import HybridLSTM
+from models.architectures.registry import build_model
 from models.device import Precision, best_precision, use_one_core, worker_environment
-from models.fit import TrainConfig
-from models.hybrid_lstm import HybridLSTM
 from models.inference import forward
-from models.loss import Loss
-from models.optimizer import make_optimizer
+from models.training.fit import TrainConfig
+from models.training.loss import Loss
+from models.training.optimizer import make_optimizer
 
 CLAIMS = {"ratio": 180.0, "ratio_bf16": 500.0, "fp32_of_peak": 0.45, "bf16_of_peak": 0.25}
 """At least so much."""
@@ -230,7 +230,7 @@ def run_arm(arm: Arm, plan: Plan) -> dict[str, float]:
 def our_step(
     model: HybridLSTM, walks_MTF: NDArray[np.float32], rng: np.random.Generator, precision: Precision
 ) -> Callable[[], Batch]:
-    """Draws a batch as training does (anchors of a series share a pass) and takes the step of models.fit."""
+    """Draws a batch as training does (anchors of a series share a pass) and takes the step of models.training.fit."""
     optimizer = new_optimizer(model)
     series = TRAIN.batch_size // TRAIN.anchors_per_series
 
@@ -263,7 +263,7 @@ def new_optimizer(model: HybridLSTM) -> torch.optim.AdamW:
 
 
 def learn(model: HybridLSTM, optimizer: torch.optim.AdamW, logits: Tensor, y: NDArray[np.int8]) -> None:
-    """What Training of models.fit does with a batch's logits."""
+    """What Training of models.training.fit does with a batch's logits."""
     loss = LOSS.summed(logits, torch.from_numpy(y)) / int((y >= 0).sum())
     assert np.isfinite(loss.item())
     optimizer.zero_grad(set_to_none=True)

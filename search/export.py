@@ -7,7 +7,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from data.document import refuse_existing
-from models.bundle import BundleDocument, MemberEntry, save_bundle
+from models.bundle.bundle import BundleDocument, MemberEntry, save_bundle
 from models.score import Score
 from search.finalists.members import WEIGHTS, MemberDocument, members
 from search.report.comparison import compare, finished

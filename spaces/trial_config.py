@@ -6,8 +6,8 @@ from typing import Any, Self
 from data.features import FEATURE_NAMES
 from data.info import DatasetInfo
 from data.schema import DEFAULT_EXPANDING_MAX, DEFAULT_HORIZONS, InputError
-from models.architectures import ModelConfig, model_config
-from models.fit import Metric, TrainConfig
+from models.architectures.registry import ModelConfig, model_config
+from models.training.fit import Metric, TrainConfig
 from spaces.parameters import Config, Scalar
 
 TRAINING_DIMENSIONS = ("learning_rate", "weight_decay", "batch_size", "loss", "class_weights", "schedule")

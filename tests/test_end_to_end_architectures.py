@@ -9,8 +9,8 @@ import torch
 from conftest import Workplace
 from safetensors.torch import load_file
 
-from models.architectures import ARCHITECTURES, build_model, model_config
-from models.bundle import BundleDocument
+from models.architectures.registry import ARCHITECTURES, build_model, model_config
+from models.bundle.bundle import BundleDocument
 from search.finalists.members import MemberDocument, members
 from search.run.run_dir import RunDir
 

@@ -18,12 +18,12 @@ from data.find import find_series
 from data.prepare import PrepareConfig, prepare
 from data.schema import SLICES
 from data.store import Dataset
-from models.architectures import build_model
-from models.asked import Last
-from models.bundle import Bundle, BundleDocument, MemberEntry
-from models.calibration import Calibration
-from models.fit import predict_slice
-from models.scaler import SCALINGS, train_bars
+from models.architectures.registry import build_model
+from models.architectures.scaler import SCALINGS, train_bars
+from models.bundle.bundle import Bundle, BundleDocument, MemberEntry
+from models.bundle.calibration import Calibration
+from models.bundle.minutes import Last
+from models.training.fit import predict_slice
 from spaces.load import SHIPPED
 from spaces.trial_config import Budget, Shape, trial_config
 

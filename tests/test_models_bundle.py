@@ -17,15 +17,15 @@ from data.find import find_series
 from data.read import read_series
 from data.schema import InputError
 from data.store import Dataset
-from models.architectures import build_model, config_values, model_config
-from models.asked import EVERY_MINUTE, Asked, At, Every, Last
-from models.basic_lstm import BasicLSTM
-from models.bundle import Bundle, BundleDocument, MemberEntry, save_bundle
-from models.calibration import Calibration, calibrated
-from models.forecaster import Forecaster
-from models.hybrid_lstm import HybridLSTM
-from models.predict import predict_folder
-from models.scaler import train_bars
+from models.architectures.basic_lstm import BasicLSTM
+from models.architectures.forecaster import Forecaster
+from models.architectures.hybrid_lstm import HybridLSTM
+from models.architectures.registry import build_model, config_values, model_config
+from models.architectures.scaler import train_bars
+from models.bundle.bundle import Bundle, BundleDocument, MemberEntry, save_bundle
+from models.bundle.calibration import Calibration, calibrated
+from models.bundle.minutes import EVERY_MINUTE, Asked, At, Every, Last
+from models.bundle.predict import predict_folder
 from search.cluster.local_ray import process_map
 
 HORIZONS, FIRST, LAST = (15, 60), 59, 239
@@ -274,8 +274,8 @@ import sys
 for name in ("ray", "optuna", "typer", "rich", "plotly", "jinja2", "tensorboardX", "yaml", "scipy", "sklearn"):
     sys.modules[name] = None
 from pathlib import Path
-from models.asked import Every
-from models.predict import predict_folder
+from models.bundle.minutes import Every
+from models.bundle.predict import predict_folder
 summary = predict_folder(*map(Path, sys.argv[1:4]), Every(60))
 print(summary.series, summary.rows)
 """

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from models.calibration import Calibration, calibrated
+from models.bundle.calibration import Calibration, calibrated
 
 CALIBRATIONS = [
     Calibration(),

@@ -14,12 +14,12 @@ from torch import Tensor
 from data.batches import TrainingStream, frozen_batches, frozen_labels
 from data.schema import InputError
 from data.store import Dataset
-from models.architectures import ARCHITECTURES, build_model, model_config
-from models.fit import Metric, NonFiniteLossError, Progress, TrainConfig, Training, predict_slice
+from models.architectures.registry import ARCHITECTURES, build_model, model_config
+from models.architectures.scaler import train_bars
 from models.inference import forward
 from models.metrics import all_metrics, mean_auc, mean_log_loss
-from models.optimizer import Schedule, rate_share
-from models.scaler import train_bars
+from models.training.fit import Metric, NonFiniteLossError, Progress, TrainConfig, Training, predict_slice
+from models.training.optimizer import Schedule, rate_share
 
 CPU = torch.device("cpu")
 QUICK = TrainConfig(learning_rate=3e-3, batch_size=32, iterations=4, samples_per_iteration=160, patience=99)

@@ -8,10 +8,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from data.schema import InputError
-from models.architectures import ARCHITECTURES, build_model, config_values, model_config
-from models.basic_lstm import BasicLSTM
-from models.hybrid_lstm import HybridLSTM
-from models.layers import Attention, HorizonHeads, anchor_mask, gather_windows, rows_at
+from models.architectures.basic_lstm import BasicLSTM
+from models.architectures.hybrid_lstm import HybridLSTM
+from models.architectures.layers import Attention, HorizonHeads, anchor_mask, gather_windows, rows_at
+from models.architectures.registry import ARCHITECTURES, build_model, config_values, model_config
 
 M, T, K, D, HEADS = 3, 12, 5, 8, 4
 

@@ -12,7 +12,7 @@ from data.batches import frozen_labels
 from data.prepare import PrepareConfig, prepare
 from data.schema import InputError
 from data.store import Dataset, usable_minutes
-from models.loss import Loss, make_loss
+from models.training.loss import Loss, make_loss
 
 LOGITS = torch.tensor([[[0.3, -2.0], [9.0, 0.1]]])
 Y = torch.tensor([[[1, -1], [-1, 0]]], dtype=torch.int8)

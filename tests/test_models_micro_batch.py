@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 
 from data.batches import Batch, TrainingStream, padded_minutes
 from data.store import Dataset
-from models.architectures import ARCHITECTURES, build_model, model_config
-from models.fit import TrainConfig, Training
+from models.architectures.registry import ARCHITECTURES, build_model, model_config
+from models.architectures.scaler import train_bars
 from models.inference import predict_batch
-from models.micro_batch import MicroBatch, is_out_of_memory, split
-from models.scaler import train_bars
+from models.training.fit import TrainConfig, Training
+from models.training.micro_batch import MicroBatch, is_out_of_memory, split
 
 CPU = torch.device("cpu")
 
@@ -135,9 +135,9 @@ import resource, sys
 from pathlib import Path
 import torch
 from data.store import Dataset
-from models.architectures import build_model, model_config
-from models.fit import TrainConfig, Training
-from models.scaler import train_bars
+from models.architectures.registry import build_model, model_config
+from models.training.fit import TrainConfig, Training
+from models.architectures.scaler import train_bars
 
 torch.set_num_threads(1)
 dataset = Dataset(Path(sys.argv[1]))

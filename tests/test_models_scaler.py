@@ -18,7 +18,7 @@ from data.features import features
 from data.prepare import PrepareConfig, prepare
 from data.read import Bars
 from data.store import Dataset
-from models.scaler import CLIP, SAMPLE_BARS, SCALINGS, Scaling, StandardScaling, make_scaling, train_bars
+from models.architectures.scaler import CLIP, SAMPLE_BARS, SCALINGS, Scaling, StandardScaling, make_scaling, train_bars
 
 
 def fitted(x_NF: np.ndarray, name: str = "standard") -> Scaling:

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from data.batches import TrainingStream
 from data.store import Dataset
-from models.architectures import build_model, model_config
+from models.architectures.positions import POSITIONS
+from models.architectures.registry import build_model, model_config
+from models.architectures.scaler import train_bars
 from models.inference import predict_batch
-from models.positions import POSITIONS
-from models.scaler import train_bars
 
 LENGTHS = (240, 131, 47, 9, 1)
 """Bars of the series in a batch: beyond every window, between them, and one minute only."""

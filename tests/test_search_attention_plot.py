@@ -9,11 +9,11 @@ import pytest
 from numpy.typing import NDArray
 
 from data.find import SeriesFile
-from models.architectures import build_model
-from models.basic_lstm import BasicLSTM
-from models.bundle import SeriesPrediction
-from models.explain import AnchorAttention, Explainer
-from models.explain_folder import Example
+from models.architectures.basic_lstm import BasicLSTM
+from models.architectures.registry import build_model
+from models.bundle.attention import AnchorAttention, Explainer
+from models.bundle.attention_folder import Example
+from models.bundle.bundle import SeriesPrediction
 from search.report.attention_plot import draw_page
 
 ANCHOR = 79

@@ -226,7 +226,8 @@ def test_each_commands_help_shows_an_example_and_explains_its_options(
 
 def test_help_answers_without_the_heavy_imports() -> None:
     program = (
-        "import sys\nfrom search.cli.main import main\nsys.argv = ['hybridtune', '--help']\ntry:\n    main()\nfinally:\n"
+        "import sys\nfrom search.cli.main import main\nsys.argv = ['hybridtune', '--help']\n"
+        "try:\n    main()\nfinally:\n"
         "    print(sorted({'ray', 'torch', 'pandas', 'optuna', 'pyarrow', 'sklearn'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -8,8 +8,8 @@ from optuna.trial import TrialState
 import search.study.study
 from data.features import FEATURE_NAMES
 from data.schema import DEFAULT_HORIZONS, InputError
-from models.architectures import ARCHITECTURES
-from models.basic_lstm import BasicLSTM
+from models.architectures.basic_lstm import BasicLSTM
+from models.architectures.registry import ARCHITECTURES
 from search.finalists.members import choose_members
 from search.run.run_dir import RunDir, Settings
 from search.study.study import ask, best_first, config_of, create_study, open_study, reopen, report, started, tell

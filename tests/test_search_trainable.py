@@ -14,8 +14,8 @@ import torch
 from data.prepare import PrepareConfig, prepare
 from data.store import Dataset
 from models.device import Hardware, worker_environment
-from models.fit import AnyTraining, Training
-from models.folds import FoldedTraining
+from models.training.fit import AnyTraining, Training
+from models.training.folds import FoldedTraining
 from search.cluster.shared_dataset import SharedDataset
 from search.run.run_dir import RunDir
 from search.run.trial_report import Failed, Progressed, TrialReport

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from optuna.trial import TrialState
 
-from models.fit import Progress
+from models.training.fit import Progress
 from search.run.run_dir import RunDir
 from search.study.study import ask, create_study, report_value, tell
 from search.study.trials_table import CURVE_COLUMNS, append_curve_point, read_curves, trials_table, write_tables

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.schema import InputError
-from models.architectures import ARCHITECTURES, build_model
-from models.fit import TrainConfig
-from models.hybrid_lstm import HybridLSTM
+from models.architectures.hybrid_lstm import HybridLSTM
+from models.architectures.registry import ARCHITECTURES, build_model
+from models.training.fit import TrainConfig
 from spaces.check import check_space
 from spaces.load import SHIPPED, load_space
 from spaces.parameters import Choice, Config, Float, Int, Space

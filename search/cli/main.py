@@ -23,8 +23,8 @@ from data.schema import (
 if TYPE_CHECKING:
     from pydantic import ValidationError
 
-    from models.asked import Asked
-    from models.explain_folder import Explain
+    from models.bundle.attention_folder import Explain
+    from models.bundle.minutes import Asked
     from search.report.comparison import Comparison
 
 app = typer.Typer(
@@ -373,7 +373,7 @@ def predict(
 
     Example: hybridtune predict demo/bundle demo/raw/launches --out predictions.parquet --stride 15
     """
-    from models.predict import predict_folder
+    from models.bundle.predict import predict_folder
     from search.cli.console import progress_bar
     from search.cluster.local_ray import cores, process_map
 
@@ -452,7 +452,7 @@ def _minutes(name: str, text: str) -> tuple[int, ...]:
 
 
 def _asked(stride: int | None, last: bool, minutes: str | None) -> "Asked":
-    from models.asked import EVERY_MINUTE, At, Every, Last
+    from models.bundle.minutes import EVERY_MINUTE, At, Every, Last
 
     given: dict[str, Asked] = {}
     if stride is not None:
@@ -467,7 +467,7 @@ def _asked(stride: int | None, last: bool, minutes: str | None) -> "Asked":
 
 
 def _explain(folder: Path) -> "Explain":
-    from models.explain_folder import Explain
+    from models.bundle.attention_folder import Explain
     from search.report.attention_plot import draw_page
 
     return Explain(folder, draw_page)

@@ -18,10 +18,10 @@ from data.batches import frozen_labels
 from data.document import Document
 from data.schema import SliceName
 from data.store import Dataset
-from models.calibration import Calibration, calibrated
-from models.fit import predict_slice
+from models.bundle.calibration import Calibration, calibrated
 from models.metrics import all_metrics, mean_log_loss
 from models.score import HorizonMetrics
+from models.training.fit import predict_slice
 from search.cli.console import Say
 from search.finalists.blend_methods import Floats, Labels, Method, best_single, judged_horizons, methods, mix
 from search.finalists.calibrate import KINDS

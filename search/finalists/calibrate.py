@@ -9,7 +9,7 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 from sklearn.isotonic import IsotonicRegression
 
-from models.calibration import Calibration
+from models.bundle.calibration import Calibration
 from models.metrics import EPSILON
 from search.finalists.blend_methods import Floats, Labels
 

@@ -7,10 +7,10 @@ import optuna
 from safetensors.torch import load_file
 
 from data.document import Document
-from models.architectures import build_model, model_config
-from models.fit import Progress
-from models.forecaster import Forecaster
+from models.architectures.forecaster import Forecaster
+from models.architectures.registry import build_model, model_config
 from models.score import HorizonMetrics
+from models.training.fit import Progress
 from search.run.run_dir import RunDir, Settings
 from search.study.study import best_first, config_of, open_study
 from spaces.load import SHIPPED

@@ -10,9 +10,9 @@ from safetensors.torch import save
 
 from data.batches import frozen_labels
 from data.document import write_atomically
-from models.architectures import config_values
-from models.fit import predict_slice
+from models.architectures.registry import config_values
 from models.metrics import all_metrics
+from models.training.fit import predict_slice
 from search.cli.console import Say
 from search.cluster.local_ray import Workers
 from search.cluster.shared_dataset import share_dataset

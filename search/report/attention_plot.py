@@ -13,9 +13,9 @@ from plotly.offline import get_plotlyjs
 from plotly.subplots import make_subplots
 
 from data.document import write_atomically
-from models.bundle import SeriesPrediction
-from models.explain import AnchorAttention, Explainer
-from models.explain_folder import DRAWN_ANCHORS, Example
+from models.bundle.attention import AnchorAttention, Explainer
+from models.bundle.attention_folder import DRAWN_ANCHORS, Example
+from models.bundle.bundle import SeriesPrediction
 
 INK, GREY, OUT_OF_REACH = "#2f6fab", "#8a97a5", "#e4e8ec"
 LEAST_CONTRAST = 0.01

@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
 from data.document import write_atomically
-from models.explain import make_explainer
+from models.bundle.attention import make_explainer
 from models.metrics import mean_metric
 from search.finalists.blend import EnsembleDocument
 from search.finalists.members import load_member, members

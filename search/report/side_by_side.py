@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from data.schema import InputError
-from models.bundle import Bundle
+from models.bundle.bundle import Bundle
 from models.score import Score
 from search.finalists.blend import ENSEMBLE
 from search.report.comparison import compare, describe_gain

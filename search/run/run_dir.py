@@ -25,7 +25,7 @@ from data.document import Document, new_folder, refuse_existing
 from data.schema import InputError
 from data.store import Dataset
 from models.device import DeviceChoice, Hardware, PrecisionChoice
-from models.fit import Metric
+from models.training.fit import Metric
 from spaces.parameters import Config, Dimension, Space
 from spaces.trial_config import Budget
 

@@ -9,7 +9,7 @@ import optuna
 import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 
-from models.fit import Progress
+from models.training.fit import Progress
 from search.run.run_dir import RunDir
 from search.study.study import started
 

@@ -2,7 +2,7 @@
 
 import time
 
-from models.fit import TrainConfig
+from models.training.fit import TrainConfig
 from search.cli.console import Say
 from search.run.trial_report import Progressed
 from spaces.parameters import Config

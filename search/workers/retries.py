@@ -1,7 +1,7 @@
 """How a training goes on whose worker was lost: from its checkpoint, and with a smaller micro-batch if memory ran out.
 
 That costs a worker where the kernel kills it, or where what earlier attempts left behind fills the process; memory that
-is merely refused does not: models.micro_batch.
+is merely refused does not: models.training.micro_batch.
 """
 
 import re
@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 from ray.tune.experiment import Trial
 
-from models.fit import TrainConfig
-from models.micro_batch import is_out_of_memory
+from models.training.fit import TrainConfig
+from models.training.micro_batch import is_out_of_memory
 from search.run.trial_report import Progressed, TrialReport
 from search.workers.failures import refuse_full_disk
 from search.workers.tasks import TrainingTask

@@ -12,11 +12,11 @@ from ray import tune
 
 from data.document import write_atomically
 from data.store import Dataset
-from models.architectures import build_model
+from models.architectures.registry import build_model
+from models.architectures.scaler import train_bars
 from models.device import Hardware, free_memory, use_one_core
-from models.fit import AnyTraining, NonFiniteLossError, Training, is_finished
-from models.folds import FoldedTraining
-from models.scaler import train_bars
+from models.training.fit import AnyTraining, NonFiniteLossError, Training, is_finished
+from models.training.folds import FoldedTraining
 from search.cluster.shared_dataset import SharedDataset
 from search.run.run_dir import RunDir
 from search.run.trial_report import Failed, Progressed, TrialReport

@@ -3,7 +3,7 @@
 from typing import Protocol
 
 from data.schema import InputError
-from models.scaler import check_scaling
+from models.architectures.scaler import check_scaling
 
 HORIZON_HEADS = ("independent", "hierarchical")
 

@@ -13,11 +13,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from models.check import at_least, check_heads, check_sizes
-from models.forecaster import AttentionMaps, Component, Forecaster
-from models.layers import Attention, HorizonHeads, Places, anchor_mask, rows_at
-from models.positions import check_positions, make_positions, minutes_of
-from models.scaler import make_scaling
+from models.architectures.check import at_least, check_heads, check_sizes
+from models.architectures.forecaster import AttentionMaps, Component, Forecaster
+from models.architectures.layers import Attention, HorizonHeads, Places, anchor_mask, rows_at
+from models.architectures.positions import check_positions, make_positions, minutes_of
+from models.architectures.scaler import make_scaling
 
 FEED_FORWARD = 4
 """Width of the feed-forward layer in hidden sizes (Vaswani et al. 2017, section 3.3)."""

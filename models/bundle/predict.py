@@ -15,12 +15,12 @@ from data.find import SeriesFile, find_series
 from data.parallel import ParallelMap
 from data.schema import InputError
 from data.text import printable
-from models.asked import EVERY_MINUTE, Asked
-from models.bundle import SERIES_PER_BATCH, Bundle, SeriesPrediction
+from models.bundle.attention import Explainer
+from models.bundle.attention_folder import Explain, explanation
+from models.bundle.bundle import SERIES_PER_BATCH, Bundle, SeriesPrediction
+from models.bundle.minutes import EVERY_MINUTE, Asked
+from models.bundle.row_groups import RowGroups
 from models.device import use_one_core
-from models.explain import Explainer
-from models.explain_folder import Explain, explanation
-from models.row_groups import RowGroups
 
 SCHEMA = pa.schema(
     {

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from data.batches import Batch, pad_batch
-from models.forecaster import Forecaster
+from models.architectures.forecaster import Forecaster
 
 
 @dataclass(frozen=True)

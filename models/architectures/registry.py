@@ -6,11 +6,11 @@ from typing import Any
 import torch
 
 from data.schema import InputError
-from models.basic_lstm import BasicLSTM
-from models.forecaster import Forecaster
-from models.hybrid_lstm import HybridLSTM
-from models.tcn import TCN
-from models.transformer import Transformer
+from models.architectures.basic_lstm import BasicLSTM
+from models.architectures.forecaster import Forecaster
+from models.architectures.hybrid_lstm import HybridLSTM
+from models.architectures.tcn import TCN
+from models.architectures.transformer import Transformer
 
 ARCHITECTURES: dict[str, type[Forecaster]] = {
     "basic_lstm": BasicLSTM,

@@ -15,10 +15,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from data.schema import InputError
-from models.check import at_least, check_sizes
-from models.forecaster import Component, Forecaster
-from models.layers import HorizonHeads, rows_at
-from models.scaler import make_scaling
+from models.architectures.check import at_least, check_sizes
+from models.architectures.forecaster import Component, Forecaster
+from models.architectures.layers import HorizonHeads, rows_at
+from models.architectures.scaler import make_scaling
 
 MOST_LEVELS = 16
 """The last then reads minutes that are three weeks apart."""

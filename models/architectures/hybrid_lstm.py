@@ -18,11 +18,11 @@ import torch
 from torch import Tensor, nn
 
 from data.schema import InputError
-from models.check import at_least, check_heads, check_sizes, check_window
-from models.forecaster import AttentionMaps, Component, Forecaster
-from models.layers import Attention, HorizonHeads, Places, WindowEncoder, anchor_mask, make_lstm, rows_at
-from models.positions import check_positions, make_positions, minutes_of
-from models.scaler import make_scaling
+from models.architectures.check import at_least, check_heads, check_sizes, check_window
+from models.architectures.forecaster import AttentionMaps, Component, Forecaster
+from models.architectures.layers import Attention, HorizonHeads, Places, WindowEncoder, anchor_mask, make_lstm, rows_at
+from models.architectures.positions import check_positions, make_positions, minutes_of
+from models.architectures.scaler import make_scaling
 
 
 class HybridLSTM(Forecaster):

@@ -19,14 +19,14 @@ from torch import Tensor, nn
 from data.batches import Batch, TrainingStream, frozen_batches, frozen_labels
 from data.schema import InputError, SliceName
 from data.store import Dataset
-from models.check import at_least
+from models.architectures.check import at_least
+from models.architectures.forecaster import Forecaster
 from models.device import Precision, device_name
-from models.forecaster import Forecaster
 from models.inference import forward, predict_batch
-from models.loss import ClassWeights, LossName, check_loss, make_loss
 from models.metrics import all_metrics, mean_auc, mean_log_loss
-from models.micro_batch import MicroBatch
-from models.optimizer import Schedule, make_optimizer, rate_share, set_learning_rate
+from models.training.loss import ClassWeights, LossName, check_loss, make_loss
+from models.training.micro_batch import MicroBatch
+from models.training.optimizer import Schedule, make_optimizer, rate_share, set_learning_rate
 
 SERIES_PER_EVALUATION_BATCH = 8
 ANCHORS_PER_EVALUATION_BATCH = 512
@@ -47,7 +47,7 @@ class NonFiniteLossError(ArithmeticError):
 @dataclass(frozen=True)
 class TrainConfig:
     learning_rate: float = 5e-4
-    """Peak of the schedule; models.optimizer says what share of it each component gets."""
+    """Peak of the schedule; models.training.optimizer says what share of it each component gets."""
     weight_decay: float = 1e-2
     batch_size: int = 64
     """Anchors of one optimiser step."""

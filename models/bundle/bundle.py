@@ -31,11 +31,11 @@ from data.features import FEATURE_NAMES, features
 from data.find import SeriesFile
 from data.read import read_series
 from data.schema import MASKED, InputError
-from models.architectures import build_model, model_config
-from models.asked import EVERY_MINUTE, Asked, chosen, refuse_outside
-from models.calibration import Calibration, calibrated
-from models.explain import AnchorAttention, Explainer, make_explainer
-from models.forecaster import Forecaster
+from models.architectures.forecaster import Forecaster
+from models.architectures.registry import build_model, model_config
+from models.bundle.attention import AnchorAttention, Explainer, make_explainer
+from models.bundle.calibration import Calibration, calibrated
+from models.bundle.minutes import EVERY_MINUTE, Asked, chosen, refuse_outside
 from models.inference import predict_batch
 from models.score import Score
 

@@ -18,10 +18,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from data.document import new_folder, refuse_existing
 from data.schema import InputError
-from models.asked import Asked, Every
-from models.bundle import SeriesPrediction
-from models.explain import Explainer
-from models.row_groups import RowGroups
+from models.bundle.attention import Explainer
+from models.bundle.bundle import SeriesPrediction
+from models.bundle.minutes import Asked, Every
+from models.bundle.row_groups import RowGroups
 
 DRAWN_ANCHORS = 12
 

@@ -7,7 +7,7 @@ from typing import Final, Literal
 
 import torch
 
-from models.forecaster import Component, Forecaster
+from models.architectures.forecaster import Component, Forecaster
 
 RATES: Final[dict[Component, float]] = {"encoder": 1.0, "attention": 0.5, "head": 2.0}
 """Learning rate of each kind of component, in shares of the configured one. The guide's."""

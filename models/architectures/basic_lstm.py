@@ -9,10 +9,10 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from models.check import at_least, check_sizes, check_window
-from models.forecaster import Component, Forecaster
-from models.layers import HorizonHeads, WindowEncoder
-from models.scaler import make_scaling
+from models.architectures.check import at_least, check_sizes, check_window
+from models.architectures.forecaster import Component, Forecaster
+from models.architectures.layers import HorizonHeads, WindowEncoder
+from models.architectures.scaler import make_scaling
 
 
 class BasicLSTM(Forecaster):

@@ -13,25 +13,25 @@ import pytest
 import torch
 from conftest import SCORE, Workplace, WriteSeries
 
-import models.row_groups
+import models.bundle.row_groups
 from data.features import features
 from data.find import find_series
 from data.read import read_series
 from data.schema import InputError
 from data.store import Dataset
-from models.architectures import ModelConfig, build_model, config_values
-from models.asked import EVERY_MINUTE, Asked, At, Every, Last
-from models.basic_lstm import BasicLSTM
-from models.bundle import BundleDocument, MemberEntry, save_bundle
-from models.calibration import Calibration
-from models.explain import Explainer
-from models.explain_folder import DRAWN_ANCHORS, Example, Explain
-from models.forecaster import Forecaster
-from models.hybrid_lstm import HybridLSTM
-from models.predict import predict_folder
-from models.scaler import train_bars
-from models.tcn import TCN
-from models.transformer import Transformer
+from models.architectures.basic_lstm import BasicLSTM
+from models.architectures.forecaster import Forecaster
+from models.architectures.hybrid_lstm import HybridLSTM
+from models.architectures.registry import ModelConfig, build_model, config_values
+from models.architectures.scaler import train_bars
+from models.architectures.tcn import TCN
+from models.architectures.transformer import Transformer
+from models.bundle.attention import Explainer
+from models.bundle.attention_folder import DRAWN_ANCHORS, Example, Explain
+from models.bundle.bundle import BundleDocument, MemberEntry, save_bundle
+from models.bundle.calibration import Calibration
+from models.bundle.minutes import EVERY_MINUTE, Asked, At, Every, Last
+from models.bundle.predict import predict_folder
 
 HORIZONS = (15, 60)
 HEADS, SPAN, WINDOWS = 2, 100, (5, 30)
@@ -195,8 +195,8 @@ def test_rows_are_written_as_predictions_come(
 ) -> None:
     """Not held until the end: so memory does not grow with the number of series."""
     whole = explained(bundle, raw, tmp_path / "whole")
-    monkeypatch.setattr(models.row_groups, "ROWS_PER_GROUP", 2000)
-    monkeypatch.setattr(models.row_groups, "TABLES_PER_GROUP", 10)
+    monkeypatch.setattr(models.bundle.row_groups, "ROWS_PER_GROUP", 2000)
+    monkeypatch.setattr(models.bundle.row_groups, "TABLES_PER_GROUP", 10)
     parts = explained(bundle, raw, tmp_path / "parts")
     for name in ("minutes.parquet", "windows.parquet"):
         assert pq.ParquetFile(whole / name).num_row_groups == 1

@@ -1,0 +1,1 @@
+"""The models: each maps minutes and anchors to logits of the horizons."""
