@@ -9,7 +9,7 @@ features and random anchors. Every arm runs in fresh processes pinned to the sam
   the attention weights (which the guide plots);
 - per_sample_flush_denormal: the same with torch.set_flush_denormal(True);
 - per_sample_fused: the same with the fused attention kernel, the strongest rival;
-- ours_fp32, ours_bf16: models.architectures.hybrid_lstm prepared as a trial is (models.device), bf16 where the core has it.
+- ours_fp32, ours_bf16: the hybrid prepared as a trial is (models.device), bf16 where the core has it.
 
 Measured: samples a second of CPU time (user and system, building batches included), the median of rounds
 that interleave the arms; the peak resident memory of the process; and the fraction of the core's peak (a

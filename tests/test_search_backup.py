@@ -8,8 +8,9 @@ import pytest
 
 from data.schema import InputError
 from search.run.run_dir import RunDir
+from search.study import backup
 from search.study.backup import BACKUP, STUDY, back_up, check_study
-from search.study.study import ask, backup, create_study, open_study, started
+from search.study.study import ask, create_study, open_study, started
 from spaces.hybrid import HYBRID
 
 

@@ -190,7 +190,7 @@ def test_debug_shows_the_traceback_wherever_it_stands(
     stderr = capfd.readouterr().err
     assert caught.value.code == 2
     assert "Traceback (most recent call last)" in stderr
-    assert 'search/run_dir.py", line' in stderr
+    assert 'search/run/run_dir.py", line' in stderr
     assert stderr.splitlines()[-1].startswith("hybridtune: empty is not a run directory")
 
 

@@ -8,7 +8,7 @@ from optuna.trial import TrialState
 from data.schema import InputError
 from search.run.run_dir import RunDir
 from search.study.sampler import SAMPLERS, check_sampler, make_sampler
-from search.study.study import ask, config_of, create_study, report, started, tell
+from search.study.study import ask, config_of, create_study, report_value, started, tell
 from spaces.hybrid import HYBRID
 from spaces.parameters import Config
 
@@ -35,7 +35,7 @@ def configs(path: Path, sampler: str, seed: int, reopened: bool) -> list[Config]
             study = create_study(RunDir(path), HYBRID, "tune_loss")
         trial = ask(study, HYBRID, seed, sampler)
         flat = config_of(trial)
-        report(trial, 1, float(flat["dropout"]))
+        report_value(trial, 1, float(flat["dropout"]))
         tell(study, trial, TrialState.COMPLETE, float(flat["dropout"]))
         found.append(flat)
     assert len(started(study)) == 14

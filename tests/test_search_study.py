@@ -12,7 +12,7 @@ from models.architectures.basic_lstm import BasicLSTM
 from models.architectures.registry import ARCHITECTURES
 from search.finalists.members import choose_members
 from search.run.run_dir import RunDir, Settings
-from search.study.study import ask, best_first, config_of, create_study, open_study, reopen, report, started, tell
+from search.study.study import ask, best_first, config_of, create_study, open_study, reopen, report_value, started, tell
 from spaces.every import ALL
 from spaces.parameters import Choice, Config, Float, Int, Space
 from spaces.tcn import TCN
@@ -61,7 +61,7 @@ def walk(run: RunDir, trials: int, seed: int, reopened: bool = False, space: Spa
         if reopened:
             study = create_study(run, space, "tune_loss")
         trial = ask(study, space, seed)
-        report(trial, 1, loss(config_of(trial)))
+        report_value(trial, 1, loss(config_of(trial)))
         state = TrialState.PRUNED if number % 3 == 2 else TrialState.COMPLETE
         tell(study, trial, state, loss(config_of(trial)))
         configs.append(config_of(trial))
@@ -198,7 +198,7 @@ def test_only_distinct_complete_trials_are_ranked_best_first(
     for state, value in told:
         trial = ask(study, SPACE, seed=0)
         if value is not None:
-            report(trial, 1, value)
+            report_value(trial, 1, value)
         tell(study, trial, state, value)
     ask(study, SPACE, seed=0)
     # The default once more: the same configuration does not stand twice.
@@ -211,7 +211,7 @@ def test_the_first_value_of_an_iteration_is_the_one_kept(tmp_path: Path) -> None
     study = create_study(RunDir(tmp_path), SPACE, "tune_loss")
     trial = ask(study, SPACE, seed=0)
     for value in (0.7, 0.6):
-        report(trial, 1, value)
+        report_value(trial, 1, value)
     assert study.get_trials()[0].intermediate_values == {1: 0.7}
 
 

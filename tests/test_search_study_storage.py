@@ -8,7 +8,7 @@ from optuna.trial import TrialState
 
 from search.run.run_dir import RunDir
 from search.study.sampler import SpaceTPESampler
-from search.study.study import STUDY_NAME, ask, config_of, create_study, open_study, report, tell
+from search.study.study import STUDY_NAME, ask, config_of, create_study, open_study, report_value, tell
 from spaces.hybrid import HYBRID
 
 SEED = 3
@@ -37,13 +37,13 @@ def test_every_change_is_in_the_file_at_once(tmp_path: Path) -> None:
         trial = ask(study, HYBRID, SEED)
         assert_same(run, study)
         for iteration in (1, 2):
-            report(trial, iteration, 0.6 + number / 100)
+            report_value(trial, iteration, 0.6 + number / 100)
         trial.set_user_attr("micro_batch", 64)
         assert_same(run, study)
         tell(study, trial, states[number % 3], 0.7)
         assert_same(run, study)
     left = ask(study, HYBRID, SEED)
-    report(left, 1, 0.5)
+    report_value(left, 1, 0.5)
 
     reopened = create_study(run, HYBRID, "tune_auc")
     assert_same(run, reopened)
