@@ -32,7 +32,7 @@ from models.architectures.scaler import train_bars
 from models.device import Hardware, use_one_core
 from models.metrics import Values, bootstrap_auc, horizon_metrics, interval
 from models.training.fit import Training, predict_slice
-from search.cluster.local_ray import cores, process_map
+from search.cluster.maps import cores, process_map
 from spaces.load import SHIPPED
 from spaces.trial_config import Budget, Shape, trial_config
 

@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from benchmarks.machine import cpu_name, descendants
-from search.cluster.local_ray import cores
+from search.cluster.maps import cores
 from search.run.run_dir import RunDir
 from search.study.study import best_first, open_study, started
 

@@ -22,7 +22,7 @@ from models.architectures.registry import build_model
 from models.architectures.scaler import train_bars
 from models.device import Hardware, Precision, use_one_core
 from models.training.fit import Training
-from search.cluster.local_ray import cores, process_map
+from search.cluster.maps import cores, process_map
 from spaces.load import SHIPPED
 from spaces.trial_config import Budget, Shape, trial_config
 

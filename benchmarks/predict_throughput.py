@@ -17,7 +17,7 @@ from pathlib import Path
 from benchmarks.machine import cpu_name
 from data.synth import SynthConfig, generate
 from models.bundle.bundle import Bundle
-from search.cluster.local_ray import cores
+from search.cluster.maps import cores
 
 SERIES, MINUTES, STRIDE = 1_000, 720, 5
 CLAIM_SECONDS, CLAIM_LOAD_SECONDS = 60.0, 3.0

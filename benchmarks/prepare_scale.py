@@ -18,7 +18,7 @@ from pathlib import Path
 from benchmarks.machine import PeakOfTree, cpu_name
 from data.prepare import prepare
 from data.synth import SynthConfig, generate
-from search.cluster.local_ray import cores, process_map
+from search.cluster.maps import cores, process_map
 
 SECONDS, MEGABYTES, OPEN_SECONDS = 300.0, 2048.0, 0.5
 OPEN = "import sys, time; from pathlib import Path; from data.store import Dataset; started = time.perf_counter(); "

@@ -26,15 +26,18 @@ from ray.tune.search import ConcurrencyLimiter
 from ray.tune.search.optuna import OptunaSearch
 
 from benchmarks.machine import cpu_name
-from models.training.fit import Progress
-from search.cluster.local_ray import cores, local_ray
-from search.run.run_dir import RunDir, Settings
+from models.training.progress import Progress
+from search.cluster.local_ray import local_ray
+from search.cluster.maps import cores
+from search.run.run_dir import RunDir
+from search.run.settings import Settings
 from search.run.trial_report import Progressed
 from search.study.limits import Limits
+from search.study.rungs import rung_iterations
 from search.study.sampler import distribution
 from search.study.study import ask, create_study, tell
 from search.tuning.recorder import Recorder
-from search.tuning.scheduler import Asha, rung_iterations
+from search.tuning.scheduler import Asha
 from search.tuning.searcher import StudySearcher
 from search.tuning.tune import trial_folder
 from search.workers.callback import TrainingCallback

@@ -20,7 +20,8 @@ from data.prepare import PrepareConfig, prepare
 from data.store import Dataset
 from data.synth import SynthConfig, generate
 from models.device import Hardware
-from search.cluster.local_ray import cores, local_ray, process_map
+from search.cluster.local_ray import local_ray
+from search.cluster.maps import cores, process_map
 from search.cluster.shared_dataset import share_dataset
 from search.run.run_dir import RunDir
 from search.workers.trainable import Work, folded_training

@@ -26,11 +26,13 @@ from data.prepare import PrepareConfig, prepare
 from data.store import Dataset
 from data.synth import SynthConfig, generate
 from models.metrics import mean_log_loss
-from search.cluster.local_ray import Workers, cores, process_map
+from search.cluster.local_ray import Workers
+from search.cluster.maps import cores, process_map
 from search.finalists.blend import blend
 from search.finalists.retrain import retrain
 from search.report.comparison import Comparison, compare
-from search.run.run_dir import RunDir, Settings
+from search.run.run_dir import RunDir
+from search.run.settings import Settings
 from search.tuning.tune import search
 from spaces.hybrid import HYBRID
 from spaces.parameters import Choice, Float

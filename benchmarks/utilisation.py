@@ -19,8 +19,10 @@ from benchmarks.machine import cpu_name
 from data.prepare import PrepareConfig, prepare
 from data.store import Dataset
 from data.synth import SynthConfig, generate
-from search.cluster.local_ray import Workers, cores, process_map
-from search.run.run_dir import RunDir, Settings
+from search.cluster.local_ray import Workers
+from search.cluster.maps import cores, process_map
+from search.run.run_dir import RunDir
+from search.run.settings import Settings
 from search.tuning.tune import search
 from spaces.hybrid import HYBRID
 from spaces.parameters import Choice

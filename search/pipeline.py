@@ -5,9 +5,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from data.store import Dataset
-from search.cli.console import Say
 from search.cluster.local_ray import Workers, refuse_missing_gpus
-from search.run.run_dir import RunDir, Settings, Status, versions
+from search.run.run_dir import RunDir, Status, versions
+from search.run.say import Say
+from search.run.settings import Settings
 
 Stage = Callable[[RunDir, Say, Workers], None]
 

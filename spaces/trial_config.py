@@ -7,7 +7,8 @@ from data.features import FEATURE_NAMES
 from data.info import DatasetInfo
 from data.schema import DEFAULT_EXPANDING_MAX, DEFAULT_HORIZONS, InputError
 from models.architectures.registry import ModelConfig, model_config
-from models.training.fit import Metric, TrainConfig
+from models.training.fit import TrainConfig
+from models.training.progress import Metric
 from spaces.parameters import Config, Scalar
 
 TRAINING_DIMENSIONS = ("learning_rate", "weight_decay", "batch_size", "loss", "class_weights", "schedule")

@@ -9,9 +9,9 @@ import pytest
 from conftest import SMALL_LAUNCH, SMALL_SPACE, Workplace, wait_until
 from optuna.trial import TrialState
 
+from search.run.curves import read_curves
 from search.run.run_dir import RunDir
 from search.study.study import best_first, open_study
-from search.study.trials_table import read_curves
 
 pytestmark = pytest.mark.slow
 

@@ -18,8 +18,9 @@ from optuna.trial import TrialState
 
 import search.cli.main
 from data.store import Dataset
-from search.finalists.blend import ENSEMBLE, EnsembleDocument
+from search.finalists.ensemble import EnsembleDocument
 from search.finalists.members import FAILED, MEMBER, FailedMember, members
+from search.finalists.predictions import ENSEMBLE
 from search.report.comparison import compare
 from search.run.run_dir import RunDir
 from search.study.study import best_first, config_of, open_study

@@ -26,7 +26,7 @@ from models.bundle.bundle import Bundle, BundleDocument, MemberEntry, save_bundl
 from models.bundle.calibration import Calibration, calibrated
 from models.bundle.minutes import EVERY_MINUTE, Asked, At, Every, Last
 from models.bundle.predict import predict_folder
-from search.cluster.local_ray import process_map
+from search.cluster.maps import process_map
 
 HORIZONS, FIRST, LAST = (15, 60), 59, 239
 """Of the shared dataset: an anchor stands at minutes 59 to 239."""

@@ -18,8 +18,9 @@ from models.architectures.registry import ARCHITECTURES, build_model, model_conf
 from models.architectures.scaler import train_bars
 from models.inference import forward
 from models.metrics import all_metrics, mean_auc, mean_log_loss
-from models.training.fit import Metric, NonFiniteLossError, Progress, TrainConfig, Training, predict_slice
+from models.training.fit import NonFiniteLossError, TrainConfig, Training, predict_slice
 from models.training.optimizer import Schedule, rate_share
+from models.training.progress import Metric, Progress
 
 CPU = torch.device("cpu")
 QUICK = TrainConfig(learning_rate=3e-3, batch_size=32, iterations=4, samples_per_iteration=160, patience=99)

@@ -12,8 +12,9 @@ from data.prepare import PrepareConfig, prepare
 from data.store import Dataset
 from models.architectures.registry import build_model, model_config
 from models.architectures.scaler import train_bars
-from models.training.fit import Progress, TrainConfig, Training
+from models.training.fit import TrainConfig, Training
 from models.training.folds import FoldedTraining, mean_progress
+from models.training.progress import Progress
 
 CONFIG = TrainConfig(iterations=3, samples_per_iteration=64, batch_size=32)
 

@@ -3,16 +3,16 @@
 import numpy as np
 import pytest
 
-from search.finalists.blend import (
+from search.finalists.blend_methods import Floats, Labels, methods, uniform
+from search.finalists.cross_validation import (
     FOLDS,
-    Predictions,
     calibration_losses,
     chosen_kinds,
     cross_validated_log_loss,
     fit_calibration,
     method_losses,
 )
-from search.finalists.blend_methods import Floats, Labels, methods, uniform
+from search.finalists.predictions import Predictions
 
 METHODS = methods(["hybrid_lstm", "basic_lstm", "tcn"])
 SERIES, ANCHORS_PER_SERIES, HORIZONS = 40, 25, 2

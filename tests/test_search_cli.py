@@ -16,8 +16,9 @@ from conftest import Command, Workplace, WriteSeries
 
 import search.cli.main
 from data.store import BARS, Dataset
-from search.cluster.local_ray import cores
-from search.run.run_dir import RunDir, Settings
+from search.cluster.maps import cores
+from search.run.run_dir import RunDir
+from search.run.settings import Settings
 from spaces.hybrid import HYBRID
 from spaces.load import load_space
 from spaces.trial_config import Shape

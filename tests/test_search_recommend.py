@@ -8,7 +8,7 @@ import pytest
 from conftest import SCORE
 
 from models.score import Score
-from models.training.fit import Progress
+from models.training.progress import Progress
 from search.finalists.members import MemberDocument
 from search.report.comparison import Comparison, Finalist
 from search.report.recommend import recommendations

@@ -15,7 +15,7 @@ from ray.train._internal import storage
 from ray.train._internal.storage import StorageContext
 from ray.tune.experiment import Trial
 
-from models.training.fit import Progress
+from models.training.progress import Progress
 from search.finalists.members import MemberSpec
 from search.finalists.retrain import MemberTask
 from search.run.trial_report import Progressed

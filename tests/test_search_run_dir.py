@@ -15,7 +15,8 @@ from data.document import write_atomically
 from data.schema import InputError
 from data.store import Dataset
 from search.pipeline import resume
-from search.run.run_dir import RunDir, Settings
+from search.run.run_dir import RunDir
+from search.run.settings import Settings
 from search.study.study import create_study
 from spaces.basic import BASIC
 from spaces.every import ALL

@@ -9,9 +9,10 @@ from optuna.trial import FrozenTrial, TrialState
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 
-from models.training.fit import Progress
+from models.training.progress import Progress
 from search.run.trial_report import Failed, Progressed
-from search.tuning.scheduler import Asha, bracket_of, decided_rungs, rung_iterations, survives
+from search.study.rungs import bracket_of, decided_rungs, rung_iterations, survives
+from search.tuning.scheduler import Asha
 from search.workers.trainable import TrialTask
 
 CONTINUE, STOP = TrialScheduler.CONTINUE, TrialScheduler.STOP

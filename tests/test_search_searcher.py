@@ -8,7 +8,7 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState
 from ray.tune.search import Searcher
 
-from models.training.fit import Progress
+from models.training.progress import Progress
 from search.run.run_dir import RunDir
 from search.run.trial_report import Failed, Progressed
 from search.study.study import create_study

@@ -8,7 +8,8 @@ import ray
 from ray.cluster_utils import Cluster
 
 from data.store import Dataset, DatasetBytes
-from search.cluster.local_ray import local_ray, ray_map
+from search.cluster.local_ray import local_ray
+from search.cluster.maps import ray_map
 from search.cluster.shared_dataset import SharedDataset, share_dataset
 
 

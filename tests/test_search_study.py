@@ -11,7 +11,8 @@ from data.schema import DEFAULT_HORIZONS, InputError
 from models.architectures.basic_lstm import BasicLSTM
 from models.architectures.registry import ARCHITECTURES
 from search.finalists.members import choose_members
-from search.run.run_dir import RunDir, Settings
+from search.run.run_dir import RunDir
+from search.run.settings import Settings
 from search.study.study import ask, best_first, config_of, create_study, open_study, reopen, report_value, started, tell
 from spaces.every import ALL
 from spaces.parameters import Choice, Config, Float, Int, Space

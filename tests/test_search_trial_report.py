@@ -2,7 +2,7 @@
 
 import pytest
 
-from models.training.fit import Progress
+from models.training.progress import Progress
 from search.run.trial_report import Failed, Progressed, TrialReport, report_from_tune
 
 PROGRESS = Progress(3, 1536, 0.7, 0.68, 0.55, 0.67, seconds=1.5, micro_batch=32)

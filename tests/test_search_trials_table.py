@@ -7,10 +7,11 @@ import pandas as pd
 import pytest
 from optuna.trial import TrialState
 
-from models.training.fit import Progress
+from models.training.progress import Progress
+from search.run.curves import CURVE_COLUMNS, append_curve_point, read_curves
 from search.run.run_dir import RunDir
 from search.study.study import ask, create_study, report_value, tell
-from search.study.trials_table import CURVE_COLUMNS, append_curve_point, read_curves, trials_table, write_tables
+from search.study.trials_table import trials_table, write_tables
 from spaces.parameters import Choice, Float, Int, Space
 
 SPACE = Space(

@@ -8,7 +8,8 @@ import pytest
 from optuna.trial import TrialState
 
 from data.schema import InputError
-from search.run.run_dir import RunDir, Settings
+from search.run.run_dir import RunDir
+from search.run.settings import Settings
 from search.study.study import WARM_START, ask, best_first, config_of, create_study, started, tell
 from search.study.warm_start import check_warm_start, warm_start
 from spaces.basic import BASIC

@@ -7,9 +7,8 @@ look at the frozen anchors of the tune slice.
 import copy
 import math
 import time
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -27,17 +26,11 @@ from models.metrics import all_metrics, mean_auc, mean_log_loss
 from models.training.loss import ClassWeights, LossName, check_loss, make_loss
 from models.training.micro_batch import MicroBatch
 from models.training.optimizer import Schedule, make_optimizer, rate_share, set_learning_rate
+from models.training.progress import Metric, Progress, higher_is_better, is_finished
 
 SERIES_PER_EVALUATION_BATCH = 8
 ANCHORS_PER_EVALUATION_BATCH = 512
 """Small batches stay in cache: on a CPU they run faster per anchor than large ones."""
-
-
-Metric = Literal["tune_loss", "tune_auc"]
-
-
-def higher_is_better(metric: Metric) -> bool:
-    return metric == "tune_auc"
 
 
 class NonFiniteLossError(ArithmeticError):
@@ -84,26 +77,6 @@ class TrainConfig:
         if self.schedule not in ("cosine", "plateau"):
             raise InputError(f"schedule must be cosine or plateau, got {self.schedule!r}")
         check_loss(self.loss, self.class_weights)
-
-
-@dataclass(frozen=True)
-class Progress:
-    """What one iteration ended with. Losses are mean log losses in nats over the horizons."""
-
-    iteration: int
-    samples: int
-    """Anchors seen since the start."""
-    train_loss: float
-    """In the training's own loss: weighted or focal where it is configured so."""
-    tune_loss: float
-    tune_auc: float
-    """Mean over the horizons."""
-    objective: float
-    """Best value of the metric so far; the weights that gave it are the ones kept."""
-    seconds: float
-    """Of this iteration."""
-    micro_batch: int
-    """Anchors that went through the model at once; below the batch size where memory ran out."""
 
 
 class AnyTraining(Protocol):
@@ -292,14 +265,6 @@ class Training:
         loss = self._loss.summed(logits_MKH, torch.from_numpy(part.y_MKH).to(self._device)) / known
         loss.backward()  # type: ignore[no-untyped-call]
         return loss.item()
-
-
-def is_finished(history: Sequence[Progress], config: TrainConfig) -> bool:
-    """The full budget is spent, or the objective has not moved for `patience` iterations."""
-    if not history:
-        return False
-    waited = sum(progress.objective == history[-1].objective for progress in history) - 1
-    return len(history) >= config.iterations or waited >= config.patience
 
 
 def predict_slice(

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from models.training.fit import Metric, Progress, Training, higher_is_better, is_finished
+from models.training.fit import Training
+from models.training.progress import Metric, Progress, higher_is_better, is_finished
 
 MEANS = ("train_loss", "tune_loss", "tune_auc")
 

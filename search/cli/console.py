@@ -1,12 +1,11 @@
 """What the terminal shows while stages run: plain lines, each with the time since the start."""
 
 import time
-from collections.abc import Callable
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-Say = Callable[[str], None]
+from search.run.say import Say
 
 
 def stopwatch_lines(console: Console) -> Say:

@@ -103,7 +103,7 @@ def prepare(
     from data.schema import as_ties
     from data.split import Shares
     from search.cli.console import progress_bar
-    from search.cluster.local_ray import cores, process_map, ray_map
+    from search.cluster.maps import cores, process_map, ray_map
 
     config = PrepareConfig(
         horizons=_minutes("horizons", horizons),
@@ -177,9 +177,9 @@ def launch(
     """
     from data.store import Dataset
     from search.cli.console import stopwatch_lines
-    from search.cluster.local_ray import cores
+    from search.cluster.maps import cores
     from search.pipeline import launch as launch_run
-    from search.run.run_dir import Settings
+    from search.run.settings import Settings
     from search.study.limits import parse_duration
     from spaces.load import load_space
     from spaces.trial_config import Shape
@@ -324,7 +324,7 @@ def compare(
 
     Example: hybridtune compare run other_run bundle
     """
-    from search.report.comparison import score_table
+    from search.cli.score_table import score_table
     from search.report.side_by_side import side_by_side
 
     compared = side_by_side(results)
@@ -375,7 +375,7 @@ def predict(
     """
     from models.bundle.predict import predict_folder
     from search.cli.console import progress_bar
-    from search.cluster.local_ray import cores, process_map
+    from search.cluster.maps import cores, process_map
 
     asked = _asked(stride, last, minutes)
     with progress_bar(out) as bar, process_map(cores()) as parallel_map:
@@ -484,7 +484,7 @@ def _print_end(run: Path) -> None:
 
 
 def _print_result(comparison: "Comparison") -> None:
-    from search.report.comparison import terminal_table
+    from search.cli.score_table import terminal_table
 
     out.print(terminal_table(comparison))
     out.print(comparison.verdict)

@@ -5,21 +5,12 @@ import logging
 import os
 import shutil
 import signal
-import socket
 import tempfile
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from functools import partial
-from itertools import islice
-from multiprocessing import get_context, parent_process
 from pathlib import Path
-from threading import Thread
-from typing import Any, Self
+from typing import Self
 
-from data.parallel import ParallelMap
 from data.schema import InputError
 
 QUIET = {
@@ -46,21 +37,10 @@ os.environ.update({name: os.environ.get(name, value) for name, value in QUIET.it
 # It lists the trials that failed, each of which had its line.
 logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)
 
-AHEAD = 8
-"""Items of a parallel map that are started ahead, for each core: enough to keep it busy, few enough to hold."""
-
-ANSWER_SECONDS = 5.0
-"""How long a cluster may take to answer at all."""
-
 
 RAY_FOLDERS, RAY_PREFIX = "/tmp", "ht-"  # noqa: S108 its names are drawn
 """Short: Ray's sockets lie below its temporary folder, and a socket's path has at most 107 characters."""
 LOCK = "hybridtune.lock"
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0))
 
 
 def refuse_missing_gpus(gpus_per_trial: float) -> None:
@@ -149,90 +129,3 @@ class Workers:
     def __exit__(self, *failure: object) -> None:
         if self._running is not None:
             self._running.close()
-
-
-@contextmanager
-def process_map(processes: int) -> Iterator[ParallelMap]:
-    """A parallel map over this machine's cores. Raises InputError if one of its processes is killed."""
-    pool = ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_end_with_parent)
-
-    def start(function: Callable[[Any], Any], item: Any) -> Future[Any]:
-        # The pool's processes start here and inherit that SIGINT is blocked: Ctrl-C reaches every process of a
-        # terminal, and this one alone is to answer.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        try:
-            return pool.submit(function, item)
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-    try:
-        yield lambda function, items: _in_order(partial(start, function), Future.result, items, AHEAD * processes)
-    except BrokenProcessPool:
-        raise InputError(
-            "a worker process was killed, most likely for want of memory: free some, take very large files away, or "
-            "use fewer cores (taskset -c 0 hybridtune ...)"
-        ) from None
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _end_with_parent() -> None:
-    """A parent that is killed outright tells nobody. Its workers hold the pipe that multiprocessing's resource tracker
-    waits on, so the tracker ends with them.
-    """
-    parent = parent_process()
-    assert parent is not None
-
-    def watch() -> None:
-        parent.join()
-        os._exit(1)
-
-    Thread(target=watch, daemon=True).start()
-
-
-@contextmanager
-def ray_map(address: str) -> Iterator[ParallelMap]:
-    """A parallel map over the cores of the Ray cluster at `address`. Its nodes must reach the items' files.
-
-    Raises InputError if nobody answers there.
-    """
-    _refuse_silent(address)
-    import ray
-
-    if not ray.is_initialized():
-        try:
-            ray.init(address=address, log_to_driver=False, logging_level="ERROR")
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            raise InputError(f"no Ray cluster answers at {address!r}: {error}") from None
-    call = ray.remote(num_cpus=1)(_call)
-    ahead = AHEAD * max(1, int(ray.cluster_resources().get("CPU", 1)))
-    yield lambda function, items: _in_order(partial(call.remote, function), ray.get, items, ahead)
-
-
-def _refuse_silent(address: str) -> None:
-    """Ray tries for minutes, and talks of it, where nobody listens."""
-    host, colon, port = address.removeprefix("ray://").rpartition(":")
-    if not (colon and port.isdigit()):
-        return
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_SECONDS).close()
-    except (OSError, OverflowError, UnicodeError) as error:
-        raise InputError(
-            f"no Ray cluster answers at {address!r} ({error}): start one there, or leave --address out for this machine"
-        ) from None
-
-
-def _call(function: Callable[[Any], Any], item: Any) -> Any:
-    return function(item)
-
-
-def _in_order(
-    start: Callable[[Any], Any], finish: Callable[[Any], Any], items: Iterable[Any], ahead: int
-) -> Iterator[Any]:
-    """Results in the order of the items, with at most so many started ahead of the one that is awaited."""
-    left = iter(items)
-    running = deque(start(item) for item in islice(left, ahead))
-    while running:
-        result = finish(running.popleft())
-        running.extend(start(item) for item in islice(left, 1))
-        yield result

@@ -10,8 +10,9 @@ from data.document import Document
 from models.architectures.forecaster import Forecaster
 from models.architectures.registry import build_model, model_config
 from models.score import HorizonMetrics
-from models.training.fit import Progress
-from search.run.run_dir import RunDir, Settings
+from models.training.progress import Progress
+from search.run.run_dir import RunDir
+from search.run.settings import Settings
 from search.study.study import best_first, config_of, open_study
 from spaces.load import SHIPPED
 from spaces.parameters import Config

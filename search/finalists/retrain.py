@@ -13,7 +13,6 @@ from data.document import write_atomically
 from models.architectures.registry import config_values
 from models.metrics import all_metrics
 from models.training.fit import predict_slice
-from search.cli.console import Say
 from search.cluster.local_ray import Workers
 from search.cluster.shared_dataset import share_dataset
 from search.finalists.members import (
@@ -28,7 +27,9 @@ from search.finalists.members import (
     members,
     wanted_members,
 )
-from search.run.run_dir import RunDir, Settings
+from search.run.run_dir import RunDir
+from search.run.say import Say
+from search.run.settings import Settings
 from search.run.trial_report import Failed, Progressed, TrialReport
 from search.study.study import best_first, open_study
 from search.workers.callback import TrainingCallback

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 import pandas as pd
 
 from data.schema import InputError
-from search.cli.console import Say
 from search.cluster.shared_dataset import SharedDataset
+from search.run.curves import read_curves
 from search.run.run_dir import RunDir
+from search.run.say import Say
 from search.study.study import config_of, open_study, started
-from search.study.trials_table import read_curves
 from search.workers.trainable import Work, folded_training
 
 COMPARED = ("train_loss", "tune_loss", "tune_auc")

@@ -12,8 +12,9 @@ from plotly.colors import qualitative
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import roc_curve
 
-from search.finalists.blend import ENSEMBLE, EnsembleDocument
+from search.finalists.ensemble import EnsembleDocument
 from search.finalists.members import MemberDocument
+from search.finalists.predictions import ENSEMBLE
 from search.report.comparison import Comparison
 
 GREY = "#8a97a5"

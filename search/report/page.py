@@ -13,7 +13,7 @@ from plotly.offline import get_plotlyjs
 from data.document import write_atomically
 from models.bundle.attention import make_explainer
 from models.metrics import mean_metric
-from search.finalists.blend import EnsembleDocument
+from search.finalists.ensemble import EnsembleDocument
 from search.finalists.members import load_member, members
 from search.report import figures
 from search.report.attention_plot import attention_figure

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from search.finalists.blend import ENSEMBLE
 from search.finalists.members import MemberDocument
+from search.finalists.predictions import ENSEMBLE
 from search.report.comparison import Comparison, Finalist
 
 EVEN = (0.4, 0.6)

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from data.schema import InputError
 from models.metrics import Values, auc, bootstrap_auc, bootstrap_log_loss, horizon_metrics, interval
 from models.score import HorizonMetrics, Score
-from search.finalists.blend import CONSTANT, ENSEMBLE, EnsembleDocument
+from search.finalists.ensemble import EnsembleDocument
+from search.finalists.predictions import CONSTANT, ENSEMBLE
 
 RESAMPLES = 1000
 FEWEST_HOURS = 10

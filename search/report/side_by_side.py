@@ -10,7 +10,7 @@ import pandas as pd
 from data.schema import InputError
 from models.bundle.bundle import Bundle
 from models.score import Score
-from search.finalists.blend import ENSEMBLE
+from search.finalists.predictions import ENSEMBLE
 from search.report.comparison import compare, describe_gain
 from search.report.scores import auc_gain
 from search.run.run_dir import RunDir

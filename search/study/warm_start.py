@@ -10,7 +10,8 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from data.schema import InputError
-from search.run.run_dir import RunDir, Settings
+from search.run.run_dir import RunDir
+from search.run.settings import Settings
 from search.study.sampler import distribution
 from search.study.study import WARM_START, best_first, config_of, open_study, started
 

@@ -3,13 +3,13 @@
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from search.cli.console import Say
+from search.run.curves import append_curve_point
 from search.run.run_dir import RunDir
+from search.run.say import Say
 from search.run.trial_report import Progressed, TrialReport
 from search.study.backup import back_up
 from search.study.limits import Limits
 from search.study.study import best_first, started
-from search.study.trials_table import append_curve_point
 from search.tuning.events import EventFile
 from search.workers.progress import describe
 from search.workers.trainable import CHECKPOINT, TrialTask

@@ -7,17 +7,19 @@ from ray import tune
 from ray.tune.experiment import Trial
 from ray.tune.result import EXPR_ERROR_FILE
 
-from models.training.fit import higher_is_better
-from search.cli.console import Say
+from models.training.progress import higher_is_better
 from search.cluster.local_ray import Workers
 from search.cluster.shared_dataset import share_dataset
-from search.run.run_dir import RunDir, Settings
+from search.run.run_dir import RunDir
+from search.run.say import Say
+from search.run.settings import Settings
 from search.study.limits import Limits
+from search.study.rungs import bracket_of, decided_rungs, rung_iterations
 from search.study.study import best_first, create_study, started
 from search.study.trials_table import write_tables
 from search.study.warm_start import warm_start
 from search.tuning.recorder import Recorder
-from search.tuning.scheduler import Asha, bracket_of, decided_rungs, rung_iterations
+from search.tuning.scheduler import Asha
 from search.tuning.searcher import StudySearcher
 from search.workers.callback import TrainingCallback
 from search.workers.tasks import run_tasks

@@ -6,7 +6,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 
-from search.cli.console import Say
+from search.run.say import Say
 from search.run.trial_report import Progressed, TrialReport, report_from_tune
 from search.workers.progress import HardwareLines, Heartbeat
 from search.workers.retries import Retries, last_failure, raised

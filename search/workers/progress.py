@@ -3,7 +3,7 @@
 import time
 
 from models.training.fit import TrainConfig
-from search.cli.console import Say
+from search.run.say import Say
 from search.run.trial_report import Progressed
 from spaces.parameters import Config
 

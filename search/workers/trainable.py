@@ -15,8 +15,9 @@ from data.store import Dataset
 from models.architectures.registry import build_model
 from models.architectures.scaler import train_bars
 from models.device import Hardware, free_memory, use_one_core
-from models.training.fit import AnyTraining, NonFiniteLossError, Training, is_finished
+from models.training.fit import AnyTraining, NonFiniteLossError, Training
 from models.training.folds import FoldedTraining
+from models.training.progress import is_finished
 from search.cluster.shared_dataset import SharedDataset
 from search.run.run_dir import RunDir
 from search.run.trial_report import Failed, Progressed, TrialReport

@@ -1,0 +1,85 @@
+"""What the members and the ensemble predict on blend and test, kept in predictions.parquet."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from data.batches import frozen_labels
+from data.schema import SliceName
+from data.store import Dataset
+from models.training.fit import predict_slice
+from search.finalists.blend_methods import Floats, Labels
+from search.finalists.members import load_member, members
+from search.run.run_dir import RunDir
+
+ENSEMBLE: Final = "ensemble"
+
+
+CONSTANT: Final = "constant"
+"""Of predictions.parquet: always the share of rises in train."""
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What every member said at the frozen anchors of a slice."""
+
+    p_NAH: Floats
+    y_AH: Labels
+    series_A: NDArray[np.int64]
+    minute_A: NDArray[np.int64]
+
+    @property
+    def series(self) -> list[int]:
+        """In order of launch."""
+        return list(dict.fromkeys(self.series_A.tolist()))
+
+
+def predict(run: RunDir, dataset: Dataset, name: SliceName) -> Predictions:
+    """Float32 on the CPU, whatever the members were trained on: as a user's prediction will be."""
+    cpu = torch.device("cpu")
+    p_NAH = [predict_slice(load_member(run, member), dataset, name, cpu, "fp32") for member in members(run)]
+    anchors = dataset.frozen_anchors(name)
+    return Predictions(
+        p_NAH=np.stack(p_NAH).astype(np.float64),
+        y_AH=frozen_labels(dataset, name),
+        series_A=anchors.series_A,
+        minute_A=anchors.minute_A,
+    )
+
+
+def write_predictions(
+    run: RunDir,
+    dataset: Dataset,
+    ids: list[str],
+    slices: Mapping[SliceName, Predictions],
+    ensemble: Mapping[SliceName, Floats],
+) -> None:
+    """One row an anchor of blend and test: series, its launch, minute; `label/15`, and `<member>/15`, `ensemble/15`,
+    `constant/15` as probabilities. ensemble: slice -> p_AH.
+    """
+    rate_H = np.array(dataset.info.slices["train"].up_share)
+    names = np.array(dataset.series.name_M)
+    tables = []
+    for slice_name, predictions in slices.items():
+        columns: dict[str, object] = {
+            "slice": slice_name,
+            "series": names[predictions.series_A],
+            "launch": dataset.series.start_M[predictions.series_A].astype("datetime64[us]"),
+            "minute": predictions.minute_A,
+        }
+        said = dict(zip(ids, predictions.p_NAH, strict=True)) | {
+            ENSEMBLE: ensemble[slice_name],
+            CONSTANT: np.broadcast_to(rate_H, predictions.y_AH.shape),
+        }
+        for h, horizon in enumerate(dataset.info.horizons):
+            columns[f"label/{horizon}"] = predictions.y_AH[:, h]
+            columns |= {f"{who}/{horizon}": p_AH[:, h] for who, p_AH in said.items()}
+        tables.append(pd.DataFrame(columns))
+    temporary = run.path / ".predictions.parquet.tmp"
+    pd.concat(tables).to_parquet(temporary, index=False)
+    temporary.replace(run.predictions)

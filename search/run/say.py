@@ -1,0 +1,5 @@
+"""How a stage talks to people: one line a call."""
+
+from collections.abc import Callable
+
+Say = Callable[[str], None]

@@ -1,0 +1,70 @@
+"""What a search was asked to do."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from data.store import Dataset
+from models.device import DeviceChoice, Hardware, PrecisionChoice
+from models.training.progress import Metric
+from spaces.parameters import Config, Dimension, Space
+from spaces.trial_config import Budget
+
+SchedulerName = Literal["asha", "hyperband", "none"]
+
+
+class Settings(BaseModel):
+    """What a search was asked to do. Written once; a resume reads it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dataset: Path
+    space_name: str = "hybrid"
+    dimensions: dict[str, Dimension]
+    guide: Config
+    horizons: tuple[int, ...] | None = None
+    """Of the dataset's; None: all of them."""
+    trials: int = Field(ge=1)
+    iterations: int = Field(default=100, ge=1)
+    samples_per_iteration: int = Field(default=8192, ge=1)
+    patience: int = Field(default=15, ge=1)
+    metric: Metric = "tune_loss"
+    grace_period: int = Field(default=4, ge=1)
+    """Iterations before ASHA may stop a trial: its lowest rung."""
+    reduction_factor: int = Field(default=3, ge=2)
+    """ASHA keeps the best one in so many trials of a rung."""
+    scheduler: SchedulerName = "asha"
+    sampler: str = "tpe"
+    """See search.study.sampler."""
+    time_budget: float | None = Field(default=None, gt=0)
+    """Seconds of search."""
+    stop_after: int | None = Field(default=None, ge=1)
+    """Trials without a better one that end the search."""
+    warm_start: Path | None = None
+    """An earlier run, whose completed trials the sampler learns from."""
+    concurrent: int = Field(ge=1)
+    gpus_per_trial: float = Field(default=0.0, ge=0)
+    device: DeviceChoice = "auto"
+    precision: PrecisionChoice = "auto"
+    micro_batch: int | None = Field(default=None, ge=1)
+    """Anchors that go through a model at once; None: a whole batch, less where memory runs out."""
+    top_k: int = Field(default=3, ge=1)
+    seeds: int = Field(default=2, ge=1)
+    seed: int = Field(default=0, ge=0)
+
+    @property
+    def space(self) -> Space:
+        return Space(self.space_name, self.dimensions, self.guide)
+
+    def only_horizons(self, dataset: Dataset) -> Dataset:
+        """The dataset as this run sees it. Raises InputError for a horizon that it does not have."""
+        return dataset if self.horizons is None else dataset.only(self.horizons)
+
+    @property
+    def hardware(self) -> Hardware:
+        return Hardware(self.gpus_per_trial > 0, self.device, self.precision)
+
+    @property
+    def budget(self) -> Budget:
+        return Budget(self.iterations, self.samples_per_iteration, self.patience, self.metric, self.micro_batch)

@@ -1,0 +1,65 @@
+"""ASHA: asynchronous successive halving (Li et al. 2020, "A System for Massively Parallel Hyperparameter
+Tuning", algorithm 2 in its stopping variant), in one bracket or in those of Hyperband (Li et al. 2018, algorithm 1).
+The rules are pure functions.
+"""
+
+from collections.abc import Iterable, Sequence
+from math import ceil
+from typing import TYPE_CHECKING
+
+import numpy as np
+from optuna.trial import FrozenTrial, TrialState
+
+if TYPE_CHECKING:
+    pass
+
+
+Rungs = dict[int, dict[int, float]]
+"""Iteration of the rung -> number of the trial -> its objective there."""
+
+
+def rung_iterations(grace_period: int, reduction_factor: int, iterations: int) -> tuple[int, ...]:
+    """The iterations at which ASHA decides: grace * reduction^k below the full budget."""
+    rungs = []
+    rung = grace_period
+    while rung < iterations:
+        rungs.append(rung)
+        rung *= reduction_factor
+    return tuple(rungs)
+
+
+def survives(value: float, others: Iterable[float], reduction_factor: int, maximize: bool) -> bool:
+    """Whether a value is among the best 1/reduction_factor of its rung, itself included.
+
+    At least one survives: the best so far always goes on, and the first to arrive is the best so far.
+    """
+    others = list(others)
+    kept = max(1, (len(others) + 1) // reduction_factor)
+    better = sum(other > value if maximize else other < value for other in others)
+    return better < kept
+
+
+def bracket_of(number: int, seed: int, rungs: int, reduction_factor: int) -> int:
+    """How many of the lowest rungs a trial passes by under Hyperband, which does not trust early results for all.
+
+    Drawn by (seed, number) alone, each bracket with the share of trials that Hyperband begins in it.
+    """
+    left = range(rungs, -1, -1)
+    begun = np.array([ceil((rungs + 1) / (halvings + 1) * reduction_factor**halvings) for halvings in left])
+    return int(np.random.default_rng([seed, 4, number]).choice(len(begun), p=begun / begun.sum()))
+
+
+def decided_rungs(trials: Sequence[FrozenTrial], iterations: Sequence[int]) -> Rungs:
+    """The rungs of a study, for a resume.
+
+    A running trial whose last report is at a rung may have died before the decision there was carried out; it
+    reports that rung again and is decided again.
+    """
+    rungs: Rungs = {iteration: {} for iteration in iterations}
+    for trial in trials:
+        last = max(trial.intermediate_values, default=0)
+        for iteration in iterations:
+            decided = iteration < last or trial.state != TrialState.RUNNING
+            if iteration in trial.intermediate_values and decided:
+                rungs[iteration][trial.number] = trial.intermediate_values[iteration]
+    return rungs
