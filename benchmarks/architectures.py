@@ -29,12 +29,14 @@ from data.store import Dataset
 from data.synth import SynthConfig, generate
 from models.architectures.registry import build_model
 from models.architectures.scaler import train_bars
-from models.device import Hardware, use_one_core
+from models.device import pick, use_one_core
+from models.hardware import Hardware
 from models.metrics import Values, bootstrap_auc, horizon_metrics, interval
+from models.training.config import Budget
 from models.training.fit import Training, predict_slice
 from search.cluster.maps import cores, process_map
 from spaces.load import SHIPPED
-from spaces.trial_config import Budget, Shape, trial_config
+from spaces.trial_config import Shape, trial_config
 
 MARKET = 2026
 """Seed of the generated market."""
@@ -86,7 +88,7 @@ def train(arm: Arm, folder: Path, budget: Budget) -> Trained:
     config = trial_config(flat, Shape.of(dataset.info), budget)
     model = build_model(config.model, arm.seed)
     model.scaling.fit(train_bars(dataset))
-    training = Training(model, dataset, config.train, arm.seed, *Hardware().pick())
+    training = Training(model, dataset, config.train, arm.seed, *pick(Hardware()))
     started = time.process_time()
     while not training.finished:
         training.run_iteration()

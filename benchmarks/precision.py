@@ -20,11 +20,13 @@ from data.store import Dataset
 from data.synth import SynthConfig, generate
 from models.architectures.registry import build_model
 from models.architectures.scaler import train_bars
-from models.device import Hardware, Precision, use_one_core
+from models.device import pick, use_one_core
+from models.hardware import Hardware, Precision
+from models.training.config import Budget
 from models.training.fit import Training
 from search.cluster.maps import cores, process_map
 from spaces.load import SHIPPED
-from spaces.trial_config import Budget, Shape, trial_config
+from spaces.trial_config import Shape, trial_config
 
 MARKET = 2027
 """Seed of the generated market."""
@@ -72,7 +74,7 @@ def tune_loss(arm: Arm, folder: Path, budget: Budget) -> float:
     config = trial_config(flat, Shape.of(dataset.info), budget)
     model = build_model(config.model, arm.seed)
     model.scaling.fit(train_bars(dataset))
-    training = Training(model, dataset, config.train, arm.seed, *Hardware(precision=arm.precision).pick())
+    training = Training(model, dataset, config.train, arm.seed, *pick(Hardware(precision=arm.precision)))
     while not training.finished:
         training.run_iteration()
     return training.history[-1].objective

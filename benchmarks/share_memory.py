@@ -19,14 +19,14 @@ from benchmarks.machine import cpu_name, rollup_kb
 from data.prepare import PrepareConfig, prepare
 from data.store import Dataset
 from data.synth import SynthConfig, generate
-from models.device import Hardware
+from models.hardware import Hardware
+from models.training.config import Budget
 from search.cluster.local_ray import local_ray
 from search.cluster.maps import cores, process_map
 from search.cluster.shared_dataset import share_dataset
 from search.run.run_dir import RunDir
 from search.workers.trainable import Work, folded_training
 from spaces.hybrid import HYBRID
-from spaces.trial_config import Budget
 
 TRIALS = 8
 CLAIM_MB = 50.0

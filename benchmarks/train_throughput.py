@@ -52,9 +52,10 @@ from data.batches import Batch
 from data.schema import DEFAULT_EXPANDING_MAX, DEFAULT_EXPANDING_MIN, DEFAULT_HORIZONS, MASKED
 from models.architectures.hybrid_lstm import HybridLSTM
 from models.architectures.registry import build_model
-from models.device import Precision, best_precision, use_one_core, worker_environment
+from models.device import best_precision, use_one_core, worker_environment
+from models.hardware import Precision
 from models.inference import forward
-from models.training.fit import TrainConfig
+from models.training.config import TrainConfig
 from models.training.loss import Loss
 from models.training.optimizer import make_optimizer
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Self
+from typing import Self, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,7 @@ from data.schema import (
     InputError,
     SliceName,
     Ties,
+    check_choice,
 )
 from data.short import lengths, no_anchor, no_label
 from data.split import Shares, Split, earlier_folds, split
@@ -81,8 +82,7 @@ class PrepareConfig:
             raise InputError(f"folds must be at least 1, got {self.folds}")
         if self.anchor_stride < 1:
             raise InputError(f"anchor-stride must be at least 1 minute, got {self.anchor_stride}")
-        if self.ties not in ("drop", "down"):
-            raise InputError(f"ties must be drop or down, got {self.ties!r}")
+        check_choice("ties", self.ties, get_args(Ties))
 
     @property
     def used_minutes(self) -> int:

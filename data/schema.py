@@ -1,5 +1,6 @@
 """Words and limits that every part agrees on: columns, units, slices, and the error shown to users."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Literal
 
@@ -42,9 +43,12 @@ def refuse_non_utf8(path: Path) -> None:
         raise InputError(f"{path}: the name is not UTF-8, choose another")
 
 
-def as_ties(text: str) -> Ties:
-    if text == "drop":
-        return "drop"
-    if text == "down":
-        return "down"
-    raise InputError(f"ties must be drop or down, got {text!r}")
+def check_choice(name: str, value: object, choices: Sequence[str]) -> None:
+    """choices: mostly `get_args` of the Literal that declares them."""
+    if value not in choices:
+        raise InputError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
+
+
+def at_least(name: str, value: int, smallest: int) -> None:
+    if value < smallest:
+        raise InputError(f"{name} must be at least {smallest}, got {value}")

@@ -3,33 +3,19 @@
 import ctypes
 import gc
 import os
-from dataclasses import dataclass
-from typing import Literal
 
 import torch
 
 from data.schema import InputError
-
-Precision = Literal["fp32", "bf16"]
-DeviceChoice = Literal["auto", "cpu", "cuda", "mps"]
-PrecisionChoice = Literal["auto", "fp32", "bf16"]
+from models.hardware import DeviceChoice, Hardware, Precision
 
 
-@dataclass(frozen=True)
-class Hardware:
-    """What a training may run on, as its user chose."""
-
-    has_gpu: bool = False
-    """Whether the training was given a GPU. Others may be visible that belong to other trainings."""
-    device: DeviceChoice = "auto"
-    precision: PrecisionChoice = "auto"
-
-    def pick(self) -> tuple[torch.device, Precision]:
-        """auto: CUDA for who was given a GPU, else Apple's GPU where there is one, else the CPU; bf16 where the
-        hardware multiplies it natively, else fp32. Raises InputError if what was asked for is not there.
-        """
-        device = torch.device(_pick_device(self.device, self.has_gpu))
-        return device, best_precision(device) if self.precision == "auto" else self.precision
+def pick(hardware: Hardware) -> tuple[torch.device, Precision]:
+    """auto: CUDA for who was given a GPU, else Apple's GPU where there is one, else the CPU; bf16 where the
+    hardware multiplies it natively, else fp32. Raises InputError if what was asked for is not there.
+    """
+    device = torch.device(_pick_device(hardware.device, hardware.has_gpu))
+    return device, best_precision(device) if hardware.precision == "auto" else hardware.precision
 
 
 def best_precision(device: torch.device) -> Precision:

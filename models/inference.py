@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from data.batches import Batch
-from models.device import Precision
+from models.hardware import Precision
 
 
 def forward(model: nn.Module, batch: Batch, device: torch.device, precision: Precision) -> Tensor:

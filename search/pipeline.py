@@ -5,6 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from data.store import Dataset
+from models.device import pick
 from search.cluster.local_ray import Workers, refuse_missing_gpus
 from search.run.run_dir import RunDir, Status, versions
 from search.run.say import Say
@@ -19,7 +20,7 @@ def launch(settings: Settings, run_path: Path, say: Say) -> RunDir:
     from search.study.warm_start import check_warm_start
 
     refuse_missing_gpus(settings.gpus_per_trial)
-    settings.hardware.pick()
+    pick(settings.hardware)
     dataset = settings.only_horizons(Dataset(settings.dataset))
     # A second or so, once; hours of search on damaged bars would tell nobody.
     dataset.verify()

@@ -1,6 +1,6 @@
 """The basic LSTM's space: one window, one LSTM."""
 
-from spaces.parameters import Choice, Config, Dimension, Int
+from spaces.parameters import Choice, Dimension, Int
 from spaces.shared import HORIZON_HEADS, architecture_space
 
 OWN: dict[str, Dimension] = {
@@ -9,6 +9,4 @@ OWN: dict[str, Dimension] = {
     "horizon_heads": HORIZON_HEADS,
 }
 
-GUIDE: Config = {"window": 60, "layers": 1, "horizon_heads": "independent"}
-
-BASIC = architecture_space("basic", "basic_lstm", OWN, GUIDE)
+BASIC = architecture_space("basic", "basic_lstm", OWN)

@@ -19,9 +19,11 @@ def _dimensions() -> dict[str, Dimension]:
 
 
 def _guide() -> Config:
-    """The hybrid's where architectures differ: it is the guide's model."""
-    others = transformer.GUIDE | tcn.GUIDE | basic.GUIDE
-    return {"architecture": "hybrid_lstm"} | others | hybrid.GUIDE | shared.GUIDE
+    """The hybrid's where architectures differ."""
+    guide: Config = {}
+    for architecture in reversed(OWN):
+        guide |= shared.defaults(architecture, {**OWN[architecture], **shared.TRAINING})
+    return {"architecture": "hybrid_lstm"} | guide
 
 
 ALL = Space(name="all", dimensions=_dimensions(), guide=_guide())

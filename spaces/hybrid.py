@@ -1,6 +1,6 @@
 """The hybrid LSTM's space."""
 
-from spaces.parameters import Choice, Config, Dimension, Int
+from spaces.parameters import Choice, Dimension, Int
 from spaces.shared import HEADS, HORIZON_HEADS, POSITIONS, architecture_space
 
 OWN: dict[str, Dimension] = {
@@ -12,13 +12,4 @@ OWN: dict[str, Dimension] = {
     "horizon_heads": HORIZON_HEADS,
 }
 
-GUIDE: Config = {
-    "windows": "15/60/240",
-    "attention_heads": 8,
-    "layers": 1,
-    "attention_span": 720,
-    "positions": "none",
-    "horizon_heads": "hierarchical",
-}
-
-HYBRID = architecture_space("hybrid", "hybrid_lstm", OWN, GUIDE)
+HYBRID = architecture_space("hybrid", "hybrid_lstm", OWN)

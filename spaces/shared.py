@@ -1,13 +1,22 @@
-"""What the shipped spaces have in common, and how one is put together. The defaults are those of the guide."""
+"""What the shipped spaces have in common, and how one is put together.
+
+The default of a dimension is the default of the configuration field of the same name. Together they are the reference
+configuration, with which every search begins.
+"""
 
 from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any, get_args
 
+from models.architectures.config import HorizonHeadsName, PositionsName, ScalingName
+from models.architectures.registry import ARCHITECTURES
+from models.training.config import TrainConfig
 from spaces.parameters import Choice, Config, Dimension, Float, Int, Space
 
 TRAINING: Mapping[str, Dimension] = {
     "hidden_size": Int(low=32, high=256, step=16),
     "dropout": Float(low=0.2, high=0.5),
-    "scaling": Choice(choices=("standard", "robust", "quantile")),
+    "scaling": Choice(choices=get_args(ScalingName)),
     "learning_rate": Float(low=1e-4, high=1e-3, log=True),
     "weight_decay": Float(low=1e-4, high=1e-1, log=True),
     "batch_size": Choice(choices=(32, 64, 128, 256)),
@@ -18,29 +27,29 @@ TRAINING: Mapping[str, Dimension] = {
 }
 """Dimensions that every architecture has."""
 
-GUIDE: Config = {
-    "hidden_size": 128,
-    "dropout": 0.3,
-    "scaling": "standard",
-    "learning_rate": 5e-4,
-    "weight_decay": 1e-2,
-    "batch_size": 64,
-    "class_weights": "none",
-    "loss": "cross_entropy",
-    "schedule": "cosine",
-}
-
 HEADS = Choice(choices=(2, 4, 8))
 """Each divides every hidden size above into heads of even size."""
 
-POSITIONS = Choice(choices=("none", "sinusoidal", "learned", "rotary"))
-HORIZON_HEADS = Choice(choices=("independent", "hierarchical"))
+POSITIONS = Choice(choices=get_args(PositionsName))
+HORIZON_HEADS = Choice(choices=get_args(HorizonHeadsName))
 
 
-def architecture_space(name: str, architecture: str, own: Mapping[str, Dimension], guide: Config) -> Space:
-    """own, guide: the dimensions that this architecture has beside the shared ones, and their defaults."""
+def architecture_space(name: str, architecture: str, own: Mapping[str, Dimension]) -> Space:
+    """own: the dimensions that this architecture has beside the shared ones."""
     return Space(
         name=name,
         dimensions={"architecture": Choice(choices=(architecture,)), **own, **TRAINING},
-        guide={"architecture": architecture} | guide | GUIDE,
+        guide={"architecture": architecture, **defaults(architecture, {**own, **TRAINING})},
     )
+
+
+def defaults(architecture: str, names: Mapping[str, Dimension]) -> Config:
+    """The defaults of these dimensions, as a space writes them."""
+    known: dict[str, Any] = {}
+    for config in (ARCHITECTURES[architecture].Config, TrainConfig):
+        known |= {field.name: field.default for field in fields(config)}
+    return {name: _scalar(known[name]) for name in names}
+
+
+def _scalar(value: Any) -> Any:
+    return "/".join(map(str, value)) if isinstance(value, tuple) else value

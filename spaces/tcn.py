@@ -1,6 +1,6 @@
 """The temporal convolutional network's space."""
 
-from spaces.parameters import Choice, Config, Dimension, Int
+from spaces.parameters import Choice, Dimension, Int
 from spaces.shared import HORIZON_HEADS, architecture_space
 
 OWN: dict[str, Dimension] = {
@@ -9,6 +9,4 @@ OWN: dict[str, Dimension] = {
     "horizon_heads": HORIZON_HEADS,
 }
 
-GUIDE: Config = {"levels": 6, "kernel_size": 3, "horizon_heads": "independent"}
-
-TCN = architecture_space("tcn", "tcn", OWN, GUIDE)
+TCN = architecture_space("tcn", "tcn", OWN)

@@ -1,6 +1,6 @@
 """The transformer's space."""
 
-from spaces.parameters import Config, Dimension, Int
+from spaces.parameters import Dimension, Int
 from spaces.shared import HEADS, HORIZON_HEADS, POSITIONS, architecture_space
 
 OWN: dict[str, Dimension] = {
@@ -10,6 +10,4 @@ OWN: dict[str, Dimension] = {
     "horizon_heads": HORIZON_HEADS,
 }
 
-GUIDE: Config = {"blocks": 2, "attention_heads": 8, "positions": "sinusoidal", "horizon_heads": "independent"}
-
-TRANSFORMER = architecture_space("transformer", "transformer", OWN, GUIDE)
+TRANSFORMER = architecture_space("transformer", "transformer", OWN)

@@ -7,8 +7,7 @@ from data.features import FEATURE_NAMES
 from data.info import DatasetInfo
 from data.schema import DEFAULT_EXPANDING_MAX, DEFAULT_HORIZONS, InputError
 from models.architectures.registry import ModelConfig, model_config
-from models.training.fit import TrainConfig
-from models.training.progress import Metric
+from models.training.config import Budget, TrainConfig
 from spaces.parameters import Config, Scalar
 
 TRAINING_DIMENSIONS = ("learning_rate", "weight_decay", "batch_size", "loss", "class_weights", "schedule")
@@ -26,17 +25,6 @@ class Shape:
     @classmethod
     def of(cls, info: DatasetInfo) -> Self:
         return cls(len(info.features), len(info.horizons), info.expanding_max)
-
-
-@dataclass(frozen=True)
-class Budget:
-    """What every trial of a search may spend, the same for all."""
-
-    iterations: int = 100
-    samples_per_iteration: int = 8192
-    patience: int = 15
-    metric: Metric = "tune_loss"
-    micro_batch: int | None = None
 
 
 @dataclass(frozen=True)

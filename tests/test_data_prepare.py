@@ -446,7 +446,7 @@ def test_another_setting_changes_the_fingerprint(
         ({"expanding_min": 0}, r"got \(expanding-min=0, expanding-max=720\)"),
         ({"expanding_min": 90, "expanding_max": 80}, r"got \(expanding-min=90, expanding-max=80\)"),
         ({"anchor_stride": 0}, r"anchor-stride must be at least 1 minute, got 0"),
-        ({"ties": "up"}, r"ties must be drop or down, got 'up'"),
+        ({"ties": "up"}, r"ties must be one of drop, down, got 'up'"),
     ],
 )
 def test_bad_settings_are_refused_with_the_value(setting: dict[str, Any], message: str) -> None:

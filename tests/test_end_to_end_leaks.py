@@ -23,9 +23,10 @@ from models.architectures.scaler import SCALINGS, train_bars
 from models.bundle.bundle import Bundle, BundleDocument, MemberEntry
 from models.bundle.calibration import Calibration
 from models.bundle.minutes import Last
+from models.training.config import Budget
 from models.training.fit import predict_slice
 from spaces.load import SHIPPED
-from spaces.trial_config import Budget, Shape, trial_config
+from spaces.trial_config import Shape, trial_config
 
 CPU = torch.device("cpu")
 

@@ -41,11 +41,17 @@ MINUTES = (60, 130, 239)
 def configs(size: int) -> dict[str, ModelConfig]:
     return {
         "hybrid": HybridLSTM.Config(
-            size, 2, windows=WINDOWS, hidden_size=8, attention_heads=HEADS, attention_span=SPAN, positions="rotary"
+            input_size=size,
+            horizons=2,
+            windows=WINDOWS,
+            hidden_size=8,
+            attention_heads=HEADS,
+            attention_span=SPAN,
+            positions="rotary",
         ),
-        "transformer": Transformer.Config(size, 2, hidden_size=8, attention_heads=HEADS),
-        "basic": BasicLSTM.Config(size, 2, window=20, hidden_size=8),
-        "tcn": TCN.Config(size, 2, levels=2, hidden_size=8),
+        "transformer": Transformer.Config(input_size=size, horizons=2, hidden_size=8, attention_heads=HEADS),
+        "basic": BasicLSTM.Config(input_size=size, horizons=2, window=20, hidden_size=8),
+        "tcn": TCN.Config(input_size=size, horizons=2, levels=2, hidden_size=8),
     }
 
 

@@ -42,8 +42,15 @@ CALIBRATION = (
 def models(dataset: Dataset) -> list[Forecaster]:
     size = len(dataset.info.features)
     configs = (
-        HybridLSTM.Config(size, len(HORIZONS), windows=(5, 30), hidden_size=8, attention_heads=2, attention_span=100),
-        BasicLSTM.Config(size, len(HORIZONS), window=20, hidden_size=8),
+        HybridLSTM.Config(
+            input_size=size,
+            horizons=len(HORIZONS),
+            windows=(5, 30),
+            hidden_size=8,
+            attention_heads=2,
+            attention_span=100,
+        ),
+        BasicLSTM.Config(input_size=size, horizons=len(HORIZONS), window=20, hidden_size=8),
     )
     built = [build_model(config, seed).eval() for seed, config in enumerate(configs)]
     for model in built:
@@ -389,7 +396,9 @@ def test_a_series_without_a_column_that_the_models_need_is_a_problem_of_that_ser
     dataset: Dataset, tmp_path: Path, write_series: WriteSeries
 ) -> None:
     size = len(dataset.info.features) + 1
-    wide = [build_model(BasicLSTM.Config(size, 2, window=5, hidden_size=8), seed) for seed in range(2)]
+    wide = [
+        build_model(BasicLSTM.Config(input_size=size, horizons=2, window=5, hidden_size=8), seed) for seed in range(2)
+    ]
     bundle = saved(tmp_path / "bundle", wide, dataset, extras=("holders",))
     folder = tmp_path / "mine"
     write_series(folder / "with.csv", np.ones(80), holders=np.arange(80), unknown=np.ones(80))

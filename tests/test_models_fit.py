@@ -18,9 +18,10 @@ from models.architectures.registry import ARCHITECTURES, build_model, model_conf
 from models.architectures.scaler import train_bars
 from models.inference import forward
 from models.metrics import all_metrics, mean_auc, mean_log_loss
-from models.training.fit import NonFiniteLossError, TrainConfig, Training, predict_slice
+from models.training.config import Metric, TrainConfig
+from models.training.fit import NonFiniteLossError, Training, predict_slice
 from models.training.optimizer import Schedule, rate_share
-from models.training.progress import Metric, Progress
+from models.training.progress import Progress
 
 CPU = torch.device("cpu")
 QUICK = TrainConfig(learning_rate=3e-3, batch_size=32, iterations=4, samples_per_iteration=160, patience=99)
@@ -253,8 +254,8 @@ def test_the_steps_of_a_training_follow_the_schedule(dataset: Dataset, schedule:
         ({"weight_decay": math.inf}, r"weight_decay must be at least 0 and finite, got inf"),
         ({"gradient_clip": 0.0}, r"gradient_clip must be above 0, got 0\.0"),
         ({"micro_batch": 0}, r"micro_batch must be at least 1, got 0"),
-        ({"schedule": "linear"}, r"schedule must be cosine or plateau, got 'linear'"),
-        ({"loss": "hinge"}, r"loss must be cross_entropy or focal, got 'hinge'"),
+        ({"schedule": "linear"}, r"schedule must be one of cosine, plateau, got 'linear'"),
+        ({"loss": "hinge"}, r"loss must be one of cross_entropy, focal, got 'hinge'"),
         ({"class_weights": "balanced"}, r"class_weights must be none, auto or .* got 'balanced'"),
         ({"class_weights": (1.0, 0.0)}, r"class_weights must be above 0 and finite, got \(1\.0, 0\.0\)"),
     ],

@@ -12,7 +12,8 @@ from data.prepare import PrepareConfig, prepare
 from data.store import Dataset
 from models.architectures.registry import build_model, model_config
 from models.architectures.scaler import train_bars
-from models.training.fit import TrainConfig, Training
+from models.training.config import TrainConfig
+from models.training.fit import Training
 from models.training.folds import FoldedTraining, mean_progress
 from models.training.progress import Progress
 

@@ -137,7 +137,7 @@ def test_a_model_follows_from_its_configuration_and_seed(architecture: str) -> N
 
 
 def test_the_defaults_are_those_of_the_guide() -> None:
-    hybrid, basic = HybridLSTM.Config(1, 1), BasicLSTM.Config(1, 1)
+    hybrid, basic = HybridLSTM.Config(input_size=1, horizons=1), BasicLSTM.Config(input_size=1, horizons=1)
     assert (hybrid.windows, hybrid.hidden_size, hybrid.attention_heads, hybrid.dropout) == ((15, 60, 240), 128, 8, 0.3)
     assert (basic.window, basic.hidden_size, basic.dropout) == (60, 128, 0.3)
 

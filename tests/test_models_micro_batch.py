@@ -17,7 +17,8 @@ from data.store import Dataset
 from models.architectures.registry import ARCHITECTURES, build_model, model_config
 from models.architectures.scaler import train_bars
 from models.inference import predict_batch
-from models.training.fit import TrainConfig, Training
+from models.training.config import TrainConfig
+from models.training.fit import Training
 from models.training.micro_batch import MicroBatch, is_out_of_memory, split
 
 CPU = torch.device("cpu")
@@ -136,7 +137,8 @@ from pathlib import Path
 import torch
 from data.store import Dataset
 from models.architectures.registry import build_model, model_config
-from models.training.fit import TrainConfig, Training
+from models.training.config import TrainConfig
+from models.training.fit import Training
 from models.architectures.scaler import train_bars
 
 torch.set_num_threads(1)

@@ -32,7 +32,9 @@ def page_of(path: Path, minutes_ET: NDArray[np.float32], windows: tuple[int, ...
         spread_KH=np.zeros((1, 2)),
         attention_K=(looked,),
     )
-    explainer = Explainer("trial-7", "hybrid_lstm", 0.5, build_model(BasicLSTM.Config(2, 2), 0), windows)
+    explainer = Explainer(
+        "trial-7", "hybrid_lstm", 0.5, build_model(BasicLSTM.Config(input_size=2, horizons=2), 0), windows
+    )
     examples: list[Example] = [(prediction, 0)]
     draw_page(path, explainer, (15, 60), examples)
     return path.read_text()

@@ -15,6 +15,7 @@ import pytest
 from conftest import Command, Workplace, WriteSeries
 
 import search.cli.main
+import search.cli.run_commands
 from data.store import BARS, Dataset
 from search.cluster.maps import cores
 from search.run.run_dir import RunDir
@@ -93,7 +94,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write_series: WriteS
         ("prepare good new --horizons 60,15", "horizons must be ascending minutes above 0"),
         ("prepare good new --slices 0.5/0.5", "slices must be four shares like 0.6/0.15/0.1/0.15, got '0.5/0.5'"),
         ("prepare good new --slices 0.9/0.9/0.9/0.9", "must be above 0 and sum to 1"),
-        ("prepare good new --ties maybe", "ties must be drop or down, got 'maybe'"),
+        ("prepare good new --ties maybe", "ties must be one of drop, down, got 'maybe'"),
         ("prepare good new --expanding-min 0", "1 <= expanding-min <= expanding-max must hold"),
         ("prepare good new --anchor-stride 0", "anchor-stride must be at least 1 minute, got 0"),
         ("prepare good new --anchor-stride 1000000000000000000000", "anchor-stride must be at most 10000000 minutes"),
@@ -254,7 +255,7 @@ def test_without_a_limit_a_trial_runs_on_each_core(folder: Path, monkeypatch: py
         return RunDir(run)
 
     monkeypatch.setattr("search.pipeline.launch", launched)
-    monkeypatch.setattr(search.cli.main, "_print_end", lambda run: None)
+    monkeypatch.setattr(search.cli.run_commands, "_print_end", lambda run: None)
     assert search.cli.main._run(["launch", "dataset", "--run", "new", "--seed", "7"], debug=False) == 0
     (settings,) = asked
     assert (settings.concurrent, settings.seed, settings.dataset) == (cores(), 7, (folder / "dataset").resolve())

@@ -10,6 +10,7 @@ from data.features import FEATURE_NAMES
 from data.schema import DEFAULT_HORIZONS, InputError
 from models.architectures.basic_lstm import BasicLSTM
 from models.architectures.registry import ARCHITECTURES
+from models.training.config import Budget
 from search.finalists.members import choose_members
 from search.run.run_dir import RunDir
 from search.run.settings import Settings
@@ -17,7 +18,7 @@ from search.study.study import ask, best_first, config_of, create_study, open_st
 from spaces.every import ALL
 from spaces.parameters import Choice, Config, Float, Int, Space
 from spaces.tcn import TCN
-from spaces.trial_config import Budget, Shape, trial_config
+from spaces.trial_config import Shape, trial_config
 
 SPACE = Space(
     "small",
@@ -180,7 +181,9 @@ def test_the_basic_baseline_fits_every_history(tmp_path: Path, history: int) -> 
     chosen = choose_members(study, settings, Shape(history=history))
     assert [spec.origin for spec in chosen] == ["basic LSTM", "trial 0", "trial 0"]
     model = trial_config(chosen[0].flat, Shape(history=history), Budget()).model
-    assert model == BasicLSTM.Config(len(FEATURE_NAMES), len(DEFAULT_HORIZONS), history, window=min(60, history))
+    assert model == BasicLSTM.Config(
+        input_size=len(FEATURE_NAMES), horizons=len(DEFAULT_HORIZONS), history=history, window=min(60, history)
+    )
 
 
 @pytest.mark.parametrize(("metric", "best_to_worst"), [("tune_loss", [1, 3, 0]), ("tune_auc", [0, 3, 1])])

@@ -13,7 +13,9 @@ import torch
 
 from data.prepare import PrepareConfig, prepare
 from data.store import Dataset
-from models.device import Hardware, worker_environment
+from models.device import worker_environment
+from models.hardware import Hardware
+from models.training.config import Budget
 from models.training.fit import AnyTraining, Training
 from models.training.folds import FoldedTraining
 from search.cluster.shared_dataset import SharedDataset
@@ -22,7 +24,6 @@ from search.run.trial_report import Failed, Progressed, TrialReport
 from search.workers import trainable
 from search.workers.trainable import CHECKPOINT, Work, folded_training, train_to_end
 from spaces.basic import BASIC
-from spaces.trial_config import Budget
 
 FLAT = BASIC.default() | {"hidden_size": 8, "window": 15}
 
@@ -121,13 +122,14 @@ MEMORY_OF_TRIALS = """
 import resource
 from pathlib import Path
 from sys import argv
-from models.device import Hardware, worker_environment
+from models.device import worker_environment
+from models.hardware import Hardware
 from search.workers import trainable
 from search.run.trial_report import Failed, Progressed, TrialReport
 from search.run.run_dir import RunDir
 from search.cluster.shared_dataset import SharedDataset
 from spaces.hybrid import HYBRID
-from spaces.trial_config import Budget
+from models.training.config import Budget
 
 def stop(report):
     raise SystemExit

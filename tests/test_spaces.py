@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from data.schema import InputError
 from models.architectures.hybrid_lstm import HybridLSTM
 from models.architectures.registry import ARCHITECTURES, build_model
-from models.training.fit import TrainConfig
+from models.training.config import Budget, TrainConfig
 from spaces.check import check_space
 from spaces.load import SHIPPED, load_space
 from spaces.parameters import Choice, Config, Float, Int, Space
-from spaces.trial_config import Budget, Shape, parse_class_weights, parse_windows, trial_config
+from spaces.trial_config import Shape, parse_class_weights, parse_windows, trial_config
 
 
 def write(tmp_path: Path, text: str) -> str:
@@ -411,7 +411,7 @@ LISTED = r"; a dimension is one value, \{choices: \[\.\.\]\} or \{low: \.\., hig
         ("dimensions:\n  windows: {choices: [60, '60']}\n", r":2: windows: choices: .*there once, got '60' more often"),
         (f"dimensions:\n  hidden_size: {{low: 32, high: {10**30}}}\n", r":2: hidden_size: high: .*less than or equal"),
         ("dimensions: &all\n  layers: *all\n", r":2: layers: "),
-        ("dimensions:\n  loss: mse\n", r":2: .*loss must be cross_entropy or focal, got 'mse'"),
+        ("dimensions:\n  loss: mse\n", r":2: .*loss must be one of cross_entropy, focal, got 'mse'"),
         ("dimensions:\n  class_weights: -1/1/1/1/1/1/1\n", r":2: .*class_weights must be above 0 and finite, got"),
         ("dimensions:\n  class_weights: {choices: [none, 1/2]}\n", r":2: .*each of the 7 horizons, got '1/2'"),
         ("dimensions: {\n", r"mine\.yaml is not a readable YAML file: .* line 2"),

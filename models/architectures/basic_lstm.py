@@ -9,33 +9,25 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from models.architectures.check import at_least, check_sizes, check_window
+from data.schema import at_least
+from models.architectures.config import (
+    ArchitectureConfig,
+    check_window,
+)
 from models.architectures.forecaster import Component, Forecaster
 from models.architectures.layers import HorizonHeads, WindowEncoder
 from models.architectures.scaler import make_scaling
 
 
 class BasicLSTM(Forecaster):
-    @dataclass(frozen=True)
-    class Config:
-        input_size: int
-        """Features of a bar."""
-        horizons: int
-        """How many horizons are predicted."""
-        history: int = 720
-        """Most bars of a series."""
+    @dataclass(frozen=True, kw_only=True)
+    class Config(ArchitectureConfig):
         window: int = 60
         """Minutes up to the anchor that the LSTM reads."""
-        hidden_size: int = 128
         layers: int = 1
-        dropout: float = 0.3
-        scaling: str = "standard"
-        """Of the features: standard, robust or quantile."""
-        horizon_heads: str = "independent"
-        """Or hierarchical: each reads that of the next shorter horizon."""
 
         def __post_init__(self) -> None:
-            check_sizes(self)
+            ArchitectureConfig.__post_init__(self)
             at_least("layers", self.layers, 1)
             check_window("window", self.window, self.history)
 

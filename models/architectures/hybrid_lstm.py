@@ -17,46 +17,40 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from data.schema import InputError
-from models.architectures.check import at_least, check_heads, check_sizes, check_window
+from data.schema import InputError, at_least
+from models.architectures.config import (
+    ArchitectureConfig,
+    HorizonHeadsName,
+    PositionsName,
+    check_attention,
+    check_window,
+)
 from models.architectures.forecaster import AttentionMaps, Component, Forecaster
 from models.architectures.layers import Attention, HorizonHeads, Places, WindowEncoder, anchor_mask, make_lstm, rows_at
-from models.architectures.positions import check_positions, make_positions, minutes_of
+from models.architectures.positions import make_positions, minutes_of
 from models.architectures.scaler import make_scaling
 
 
 class HybridLSTM(Forecaster):
-    @dataclass(frozen=True)
-    class Config:
-        input_size: int
-        """Features of a bar."""
-        horizons: int
-        """How many horizons are predicted."""
-        history: int = 720
-        """Most bars of a series."""
+    @dataclass(frozen=True, kw_only=True)
+    class Config(ArchitectureConfig):
         windows: tuple[int, ...] = (15, 60, 240)
         """Minutes of the fixed windows, ascending."""
-        hidden_size: int = 128
         attention_heads: int = 8
         """Divides hidden_size."""
         layers: int = 1
         """Layers of each LSTM."""
-        dropout: float = 0.3
-        scaling: str = "standard"
-        """Of the features: standard, robust or quantile."""
         attention_span: int = 720
         """Minutes up to the anchor that self-attention looks at."""
-        positions: str = "none"
-        """Of the minutes in self-attention: none, sinusoidal, learned or rotary."""
-        horizon_heads: str = "hierarchical"
-        """Each reads that of the next shorter horizon; or independent."""
+        positions: PositionsName = "none"
+        """Of the minutes in self-attention."""
+        horizon_heads: HorizonHeadsName = "hierarchical"
 
         def __post_init__(self) -> None:
-            check_sizes(self)
+            ArchitectureConfig.__post_init__(self)
             at_least("layers", self.layers, 1)
             at_least("attention_span", self.attention_span, 1)
-            check_heads(self.hidden_size, self.attention_heads)
-            check_positions(self.positions, self.hidden_size, self.attention_heads)
+            check_attention(self.hidden_size, self.attention_heads, self.positions)
             if not self.windows or list(self.windows) != sorted(set(self.windows)):
                 raise InputError(f"windows must be ascending minutes above 0, got {self.windows}")
             for window in self.windows:

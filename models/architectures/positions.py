@@ -9,7 +9,7 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-from data.schema import InputError
+from models.architectures.config import PositionsName
 
 LONGEST_WAVE: Final = 10_000.0
 """Base of the wavelengths (Vaswani et al. 2017, section 3.5)."""
@@ -82,7 +82,7 @@ def minutes_of(x_MTD: Tensor, history: int) -> Tensor:
 POSITIONS: Final = ("none", "sinusoidal", "learned", "rotary")
 
 
-def make_positions(name: str, hidden_size: int, heads: int, history: int) -> Positions:
+def make_positions(name: PositionsName, hidden_size: int, heads: int, history: int) -> Positions:
     match name:
         case "sinusoidal":
             return SinusoidalPositions(hidden_size, history)
@@ -92,18 +92,6 @@ def make_positions(name: str, hidden_size: int, heads: int, history: int) -> Pos
             return RotaryPositions(hidden_size // heads, history)
         case _:
             return Positions()
-
-
-def check_positions(name: str, hidden_size: int, heads: int) -> None:
-    if name not in POSITIONS:
-        raise InputError(f"positions must be one of {', '.join(POSITIONS)}, got {name!r}")
-    if name == "sinusoidal" and hidden_size % 2:
-        raise InputError(f"sinusoidal positions need an even hidden_size, got {hidden_size}")
-    if name == "rotary" and (hidden_size // heads) % 2:
-        raise InputError(
-            "rotary positions need hidden_size / attention_heads to be even, "
-            f"got (hidden_size={hidden_size}, attention_heads={heads})"
-        )
 
 
 def _angles(size: int, history: int) -> Tensor:

@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from data.schema import InputError
 from data.store import Dataset
+from models.architectures.config import ScalingName
 
 CLIP: Final = 10.0
 """Scaled values are cut here: launches know jumps of a thousandfold."""
@@ -117,20 +117,15 @@ class QuantileScaling(Scaling):
         return (low_FN + share_FN * (high_FN - low_FN)).T.reshape(x.shape)
 
 
-SCALINGS: Final[dict[str, type[StandardScaling] | type[RobustScaling] | type[QuantileScaling]]] = {
+SCALINGS: Final[dict[ScalingName, type[StandardScaling] | type[RobustScaling] | type[QuantileScaling]]] = {
     "standard": StandardScaling,
     "robust": RobustScaling,
     "quantile": QuantileScaling,
 }
 
 
-def make_scaling(name: str, input_size: int) -> Scaling:
+def make_scaling(name: ScalingName, input_size: int) -> Scaling:
     return SCALINGS[name](input_size)
-
-
-def check_scaling(name: str) -> None:
-    if name not in SCALINGS:
-        raise InputError(f"scaling must be one of {', '.join(SCALINGS)}, got {name!r}")
 
 
 def train_bars(dataset: Dataset) -> NDArray[np.float32]:

@@ -14,8 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from data.schema import InputError
-from models.architectures.check import at_least, check_sizes
+from data.schema import InputError, at_least
+from models.architectures.config import (
+    ArchitectureConfig,
+)
 from models.architectures.forecaster import Component, Forecaster
 from models.architectures.layers import HorizonHeads, rows_at
 from models.architectures.scaler import make_scaling
@@ -25,27 +27,15 @@ MOST_LEVELS = 16
 
 
 class TCN(Forecaster):
-    @dataclass(frozen=True)
-    class Config:
-        input_size: int
-        """Features of a bar."""
-        horizons: int
-        """How many horizons are predicted."""
-        history: int = 720
-        """Most bars of a series."""
+    @dataclass(frozen=True, kw_only=True)
+    class Config(ArchitectureConfig):
         levels: int = 6
         """Each doubles the dilation."""
         kernel_size: int = 3
         """Minutes, a dilation apart, that a convolution reads."""
-        hidden_size: int = 128
-        dropout: float = 0.3
-        scaling: str = "standard"
-        """Of the features: standard, robust or quantile."""
-        horizon_heads: str = "independent"
-        """Or hierarchical: each reads that of the next shorter horizon."""
 
         def __post_init__(self) -> None:
-            check_sizes(self)
+            ArchitectureConfig.__post_init__(self)
             at_least("levels", self.levels, 1)
             at_least("kernel_size", self.kernel_size, 2)
             if self.levels > MOST_LEVELS:

@@ -13,10 +13,15 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from models.architectures.check import at_least, check_heads, check_sizes
+from data.schema import at_least
+from models.architectures.config import (
+    ArchitectureConfig,
+    PositionsName,
+    check_attention,
+)
 from models.architectures.forecaster import AttentionMaps, Component, Forecaster
 from models.architectures.layers import Attention, HorizonHeads, Places, anchor_mask, rows_at
-from models.architectures.positions import check_positions, make_positions, minutes_of
+from models.architectures.positions import make_positions, minutes_of
 from models.architectures.scaler import make_scaling
 
 FEED_FORWARD = 4
@@ -24,31 +29,18 @@ FEED_FORWARD = 4
 
 
 class Transformer(Forecaster):
-    @dataclass(frozen=True)
-    class Config:
-        input_size: int
-        """Features of a bar."""
-        horizons: int
-        """How many horizons are predicted."""
-        history: int = 720
-        """Most bars of a series."""
+    @dataclass(frozen=True, kw_only=True)
+    class Config(ArchitectureConfig):
         blocks: int = 2
-        hidden_size: int = 128
         attention_heads: int = 8
         """Divides hidden_size."""
-        dropout: float = 0.3
-        scaling: str = "standard"
-        """Of the features: standard, robust or quantile."""
-        positions: str = "sinusoidal"
-        """Of the minutes: none, sinusoidal, learned or rotary."""
-        horizon_heads: str = "independent"
-        """Or hierarchical: each reads that of the next shorter horizon."""
+        positions: PositionsName = "sinusoidal"
+        """Of the minutes."""
 
         def __post_init__(self) -> None:
-            check_sizes(self)
+            ArchitectureConfig.__post_init__(self)
             at_least("blocks", self.blocks, 1)
-            check_heads(self.hidden_size, self.attention_heads)
-            check_positions(self.positions, self.hidden_size, self.attention_heads)
+            check_attention(self.hidden_size, self.attention_heads, self.positions)
 
     components: ClassVar[Mapping[str, Component]] = {
         "embedding": "encoder",

@@ -7,7 +7,7 @@ look at the frozen anchors of the tune slice.
 import copy
 import math
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,17 +16,18 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from data.batches import Batch, TrainingStream, frozen_batches, frozen_labels
-from data.schema import InputError, SliceName
+from data.schema import SliceName
 from data.store import Dataset
-from models.architectures.check import at_least
 from models.architectures.forecaster import Forecaster
-from models.device import Precision, device_name
+from models.device import device_name
+from models.hardware import Precision
 from models.inference import forward, predict_batch
 from models.metrics import all_metrics, mean_auc, mean_log_loss
-from models.training.loss import ClassWeights, LossName, check_loss, make_loss
+from models.training.config import TrainConfig, higher_is_better
+from models.training.loss import make_loss
 from models.training.micro_batch import MicroBatch
-from models.training.optimizer import Schedule, make_optimizer, rate_share, set_learning_rate
-from models.training.progress import Metric, Progress, higher_is_better, is_finished
+from models.training.optimizer import make_optimizer, rate_share, set_learning_rate
+from models.training.progress import Progress, is_finished
 
 SERIES_PER_EVALUATION_BATCH = 8
 ANCHORS_PER_EVALUATION_BATCH = 512
@@ -35,48 +36,6 @@ ANCHORS_PER_EVALUATION_BATCH = 512
 
 class NonFiniteLossError(ArithmeticError):
     """The loss became NaN or infinite; the weights before it are kept."""
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    learning_rate: float = 5e-4
-    """Peak of the schedule; models.training.optimizer says what share of it each component gets."""
-    weight_decay: float = 1e-2
-    batch_size: int = 64
-    """Anchors of one optimiser step."""
-    iterations: int = 100
-    samples_per_iteration: int = 8192
-    """Anchors of one iteration."""
-    patience: int = 15
-    """Iterations without a better metric after which training ends."""
-    metric: Metric = "tune_loss"
-    """What says which iteration was the best."""
-    schedule: Schedule = "cosine"
-    """How the learning rate falls after its warm-up."""
-    loss: LossName = "cross_entropy"
-    class_weights: ClassWeights = "none"
-    """Of rises against falls: none, auto (from the train slice), or a weight for each horizon."""
-    micro_batch: int | None = None
-    """Anchors that go through the model at once; None: the whole batch. Halved when memory runs out."""
-    anchors_per_series: int = 16
-    """Anchors that share one pass over a series."""
-    gradient_clip: float = 1.0
-    """Largest norm of the gradient."""
-
-    def __post_init__(self) -> None:
-        for name in ("batch_size", "iterations", "samples_per_iteration", "patience", "anchors_per_series"):
-            at_least(name, getattr(self, name), 1)
-        if self.micro_batch is not None:
-            at_least("micro_batch", self.micro_batch, 1)
-        if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
-            raise InputError(f"learning_rate must be above 0, got {self.learning_rate}")
-        if not (math.isfinite(self.weight_decay) and self.weight_decay >= 0):
-            raise InputError(f"weight_decay must be at least 0 and finite, got {self.weight_decay}")
-        if not self.gradient_clip > 0:
-            raise InputError(f"gradient_clip must be above 0, got {self.gradient_clip}")
-        if self.schedule not in ("cosine", "plateau"):
-            raise InputError(f"schedule must be cosine or plateau, got {self.schedule!r}")
-        check_loss(self.loss, self.class_weights)
 
 
 class AnyTraining(Protocol):

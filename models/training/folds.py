@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from models.training.config import Metric, higher_is_better
 from models.training.fit import Training
-from models.training.progress import Metric, Progress, higher_is_better, is_finished
+from models.training.progress import Progress, is_finished
 
 MEANS = ("train_loss", "tune_loss", "tune_auc")
 

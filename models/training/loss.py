@@ -3,9 +3,8 @@
 Shapes: M series, K anchors, H horizons.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 import torch
 import torch.nn.functional as F
@@ -13,9 +12,7 @@ from torch import Tensor
 
 from data.schema import InputError
 from data.store import Dataset
-
-LossName = Literal["cross_entropy", "focal"]
-ClassWeights = Literal["none", "auto"] | tuple[float, ...]
+from models.training.config import ClassWeights, LossName
 
 FOCAL_GAMMA: Final = 2.0
 """The paper's best (Lin et al. 2017, section 5.1)."""
@@ -56,13 +53,3 @@ def make_loss(name: LossName, class_weights: ClassWeights, dataset: Dataset) -> 
             f"class_weights must be one weight for each of the {len(horizons)} horizons {horizons}, got {class_weights}"
         )
     return Loss(name, class_weights)
-
-
-def check_loss(name: str, class_weights: str | Sequence[float]) -> None:
-    if name not in ("cross_entropy", "focal"):
-        raise InputError(f"loss must be cross_entropy or focal, got {name!r}")
-    if isinstance(class_weights, str):
-        if class_weights not in ("none", "auto"):
-            raise InputError(f"class_weights must be none, auto or a weight for each horizon, got {class_weights!r}")
-    elif not all(0 < weight < float("inf") for weight in class_weights):
-        raise InputError(f"class_weights must be above 0 and finite, got {class_weights}")

@@ -3,16 +3,16 @@
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Final, Literal
+from typing import Final
 
 import torch
 
 from models.architectures.forecaster import Component, Forecaster
+from models.training.config import Schedule
 
 RATES: Final[dict[Component, float]] = {"encoder": 1.0, "attention": 0.5, "head": 2.0}
 """Learning rate of each kind of component, in shares of the configured one. The guide's."""
 
-Schedule = Literal["cosine", "plateau"]
 
 WARMUP: Final = 0.05
 """Share of all steps in which the rate rises to its peak."""

@@ -2,15 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
-from models.training.fit import TrainConfig
-
-Metric = Literal["tune_loss", "tune_auc"]
-
-
-def higher_is_better(metric: Metric) -> bool:
-    return metric == "tune_auc"
+from models.training.config import Budget
 
 
 @dataclass(frozen=True)
@@ -33,9 +26,9 @@ class Progress:
     """Anchors that went through the model at once; below the batch size where memory ran out."""
 
 
-def is_finished(history: Sequence[Progress], config: TrainConfig) -> bool:
+def is_finished(history: Sequence[Progress], budget: Budget) -> bool:
     """The full budget is spent, or the objective has not moved for `patience` iterations."""
     if not history:
         return False
     waited = sum(progress.objective == history[-1].objective for progress in history) - 1
-    return len(history) >= config.iterations or waited >= config.patience
+    return len(history) >= budget.iterations or waited >= budget.patience

@@ -7,6 +7,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from search.run.say import Say
 
+# No markup, no emoji: a path may hold [brackets] and :colons:.
+out = Console(markup=False, emoji=False, highlight=False, soft_wrap=True)
+
 
 def stopwatch_lines(console: Console) -> Say:
     started = time.monotonic()

@@ -1,15 +1,16 @@
 """What a search was asked to do."""
 
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from data.store import Dataset
-from models.device import DeviceChoice, Hardware, PrecisionChoice
-from models.training.progress import Metric
+from models.hardware import DeviceChoice, Hardware, PrecisionChoice
+from models.training.config import Budget, Metric
 from spaces.parameters import Config, Dimension, Space
-from spaces.trial_config import Budget
+
+if TYPE_CHECKING:
+    from data.store import Dataset
 
 SchedulerName = Literal["asha", "hyperband", "none"]
 
@@ -25,11 +26,11 @@ class Settings(BaseModel):
     guide: Config
     horizons: tuple[int, ...] | None = None
     """Of the dataset's; None: all of them."""
-    trials: int = Field(ge=1)
-    iterations: int = Field(default=100, ge=1)
-    samples_per_iteration: int = Field(default=8192, ge=1)
-    patience: int = Field(default=15, ge=1)
-    metric: Metric = "tune_loss"
+    trials: int = Field(default=50, ge=1)
+    iterations: int = Field(default=Budget.iterations, ge=1)
+    samples_per_iteration: int = Field(default=Budget.samples_per_iteration, ge=1)
+    patience: int = Field(default=Budget.patience, ge=1)
+    metric: Metric = Budget.metric
     grace_period: int = Field(default=4, ge=1)
     """Iterations before ASHA may stop a trial: its lowest rung."""
     reduction_factor: int = Field(default=3, ge=2)
@@ -57,7 +58,7 @@ class Settings(BaseModel):
     def space(self) -> Space:
         return Space(self.space_name, self.dimensions, self.guide)
 
-    def only_horizons(self, dataset: Dataset) -> Dataset:
+    def only_horizons(self, dataset: "Dataset") -> "Dataset":
         """The dataset as this run sees it. Raises InputError for a horizon that it does not have."""
         return dataset if self.horizons is None else dataset.only(self.horizons)
 

@@ -11,7 +11,7 @@ import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from data.schema import InputError
-from models.training.progress import Metric, higher_is_better
+from models.training.config import Metric, higher_is_better
 from search.run.run_dir import RunDir
 from search.study.backup import STUDY, check_study
 from search.study.sampler import make_sampler

@@ -7,7 +7,7 @@ from ray import tune
 from ray.tune.experiment import Trial
 from ray.tune.result import EXPR_ERROR_FILE
 
-from models.training.progress import higher_is_better
+from models.training.config import higher_is_better
 from search.cluster.local_ray import Workers
 from search.cluster.shared_dataset import share_dataset
 from search.run.run_dir import RunDir

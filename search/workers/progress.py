@@ -2,7 +2,7 @@
 
 import time
 
-from models.training.fit import TrainConfig
+from models.training.config import TrainConfig
 from search.run.say import Say
 from search.run.trial_report import Progressed
 from spaces.parameters import Config

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from ray.tune.experiment import Trial
 
-from models.training.fit import TrainConfig
+from models.training.config import TrainConfig
 from models.training.micro_batch import is_out_of_memory
 from search.run.trial_report import Progressed, TrialReport
 from search.workers.failures import refuse_full_disk

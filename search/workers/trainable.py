@@ -14,7 +14,9 @@ from data.document import write_atomically
 from data.store import Dataset
 from models.architectures.registry import build_model
 from models.architectures.scaler import train_bars
-from models.device import Hardware, free_memory, use_one_core
+from models.device import free_memory, pick, use_one_core
+from models.hardware import Hardware
+from models.training.config import Budget
 from models.training.fit import AnyTraining, NonFiniteLossError, Training
 from models.training.folds import FoldedTraining
 from models.training.progress import is_finished
@@ -22,7 +24,7 @@ from search.cluster.shared_dataset import SharedDataset
 from search.run.run_dir import RunDir
 from search.run.trial_report import Failed, Progressed, TrialReport
 from spaces.parameters import Config
-from spaces.trial_config import Budget, Shape, trial_config
+from spaces.trial_config import Shape, trial_config
 
 CHECKPOINT = "checkpoint.pt"
 CHECKPOINT_SECONDS = 20.0
@@ -107,7 +109,7 @@ def make_training(work: Work, flat: Config, seed: int, dataset: Dataset) -> Trai
     config = trial_config(flat, Shape.of(dataset.info), work.budget)
     model = build_model(config.model, seed)
     model.scaling.fit(train_bars(dataset))
-    return Training(model, dataset, config.train, seed, *work.hardware.pick())
+    return Training(model, dataset, config.train, seed, *pick(work.hardware))
 
 
 def train_to_end(

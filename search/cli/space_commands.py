@@ -1,8 +1,27 @@
-"""A search space as a table for the terminal."""
+"""Commands about search spaces."""
 
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 from rich.table import Table
 
+from search.cli.console import out
 from spaces.parameters import Choice, Dimension, Float, Scalar, Space
+
+if TYPE_CHECKING:
+    pass
+
+
+def show(
+    name: Annotated[str, typer.Argument(metavar="SPACE", help="A shipped one, or a YAML file.", show_default=False)],
+) -> None:
+    """Print the dimensions of a search space, their values and defaults.
+
+    Example: hybridtune space show hybrid
+    """
+    from spaces.load import load_space
+
+    out.print(space_table(load_space(name)))
 
 
 def space_table(space: Space) -> Table:

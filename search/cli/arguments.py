@@ -1,0 +1,23 @@
+"""Arguments that several commands take, and how they are read."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from data.schema import (
+    InputError,
+)
+
+if TYPE_CHECKING:
+    pass
+
+
+RunArgument = Annotated[Path, typer.Argument(help="A run directory.", show_default=False)]
+
+
+def minutes_of(name: str, text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise InputError(f"{name} must be minutes separated by commas like 15,60, got {text!r}") from None

@@ -1,0 +1,101 @@
+"""Commands about bundles: export and predict."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from data.schema import (
+    InputError,
+)
+from search.cli.arguments import RunArgument, minutes_of
+from search.cli.console import out
+
+if TYPE_CHECKING:
+    from models.bundle.attention_folder import Explain
+    from models.bundle.minutes import Asked
+
+
+def export(
+    run: RunArgument,
+    bundle: Annotated[Path, typer.Argument(metavar="OUT", help="New bundle folder.", show_default=False)],
+) -> None:
+    """Export a finished run as one folder that predicts without Ray.
+
+    Example: hybridtune export demo/run demo/bundle
+    """
+    from search.export import export as export_run
+    from search.run.run_dir import RunDir
+
+    document = export_run(RunDir.open(run), bundle)
+    out.print(f"bundle of {len(document.members)} members: {bundle}")
+
+
+def predict(
+    bundle: Annotated[Path, typer.Argument(help="An exported bundle.", show_default=False)],
+    raw: Annotated[Path, typer.Argument(help="Folder of series, as for prepare.", show_default=False)],
+    out_file: Annotated[Path, typer.Option("--out", help="New parquet file.", show_default=False)],
+    stride: Annotated[
+        int | None, typer.Option(help="Minutes between two predictions of a series.", show_default="every minute")
+    ] = None,
+    last: Annotated[bool, typer.Option("--last", help="Only from the last minute of each series.")] = False,
+    minutes: Annotated[
+        str | None, typer.Option(help="Only at these minutes after launch, as 120,360.", show_default=False)
+    ] = None,
+    explain: Annotated[
+        Path | None,
+        typer.Option(
+            help="New folder: where the model looked, as parquet and a page; with --last or --minutes.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Probability of a rise at every horizon, for every minute of every series.
+
+    Example: hybridtune predict demo/bundle demo/raw/launches --out predictions.parquet --stride 15
+    """
+    from models.bundle.predict import predict_folder
+    from search.cli.console import progress_bar
+    from search.cluster.maps import cores, process_map
+
+    asked = _asked(stride, last, minutes)
+    with progress_bar(out) as bar, process_map(cores()) as parallel_map:
+        task = bar.add_task("predicting series", total=None)
+        summary = predict_folder(
+            bundle,
+            raw,
+            out_file,
+            asked,
+            None if explain is None else _explain(explain),
+            lambda done, total: bar.update(task, completed=done, total=total),
+            parallel_map,
+        )
+    for problem in summary.problems:
+        out.print(f"no prediction: {problem}")
+    if summary.goes_on:
+        out.print(f"{summary.goes_on} series go on after the last minute that can be predicted from (expanding-max)")
+    out.print(f"{summary.rows} predictions for {summary.series} series in {out_file}")
+    if explain is not None:
+        out.print(f"where member {summary.explainer} looked: {explain / 'index.html'}")
+
+
+def _asked(stride: int | None, last: bool, minutes: str | None) -> "Asked":
+    from models.bundle.minutes import EVERY_MINUTE, At, Every, Last
+
+    given: dict[str, Asked] = {}
+    if stride is not None:
+        given["--stride"] = Every(stride)
+    if last:
+        given["--last"] = Last()
+    if minutes is not None:
+        given["--minutes"] = At(minutes_of("minutes", minutes))
+    if len(given) > 1:
+        raise InputError(f"--stride, --last and --minutes exclude each other, got {' and '.join(given)}: keep one")
+    return next(iter(given.values()), EVERY_MINUTE)
+
+
+def _explain(folder: Path) -> "Explain":
+    from models.bundle.attention_folder import Explain
+    from search.report.attention_plot import draw_page
+
+    return Explain(folder, draw_page)

@@ -1,0 +1,96 @@
+"""Commands that make data: synth and prepare."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, cast
+
+import typer
+
+from data.schema import (
+    DEFAULT_EXPANDING_MAX,
+    DEFAULT_EXPANDING_MIN,
+    DEFAULT_HORIZONS,
+)
+from search.cli.arguments import minutes_of
+from search.cli.console import out
+
+if TYPE_CHECKING:
+    from data.schema import Ties
+
+
+def synth(
+    folder: Annotated[Path, typer.Argument(metavar="OUT", help="New folder.", show_default=False)],
+    tokens: Annotated[int, typer.Option(help="Launches to generate.")] = 300,
+    minutes: Annotated[int, typer.Option(help="Bars of each.")] = 1440,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same launches.")] = 0,
+) -> None:
+    """Generate launches with a known signal, and oracle.parquet, the best possible prediction of them.
+
+    Example: hybridtune synth demo/raw --tokens 1000
+    """
+    from data.synth import SynthConfig, generate
+    from search.cli.console import progress_bar
+
+    config = SynthConfig(tokens=tokens, minutes=minutes, seed=seed)
+    with progress_bar(out) as bar:
+        task = bar.add_task("generating launches", total=tokens)
+        generate(config, folder, lambda done: bar.update(task, completed=done))
+    out.print(f"{tokens} launches in {folder / 'launches'}, the oracle in {folder / 'oracle.parquet'}")
+
+
+def prepare(
+    raw: Annotated[Path, typer.Argument(help="Folder of <token>.parquet or .csv files.", show_default=False)],
+    dataset: Annotated[Path, typer.Argument(metavar="OUT", help="New dataset folder.", show_default=False)],
+    horizons: Annotated[str, typer.Option(help="Minutes ahead, ascending, separated by commas.")] = ",".join(
+        map(str, DEFAULT_HORIZONS)
+    ),
+    ties: Annotated[str, typer.Option(help="Equal prices: drop the label, or call it down.")] = "drop",
+    slices: Annotated[
+        str, typer.Option(help="Shares of train/tune/blend/test in order of launch.")
+    ] = "0.6/0.15/0.1/0.15",
+    expanding_min: Annotated[int, typer.Option(help="Fewest bars that an anchor sees.")] = DEFAULT_EXPANDING_MIN,
+    expanding_max: Annotated[int, typer.Option(help="Most bars that an anchor sees.")] = DEFAULT_EXPANDING_MAX,
+    anchor_stride: Annotated[
+        int, typer.Option(help="Minutes between two anchors on which configurations are judged.")
+    ] = 15,
+    folds: Annotated[
+        int, typer.Option(help="Walk-forward folds of train and tune; a trial is judged by their mean.")
+    ] = 1,
+    address: Annotated[
+        str | None,
+        typer.Option(help="Spread over this Ray cluster; its nodes must reach RAW.", show_default="none"),
+    ] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="End at the first file that cannot be used.")] = False,
+) -> None:
+    """Turn raw series into a dataset: features, labels, the four slices and their frozen anchors.
+
+    Example: hybridtune prepare demo/raw/launches demo/dataset
+    """
+    from data.prepare import PrepareConfig
+    from data.prepare import prepare as prepare_dataset
+    from data.split import Shares
+    from search.cli.console import progress_bar
+    from search.cluster.maps import cores, process_map, ray_map
+
+    config = PrepareConfig(
+        horizons=minutes_of("horizons", horizons),
+        ties=cast("Ties", ties),
+        shares=Shares.parse(slices),
+        expanding_min=expanding_min,
+        expanding_max=expanding_max,
+        anchor_stride=anchor_stride,
+        folds=folds,
+        strict=strict,
+    )
+    workers = process_map(cores()) if address is None else ray_map(address)
+    with progress_bar(out) as bar, workers as parallel_map:
+        task = bar.add_task("preparing series", total=None)
+        info = prepare_dataset(
+            raw,
+            dataset,
+            config,
+            parallel_map,
+            lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    for line in info.summary():
+        out.print(line)
+    out.print(f"dataset in {dataset}, fingerprint {info.fingerprint}")

@@ -1,0 +1,228 @@
+"""Commands about one run or several."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from search.cli.arguments import RunArgument, minutes_of
+from search.cli.console import out
+from search.run.settings import Settings
+
+if TYPE_CHECKING:
+    from search.report.comparison import Comparison
+
+
+def _default(name: str) -> Any:
+    """Of a setting of the same name."""
+    return Settings.model_fields[name].default
+
+
+def launch(
+    dataset: Annotated[Path, typer.Argument(help="A prepared dataset.", show_default=False)],
+    run: Annotated[Path, typer.Option(help="New run directory.", show_default=False)],
+    space: Annotated[str, typer.Option(help="hybrid, basic, transformer, tcn, all, or a YAML file.")] = "hybrid",
+    horizons: Annotated[
+        str | None, typer.Option(help="Minutes ahead, some of the dataset's.", show_default="all of them")
+    ] = None,
+    trials: Annotated[int, typer.Option(help="Configurations to try.")] = _default("trials"),
+    iterations: Annotated[int, typer.Option(help="Full budget of a trial.")] = _default("iterations"),
+    samples_per_iteration: Annotated[int, typer.Option(help="Anchors of an iteration.")] = _default(
+        "samples_per_iteration"
+    ),
+    patience: Annotated[int, typer.Option(help="Iterations without a better metric that end a trial.")] = _default(
+        "patience"
+    ),
+    grace_period: Annotated[int, typer.Option(help="Iterations before ASHA may stop a trial.")] = _default(
+        "grace_period"
+    ),
+    reduction_factor: Annotated[int, typer.Option(help="ASHA keeps the best of so many at a rung.")] = _default(
+        "reduction_factor"
+    ),
+    scheduler: Annotated[str, typer.Option(help="asha, hyperband (its brackets) or none.")] = _default("scheduler"),
+    sampler: Annotated[
+        str, typer.Option(help="tpe, random, gp, or module:function that takes a seed and returns an Optuna sampler.")
+    ] = _default("sampler"),
+    time_budget: Annotated[
+        str | None, typer.Option(help="Time for the search, as 2h or 90m; the rest follows.", show_default="none")
+    ] = None,
+    stop_after: Annotated[
+        int | None, typer.Option(help="Trials without a better one that end the search.", show_default="never")
+    ] = None,
+    warm_start: Annotated[
+        Path | None,
+        typer.Option(help="An earlier run on this dataset, to learn from its trials.", show_default="none"),
+    ] = None,
+    concurrent: Annotated[int | None, typer.Option(help="Trials at a time.", show_default="one a core")] = None,
+    gpus_per_trial: Annotated[float, typer.Option(help="GPUs of each trial; a fraction shares one.")] = _default(
+        "gpus_per_trial"
+    ),
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = _default("device"),
+    precision: Annotated[str, typer.Option(help="auto (bf16 where the hardware has it), fp32 or bf16.")] = _default(
+        "precision"
+    ),
+    micro_batch: Annotated[
+        int | None,
+        typer.Option(help="Anchors that go through a model at once.", show_default="a batch, less if memory runs out"),
+    ] = None,
+    top_k: Annotated[int, typer.Option(help="Best configurations to retrain.")] = _default("top_k"),
+    seeds: Annotated[int, typer.Option(help="Trainings of each.")] = _default("seeds"),
+    metric: Annotated[str, typer.Option(help="tune_loss or tune_auc: what is best.")] = _default("metric"),
+    seed: Annotated[int, typer.Option(help="The same seed and one worker give the same search.")] = _default("seed"),
+) -> None:
+    """Search, retrain the best, blend them and write the report.
+
+    Example: hybridtune launch demo/dataset --run demo/run --trials 30 --iterations 20
+    """
+    from data.store import Dataset
+    from search.cli.console import stopwatch_lines
+    from search.cluster.maps import cores
+    from search.pipeline import launch as launch_run
+    from search.study.limits import parse_duration
+    from spaces.load import load_space
+    from spaces.trial_config import Shape
+
+    info = Dataset(dataset).only(minutes_of("horizons", horizons)).info if horizons else Dataset(dataset).info
+    chosen = load_space(space, Shape.of(info))
+    settings = Settings.model_validate(
+        {
+            "dataset": dataset.resolve(),
+            "space_name": chosen.name,
+            "dimensions": chosen.dimensions,
+            "guide": chosen.guide,
+            "horizons": None if horizons is None else minutes_of("horizons", horizons),
+            "trials": trials,
+            "iterations": iterations,
+            "samples_per_iteration": samples_per_iteration,
+            "patience": patience,
+            "grace_period": grace_period,
+            "reduction_factor": reduction_factor,
+            "scheduler": scheduler,
+            "sampler": sampler,
+            "time_budget": None if time_budget is None else parse_duration(time_budget),
+            "stop_after": stop_after,
+            "warm_start": None if warm_start is None else warm_start.resolve(),
+            "concurrent": cores() if concurrent is None else concurrent,
+            "gpus_per_trial": gpus_per_trial,
+            "device": device,
+            "precision": precision,
+            "micro_batch": micro_batch,
+            "top_k": top_k,
+            "seeds": seeds,
+            "metric": metric,
+            "seed": seed,
+        }
+    )
+    done = launch_run(settings, run, stopwatch_lines(out))
+    _print_end(done.path)
+
+
+def resume(
+    run: RunArgument,
+    trials: Annotated[int, typer.Option(min=0, help="Add so many trials, to a finished search too.")] = 0,
+    time_budget: Annotated[
+        str | None, typer.Option(help="Time that the search may still take, as 2h.", show_default="what was left")
+    ] = None,
+) -> None:
+    """Go on with a run that was stopped, or extend its search.
+
+    Example: hybridtune resume demo/run --trials 20
+    """
+    from search.cli.console import stopwatch_lines
+    from search.pipeline import resume as resume_run
+    from search.run.run_dir import RunDir
+    from search.study.limits import parse_duration
+
+    seconds = None if time_budget is None else parse_duration(time_budget)
+    resume_run(RunDir.open(run), stopwatch_lines(out), trials, seconds)
+    _print_end(run)
+
+
+def status(
+    run: RunArgument,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """Where a run is: its stage, its trials, the best so far.
+
+    Example: hybridtune status demo/run --json
+    """
+    from search.dashboard.status import read_status
+    from search.run.run_dir import RunDir
+
+    current = read_status(RunDir.open(run))
+    out.print(current.model_dump_json(indent=1) if as_json else current.text())
+
+
+def replay(
+    run: RunArgument,
+    trial: Annotated[int, typer.Argument(help="Its number, as in trials.parquet.", show_default=False)],
+) -> None:
+    """Train one trial again and compare with the curve that it left; nothing in the run changes.
+
+    Example: hybridtune replay demo/run 0
+    """
+    from search.cli.console import stopwatch_lines
+    from search.replay.trial import replay as replay_trial
+    from search.run.run_dir import RunDir
+
+    done = replay_trial(RunDir.open(run), trial, stopwatch_lines(out))
+    out.print(f"{done.iterations} iterations, largest difference {done.largest_difference:.2g}")
+    if done.ran_on != done.runs_on:
+        out.print(f"it ran on {done.ran_on} then, on {done.runs_on} now: small differences are to be expected")
+
+
+def report(
+    run: RunArgument,
+    oracle: Annotated[
+        Path | None,
+        typer.Option(help="oracle.parquet of generated launches, to compare with.", show_default=False),
+    ] = None,
+) -> None:
+    """Write a finished run's report anew and print its table.
+
+    Example: hybridtune report demo/run --oracle demo/raw/oracle.parquet
+    """
+    from search.report.page import write_report
+    from search.run.run_dir import RunDir
+
+    opened = RunDir.open(run)
+    _print_result(write_report(opened, oracle))
+    out.print(f"report: {opened.report}")
+
+
+def compare(
+    results: Annotated[
+        list[Path], typer.Argument(metavar="RUN_OR_BUNDLE...", help="Two or more of one dataset.", show_default=False)
+    ],
+) -> None:
+    """Show the ensembles of several runs or bundles side by side, on the same test slice.
+
+    Example: hybridtune compare run other_run bundle
+    """
+    from search.cli.score_table import score_table
+    from search.report.side_by_side import side_by_side
+
+    compared = side_by_side(results)
+    out.print(score_table(compared.horizons, compared.rows))
+    for line in compared.lines:
+        out.print(line)
+
+
+def _print_end(run: Path) -> None:
+    from search.report.comparison import compare
+    from search.run.run_dir import RunDir
+
+    opened = RunDir.open(run)
+    _print_result(compare(opened))
+    out.print(f"report: {opened.report}")
+    out.print(f"next: hybridtune export {run} BUNDLE; hybridtune predict BUNDLE FOLDER --out FILE")
+
+
+def _print_result(comparison: "Comparison") -> None:
+    from search.cli.score_table import terminal_table
+
+    out.print(terminal_table(comparison))
+    out.print(comparison.verdict)
+    out.print("The ensemble's gain on the test slice (95% interval):")
+    for line in comparison.gain_lines:
+        out.print(f"  {line}")
