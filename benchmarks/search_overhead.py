@@ -33,7 +33,7 @@ from search.run.run_dir import RunDir
 from search.run.settings import Settings
 from search.run.trial_report import Progressed
 from search.study.limits import Limits
-from search.study.rungs import rung_iterations
+from search.study.rungs import SuccessiveHalving, rung_iterations
 from search.study.sampler import distribution
 from search.study.study import ask, create_study, tell
 from search.tuning.recorder import Recorder
@@ -99,7 +99,7 @@ def ours(folder: Path, trials: int) -> None:
 
     recorder = Recorder(run, study, trials, rungs, Limits(study, None, None), say)
     callback = TrainingCallback(TrialTask.from_tune, searcher, recorder, REPORTS, None, say)
-    scheduler = Asha({rung: {} for rung in rungs}, REDUCTION, maximize=False)
+    scheduler = Asha(SuccessiveHalving({rung: {} for rung in rungs}, REDUCTION, maximize=False))
     run_tasks(null_trial, searcher, callback, run.path / "tune", trial_folder, scheduler=scheduler)
     assert sum(trial.state.is_finished() for trial in study.get_trials()) == trials
 

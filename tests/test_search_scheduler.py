@@ -1,7 +1,7 @@
 """ASHA's rules as tables, and what the adapter keeps of them."""
 
 from collections import Counter
-from typing import Any
+from collections.abc import Callable
 
 import optuna
 import pytest
@@ -11,7 +11,7 @@ from ray.tune.schedulers import TrialScheduler
 
 from models.training.progress import Progress
 from search.run.trial_report import Failed, Progressed
-from search.study.rungs import bracket_of, decided_rungs, rung_iterations, survives
+from search.study.rungs import SuccessiveHalving, bracket_of, decided_rungs, rung_iterations, survives
 from search.tuning.scheduler import Asha
 from search.workers.trainable import TrialTask
 
@@ -98,8 +98,16 @@ def test_a_running_trials_last_report_is_decided_again(
 class Reports:
     """Sends an Asha the reports of real Tune trials."""
 
-    def __init__(self, rungs: tuple[int, ...], reduction: int = 2, maximize: bool = False, **more: Any) -> None:
-        self.asha = Asha({rung: {} for rung in rungs}, reduction, maximize, **more)
+    def __init__(
+        self,
+        rungs: tuple[int, ...],
+        reduction: int = 2,
+        maximize: bool = False,
+        bracket: Callable[[int], int] = lambda number: 0,
+        is_over: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self.halving = SuccessiveHalving({rung: {} for rung in rungs}, reduction, maximize, bracket)
+        self.asha = Asha(self.halving, is_over)
 
     def send(
         self, number: int, iteration: int, objective: float, finished: bool = False, failure: str | None = None
@@ -117,7 +125,7 @@ def test_a_trial_behind_its_rung_is_stopped_there_and_nowhere_else() -> None:
     assert reports.send(1, 2, 0.6) == STOP
     assert reports.send(2, 2, 0.4) == CONTINUE
     assert reports.send(2, 3, 9.0) == CONTINUE
-    assert reports.asha.rungs == {2: {0: 0.5, 1: 0.6, 2: 0.4}}
+    assert reports.halving.rungs == {2: {0: 0.5, 1: 0.6, 2: 0.4}}
 
 
 def test_the_direction_of_the_metric_decides_who_is_stopped() -> None:
@@ -133,7 +141,7 @@ def test_a_rung_keeps_the_value_with_which_it_was_first_crossed() -> None:
     assert reports.send(1, 1, 0.1) == CONTINUE
     # A retried trial reports the rung again: by now it would be stopped, but it was let through before.
     assert reports.send(0, 1, 0.9) == CONTINUE
-    assert reports.asha.rungs == {1: {0: 0.5, 1: 0.1}}
+    assert reports.halving.rungs == {1: {0: 0.5, 1: 0.1}}
 
 
 def test_a_trial_passes_by_the_lowest_rungs_of_its_bracket_and_meets_its_own_kind_only() -> None:
@@ -144,7 +152,7 @@ def test_a_trial_passes_by_the_lowest_rungs_of_its_bracket_and_meets_its_own_kin
     assert reports.send(1, 2, 0.9) == CONTINUE  # the first of its bracket there
     assert reports.send(3, 2, 1.0) == STOP
     assert reports.send(2, 1, 0.2) == STOP
-    assert reports.asha.rungs == {1: {0: 0.1, 2: 0.2}, 2: {0: 0.1, 1: 0.9, 3: 1.0}}
+    assert reports.halving.rungs == {1: {0: 0.1, 2: 0.2}, 2: {0: 0.1, 1: 0.9, 3: 1.0}}
 
 
 def test_hyperband_begins_in_each_bracket_its_share_of_trials() -> None:
@@ -173,7 +181,7 @@ def test_a_trial_that_skips_a_rung_is_not_recorded_there() -> None:
     reports = Reports(rungs=(1, 3))
     assert reports.send(0, 2, 0.5) == CONTINUE
     assert reports.send(0, 3, 0.4) == CONTINUE
-    assert reports.asha.rungs == {1: {}, 3: {0: 0.4}}
+    assert reports.halving.rungs == {1: {}, 3: {0: 0.4}}
     # A fresh trial is first at the rung that the other skipped.
     assert reports.send(1, 1, 0.9) == CONTINUE
 
@@ -181,7 +189,7 @@ def test_a_trial_that_skips_a_rung_is_not_recorded_there() -> None:
 def test_a_failure_stops_and_leaves_no_trace_in_the_rungs() -> None:
     reports = Reports(rungs=(1,))
     assert reports.send(0, 1, 0.0, failure="loss nan in iteration 1") == STOP
-    assert reports.asha.rungs == {1: {}}
+    assert reports.halving.rungs == {1: {}}
     assert reports.send(1, 1, 0.9) == CONTINUE
 
 
@@ -189,4 +197,4 @@ def test_a_finished_trial_is_never_stopped() -> None:
     reports = Reports(rungs=(1, 2))
     assert reports.send(0, 2, 0.1) == CONTINUE
     assert reports.send(1, 2, 0.9, finished=True) == CONTINUE
-    assert reports.asha.rungs[2] == {0: 0.1, 1: 0.9}
+    assert reports.halving.rungs[2] == {0: 0.1, 1: 0.9}

@@ -3,8 +3,7 @@
 from pydantic import BaseModel, ConfigDict
 
 from search.run.run_dir import RunDir, Status
-from search.study.study import best_first, config_of, open_study, started
-from search.study.trials_table import STATE_NAMES
+from search.study.study import STATE_NAMES, best_first, config_of, open_study, started
 from spaces.parameters import Config
 
 

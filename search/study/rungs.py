@@ -1,18 +1,12 @@
 """ASHA: asynchronous successive halving (Li et al. 2020, "A System for Massively Parallel Hyperparameter
 Tuning", algorithm 2 in its stopping variant), in one bracket or in those of Hyperband (Li et al. 2018, algorithm 1).
-The rules are pure functions.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import ceil
-from typing import TYPE_CHECKING
 
 import numpy as np
 from optuna.trial import FrozenTrial, TrialState
-
-if TYPE_CHECKING:
-    pass
-
 
 Rungs = dict[int, dict[int, float]]
 """Iteration of the rung -> number of the trial -> its objective there."""
@@ -63,3 +57,35 @@ def decided_rungs(trials: Sequence[FrozenTrial], iterations: Sequence[int]) -> R
             if iteration in trial.intermediate_values and decided:
                 rungs[iteration][trial.number] = trial.intermediate_values[iteration]
     return rungs
+
+
+class SuccessiveHalving:
+    """Who goes on at which rung. A rung keeps the value with which a trial first crossed it."""
+
+    def __init__(
+        self,
+        rungs: Rungs,
+        reduction_factor: int,
+        maximize: bool,
+        bracket: Callable[[int], int] = lambda number: 0,
+    ) -> None:
+        """bracket: number of the trial -> how many of the lowest rungs it passes by; it is compared with the trials
+        of its own bracket only.
+        """
+        self._rungs = rungs
+        self._reduction_factor = reduction_factor
+        self._maximize = maximize
+        self._bracket = bracket
+
+    @property
+    def rungs(self) -> Mapping[int, Mapping[int, float]]:
+        return self._rungs
+
+    def passes(self, number: int, iteration: int, value: float) -> bool:
+        """Whether the trial goes on after this iteration; at a rung its value is recorded."""
+        rung, bracket = self._rungs.get(iteration), self._bracket(number)
+        if rung is None or number in rung or iteration in sorted(self._rungs)[:bracket]:
+            return True
+        peers = [other for peer, other in rung.items() if self._bracket(peer) == bracket]
+        rung[number] = value
+        return survives(value, peers, self._reduction_factor, self._maximize)

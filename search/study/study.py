@@ -23,6 +23,13 @@ DATABASE_TIMEOUT_SECONDS = 60
 WARM_START = "warm_start"
 """Attribute of a trial that an earlier run made, its number there; it is no trial of this search."""
 
+STATE_NAMES = {
+    TrialState.COMPLETE: "complete",
+    TrialState.PRUNED: "pruned",
+    TrialState.FAIL: "failed",
+    TrialState.RUNNING: "running",
+}
+
 
 def create_study(run: RunDir, space: Space, metric: Metric) -> optuna.Study:
     """The run's study to write to, or a new one whose trial 0 will be the space's default configuration. The caller

@@ -4,18 +4,11 @@ from typing import Any
 
 import optuna
 import pandas as pd
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from search.run.curves import read_curves
 from search.run.run_dir import RunDir
-from search.study.study import started
-
-STATE_NAMES = {
-    TrialState.COMPLETE: "complete",
-    TrialState.PRUNED: "pruned",
-    TrialState.FAIL: "failed",
-    TrialState.RUNNING: "running",
-}
+from search.study.study import STATE_NAMES, started
 
 
 def trials_table(study: optuna.Study, curves: pd.DataFrame) -> pd.DataFrame:

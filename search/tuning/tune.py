@@ -14,7 +14,7 @@ from search.run.run_dir import RunDir
 from search.run.say import Say
 from search.run.settings import Settings
 from search.study.limits import Limits
-from search.study.rungs import bracket_of, decided_rungs, rung_iterations
+from search.study.rungs import SuccessiveHalving, bracket_of, decided_rungs, rung_iterations
 from search.study.study import best_first, create_study, started
 from search.study.trials_table import write_tables
 from search.study.warm_start import warm_start
@@ -84,12 +84,11 @@ def _run_trials(
         settings.sampler,
         enough=lambda: limits.reached() is not None,
     )
-    scheduler = Asha(
+    halving = SuccessiveHalving(
         decided_rungs(started(study), rungs),
         settings.reduction_factor,
         higher_is_better(settings.metric),
         _bracket(settings, rungs),
-        limits.stops_running,
     )
     work = Work(run, share_dataset(run.open_dataset()), settings.budget, settings.hardware, rungs)
     run_tasks(
@@ -106,7 +105,7 @@ def _run_trials(
         run.path / "tune",
         trial_folder,
         settings.gpus_per_trial,
-        scheduler,
+        Asha(halving, limits.stops_running),
     )
 
 
