@@ -23,20 +23,20 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.machine import cpu_name
-from data.batches import frozen_labels
-from data.prepare import PrepareConfig, prepare
-from data.store import Dataset
-from data.synth import SynthConfig, generate
-from models.architectures.registry import build_model
-from models.architectures.scaler import train_bars
-from models.device import pick, use_one_core
-from models.hardware import Hardware
-from models.metrics import Values, bootstrap_auc, horizon_metrics, interval
-from models.training.config import Budget
-from models.training.fit import Training, predict_slice
-from search.cluster.maps import cores, process_map
-from spaces.load import SHIPPED
-from spaces.trial_config import Shape, trial_config
+from hybridtune.data.batches import frozen_labels
+from hybridtune.data.prepare import PrepareConfig, prepare
+from hybridtune.data.store import Dataset
+from hybridtune.data.synth import SynthConfig, generate
+from hybridtune.models.architectures.registry import build_model
+from hybridtune.models.architectures.scaler import train_bars
+from hybridtune.models.device import pick, use_one_core
+from hybridtune.models.hardware import Hardware
+from hybridtune.models.metrics import Values, bootstrap_auc, horizon_metrics, interval
+from hybridtune.models.training.config import Budget
+from hybridtune.models.training.fit import Training, predict_slice
+from hybridtune.search.cluster.maps import cores, process_map
+from hybridtune.spaces.load import SHIPPED
+from hybridtune.spaces.trial_config import Shape, trial_config
 
 MARKET = 2026
 """Seed of the generated market."""

@@ -29,9 +29,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from benchmarks.machine import cpu_name, descendants
-from search.cluster.maps import cores
-from search.run.run_dir import RunDir
-from search.study.study import best_first, open_study, started
+from hybridtune.search.cluster.maps import cores
+from hybridtune.search.run.run_dir import RunDir
+from hybridtune.search.study.study import best_first, open_study, started
 
 DRIVER_SECONDS, WORKER_SECONDS = 20.0, 6.0
 CLAIM_RESUME_SECONDS, CLAIM_REDONE = 15.0, 1

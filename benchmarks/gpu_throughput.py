@@ -21,8 +21,8 @@ import torch
 from benchmarks.machine import cpu_name
 from benchmarks.per_sample import PerSampleHybrid, expanding_samples
 from benchmarks.train_throughput import HISTORY, LOSS, SEED, TRAIN, draw_batch, hybrid, new_optimizer, random_walks
-from models.hardware import Precision
-from models.inference import forward
+from hybridtune.models.hardware import Precision
+from hybridtune.models.inference import forward
 
 DeviceName = Literal["cuda", "cpu"]
 

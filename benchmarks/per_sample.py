@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from data.batches import Batch
-from models.architectures.hybrid_lstm import HybridLSTM
+from hybridtune.data.batches import Batch
+from hybridtune.models.architectures.hybrid_lstm import HybridLSTM
 
 
 def expanding_samples(batch: Batch, history: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:

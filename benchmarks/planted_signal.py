@@ -15,10 +15,10 @@ import numpy as np
 import pandas as pd
 import torch
 
-from models.metrics import Values, bootstrap_auc, horizon_metrics, interval
-from search.report.comparison import finished
-from search.report.scores import ORACLE, RESAMPLES, with_oracle
-from search.run.run_dir import RunDir
+from hybridtune.models.metrics import Values, bootstrap_auc, horizon_metrics, interval
+from hybridtune.search.report.comparison import finished
+from hybridtune.search.report.scores import ORACLE, RESAMPLES, with_oracle
+from hybridtune.search.run.run_dir import RunDir
 
 CLAIM = 0.9
 CLAIMED_HORIZONS = (15, 30, 60)

@@ -15,18 +15,18 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.machine import cpu_name
-from data.prepare import PrepareConfig, prepare
-from data.store import Dataset
-from data.synth import SynthConfig, generate
-from models.architectures.registry import build_model
-from models.architectures.scaler import train_bars
-from models.device import pick, use_one_core
-from models.hardware import Hardware, Precision
-from models.training.config import Budget
-from models.training.fit import Training
-from search.cluster.maps import cores, process_map
-from spaces.load import SHIPPED
-from spaces.trial_config import Shape, trial_config
+from hybridtune.data.prepare import PrepareConfig, prepare
+from hybridtune.data.store import Dataset
+from hybridtune.data.synth import SynthConfig, generate
+from hybridtune.models.architectures.registry import build_model
+from hybridtune.models.architectures.scaler import train_bars
+from hybridtune.models.device import pick, use_one_core
+from hybridtune.models.hardware import Hardware, Precision
+from hybridtune.models.training.config import Budget
+from hybridtune.models.training.fit import Training
+from hybridtune.search.cluster.maps import cores, process_map
+from hybridtune.spaces.load import SHIPPED
+from hybridtune.spaces.trial_config import Shape, trial_config
 
 MARKET = 2027
 """Seed of the generated market."""

@@ -15,15 +15,17 @@ import time
 from pathlib import Path
 
 from benchmarks.machine import cpu_name
-from data.synth import SynthConfig, generate
-from models.bundle.bundle import Bundle
-from search.cluster.maps import cores
+from hybridtune.data.synth import SynthConfig, generate
+from hybridtune.models.bundle.bundle import Bundle
+from hybridtune.search.cluster.maps import cores
 
 SERIES, MINUTES, STRIDE = 1_000, 720, 5
 CLAIM_SECONDS, CLAIM_LOAD_SECONDS = 60.0, 3.0
 HYBRIDTUNE = str(Path(sys.executable).with_name("hybridtune"))
-LOAD = "import sys, time; from pathlib import Path; started = time.perf_counter(); from models.bundle import Bundle; "
-LOAD += "Bundle.load(Path(sys.argv[1])); print(time.perf_counter() - started)"
+LOAD = "import sys, time; from pathlib import Path; started = time.perf_counter(); "
+LOAD += (
+    "from hybridtune.models.bundle import Bundle; Bundle.load(Path(sys.argv[1])); print(time.perf_counter() - started)"
+)
 
 
 def main() -> None:

@@ -16,13 +16,13 @@ import time
 from pathlib import Path
 
 from benchmarks.machine import PeakOfTree, cpu_name
-from data.prepare import prepare
-from data.synth import SynthConfig, generate
-from search.cluster.maps import cores, process_map
+from hybridtune.data.prepare import prepare
+from hybridtune.data.synth import SynthConfig, generate
+from hybridtune.search.cluster.maps import cores, process_map
 
 SECONDS, MEGABYTES, OPEN_SECONDS = 300.0, 2048.0, 0.5
-OPEN = "import sys, time; from pathlib import Path; from data.store import Dataset; started = time.perf_counter(); "
-OPEN += "Dataset(Path(sys.argv[1])); print(time.perf_counter() - started)"
+OPEN = "import sys, time; from pathlib import Path; from hybridtune.data.store import Dataset; "
+OPEN += "started = time.perf_counter(); Dataset(Path(sys.argv[1])); print(time.perf_counter() - started)"
 
 
 def main() -> None:

@@ -26,24 +26,24 @@ from ray.tune.search import ConcurrencyLimiter
 from ray.tune.search.optuna import OptunaSearch
 
 from benchmarks.machine import cpu_name
-from models.training.progress import Progress
-from search.cluster.local_ray import local_ray
-from search.cluster.maps import cores
-from search.run.run_dir import RunDir
-from search.run.settings import Settings
-from search.run.trial_report import Progressed
-from search.study.limits import Limits
-from search.study.rungs import SuccessiveHalving, rung_iterations
-from search.study.sampler import distribution
-from search.study.study import ask, create_study, tell
-from search.tuning.recorder import Recorder
-from search.tuning.scheduler import Asha
-from search.tuning.searcher import StudySearcher
-from search.tuning.tune import trial_folder
-from search.workers.callback import TrainingCallback
-from search.workers.tasks import run_tasks
-from search.workers.trainable import TrialTask, report_to_tune
-from spaces.hybrid import HYBRID
+from hybridtune.models.training.progress import Progress
+from hybridtune.search.cluster.local_ray import local_ray
+from hybridtune.search.cluster.maps import cores
+from hybridtune.search.run.run_dir import RunDir
+from hybridtune.search.run.settings import Settings
+from hybridtune.search.run.trial_report import Progressed
+from hybridtune.search.study.limits import Limits
+from hybridtune.search.study.rungs import SuccessiveHalving, rung_iterations
+from hybridtune.search.study.sampler import distribution
+from hybridtune.search.study.study import ask, create_study, tell
+from hybridtune.search.tuning.recorder import Recorder
+from hybridtune.search.tuning.scheduler import Asha
+from hybridtune.search.tuning.searcher import StudySearcher
+from hybridtune.search.tuning.tune import trial_folder
+from hybridtune.search.workers.callback import TrainingCallback
+from hybridtune.search.workers.tasks import run_tasks
+from hybridtune.search.workers.trainable import TrialTask, report_to_tune
+from hybridtune.spaces.hybrid import HYBRID
 
 REPORTS, GRACE, REDUCTION, WORKERS = 3, 1, 3, 2
 CLAIM_SECONDS, CLAIM_SAMPLER_MS = 0.12, 20.0

@@ -16,17 +16,17 @@ from pathlib import Path
 import ray
 
 from benchmarks.machine import cpu_name, rollup_kb
-from data.prepare import PrepareConfig, prepare
-from data.store import Dataset
-from data.synth import SynthConfig, generate
-from models.hardware import Hardware
-from models.training.config import Budget
-from search.cluster.local_ray import local_ray
-from search.cluster.maps import cores, process_map
-from search.cluster.shared_dataset import share_dataset
-from search.run.run_dir import RunDir
-from search.workers.trainable import Work, folded_training
-from spaces.hybrid import HYBRID
+from hybridtune.data.prepare import PrepareConfig, prepare
+from hybridtune.data.store import Dataset
+from hybridtune.data.synth import SynthConfig, generate
+from hybridtune.models.hardware import Hardware
+from hybridtune.models.training.config import Budget
+from hybridtune.search.cluster.local_ray import local_ray
+from hybridtune.search.cluster.maps import cores, process_map
+from hybridtune.search.cluster.shared_dataset import share_dataset
+from hybridtune.search.run.run_dir import RunDir
+from hybridtune.search.workers.trainable import Work, folded_training
+from hybridtune.spaces.hybrid import HYBRID
 
 TRIALS = 8
 CLAIM_MB = 50.0

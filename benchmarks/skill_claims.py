@@ -22,20 +22,20 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.machine import cpu_name
-from data.prepare import PrepareConfig, prepare
-from data.store import Dataset
-from data.synth import SynthConfig, generate
-from models.metrics import mean_log_loss
-from search.cluster.local_ray import Workers
-from search.cluster.maps import cores, process_map
-from search.finalists.blend import blend
-from search.finalists.retrain import retrain
-from search.report.comparison import Comparison, compare
-from search.run.run_dir import RunDir
-from search.run.settings import Settings
-from search.tuning.tune import search
-from spaces.hybrid import HYBRID
-from spaces.parameters import Choice, Float
+from hybridtune.data.prepare import PrepareConfig, prepare
+from hybridtune.data.store import Dataset
+from hybridtune.data.synth import SynthConfig, generate
+from hybridtune.models.metrics import mean_log_loss
+from hybridtune.search.cluster.local_ray import Workers
+from hybridtune.search.cluster.maps import cores, process_map
+from hybridtune.search.finalists.blend import blend
+from hybridtune.search.finalists.retrain import retrain
+from hybridtune.search.report.comparison import Comparison, compare
+from hybridtune.search.run.run_dir import RunDir
+from hybridtune.search.run.settings import Settings
+from hybridtune.search.tuning.tune import search
+from hybridtune.spaces.hybrid import HYBRID
+from hybridtune.spaces.parameters import Choice, Float
 
 LAUNCHES, MINUTES, SPACING_MINUTES, SIGMA = 300, 500, 360, 0.02
 PREPARE = PrepareConfig(horizons=(15, 60), expanding_max=240, anchor_stride=30)

@@ -48,16 +48,16 @@ from torch import Tensor, nn
 
 from benchmarks.machine import cpu_name
 from benchmarks.per_sample import PerSampleHybrid, expanding_samples
-from data.batches import Batch
-from data.schema import DEFAULT_EXPANDING_MAX, DEFAULT_EXPANDING_MIN, DEFAULT_HORIZONS, MASKED
-from models.architectures.hybrid_lstm import HybridLSTM
-from models.architectures.registry import build_model
-from models.device import best_precision, use_one_core, worker_environment
-from models.hardware import Precision
-from models.inference import forward
-from models.training.config import TrainConfig
-from models.training.loss import Loss
-from models.training.optimizer import make_optimizer
+from hybridtune.data.batches import Batch
+from hybridtune.data.schema import DEFAULT_EXPANDING_MAX, DEFAULT_EXPANDING_MIN, DEFAULT_HORIZONS, MASKED
+from hybridtune.models.architectures.hybrid_lstm import HybridLSTM
+from hybridtune.models.architectures.registry import build_model
+from hybridtune.models.device import best_precision, use_one_core, worker_environment
+from hybridtune.models.hardware import Precision
+from hybridtune.models.inference import forward
+from hybridtune.models.training.config import TrainConfig
+from hybridtune.models.training.loss import Loss
+from hybridtune.models.training.optimizer import make_optimizer
 
 CLAIMS = {"ratio": 180.0, "ratio_bf16": 500.0, "fp32_of_peak": 0.45, "bf16_of_peak": 0.25}
 """At least so much."""

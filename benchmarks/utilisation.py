@@ -16,16 +16,16 @@ from pathlib import Path
 import pandas as pd
 
 from benchmarks.machine import cpu_name
-from data.prepare import PrepareConfig, prepare
-from data.store import Dataset
-from data.synth import SynthConfig, generate
-from search.cluster.local_ray import Workers
-from search.cluster.maps import cores, process_map
-from search.run.run_dir import RunDir
-from search.run.settings import Settings
-from search.tuning.tune import search
-from spaces.hybrid import HYBRID
-from spaces.parameters import Choice
+from hybridtune.data.prepare import PrepareConfig, prepare
+from hybridtune.data.store import Dataset
+from hybridtune.data.synth import SynthConfig, generate
+from hybridtune.search.cluster.local_ray import Workers
+from hybridtune.search.cluster.maps import cores, process_map
+from hybridtune.search.run.run_dir import RunDir
+from hybridtune.search.run.settings import Settings
+from hybridtune.search.tuning.tune import search
+from hybridtune.spaces.hybrid import HYBRID
+from hybridtune.spaces.parameters import Choice
 
 WORKERS = 2
 CLAIM = 0.9

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from data.schema import MASKED, SliceName
-from data.store import Anchors, Dataset, usable_minutes
+from hybridtune.data.schema import MASKED, SliceName
+from hybridtune.data.store import Anchors, Dataset, usable_minutes
 
 MINUTES_STEP = 48
 """Divides the default history of 720."""

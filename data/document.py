@@ -12,8 +12,8 @@ from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from data.schema import InputError, refuse_non_utf8
-from data.text import shown
+from hybridtune.data.schema import InputError, refuse_non_utf8
+from hybridtune.data.text import shown
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """A disk, a quota, or the size of a file."""

@@ -12,8 +12,8 @@ from functools import cached_property, partial
 import numpy as np
 from numpy.typing import NDArray
 
-from data.read import Bars
-from data.schema import SMALLEST_PRICE
+from hybridtune.data.read import Bars
+from hybridtune.data.schema import SMALLEST_PRICE
 
 Values = NDArray[np.float64]
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from data.schema import InputError
+from hybridtune.data.schema import InputError
 
 SUFFIXES = (".parquet", ".csv")
 

@@ -5,9 +5,9 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict
 
-from data.document import Document
-from data.schema import SliceName, Ties
-from data.text import printable
+from hybridtune.data.document import Document
+from hybridtune.data.schema import SliceName, Ties
+from hybridtune.data.text import printable
 
 
 class SliceInfo(BaseModel):

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from data.schema import MASKED, Ties
+from hybridtune.data.schema import MASKED, Ties
 
 
 def labels(

@@ -10,14 +10,14 @@ from typing import Self, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from data.document import new_folder, refuse_existing
-from data.features import FEATURE_NAMES, features
-from data.find import Problem, SeriesFile, find_series
-from data.info import DatasetInfo, Rejected, SliceInfo
-from data.labels import labels
-from data.parallel import ParallelMap
-from data.read import extra_columns, read_series
-from data.schema import (
+from hybridtune.data.document import new_folder, refuse_existing
+from hybridtune.data.features import FEATURE_NAMES, features
+from hybridtune.data.find import Problem, SeriesFile, find_series
+from hybridtune.data.info import DatasetInfo, Rejected, SliceInfo
+from hybridtune.data.labels import labels
+from hybridtune.data.parallel import ParallelMap
+from hybridtune.data.read import extra_columns, read_series
+from hybridtune.data.schema import (
     DEFAULT_EXPANDING_MAX,
     DEFAULT_EXPANDING_MIN,
     DEFAULT_HORIZONS,
@@ -27,9 +27,9 @@ from data.schema import (
     Ties,
     check_choice,
 )
-from data.short import lengths, no_anchor, no_label
-from data.split import Shares, Split, earlier_folds, split
-from data.store import (
+from hybridtune.data.short import lengths, no_anchor, no_label
+from hybridtune.data.split import Shares, Split, earlier_folds, split
+from hybridtune.data.store import (
     INFO,
     Anchors,
     BarsWriter,
@@ -40,7 +40,7 @@ from data.store import (
     write_anchors,
     write_series_table,
 )
-from data.text import printable, shown
+from hybridtune.data.text import printable, shown
 
 LONGEST_MINUTES = 10_000_000
 """Nineteen years: longer than any series, and no sum of such minutes overflows."""

@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from data.schema import PRICE_COLUMN, SMALLEST_PRICE, TIME_COLUMN, VOLUME_COLUMN, InputError, refuse_non_utf8
-from data.text import cut, shown
+from hybridtune.data.schema import PRICE_COLUMN, SMALLEST_PRICE, TIME_COLUMN, VOLUME_COLUMN, InputError, refuse_non_utf8
+from hybridtune.data.text import cut, shown
 
 SAVED_INDEX = re.compile(r"__index_level_\d+__|Unnamed: \d+")
 """Columns that pandas makes of a saved row number; no feature."""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Literal
 
-from data.text import printable
+from hybridtune.data.text import printable
 
 TIME_COLUMN: Final = "datetime"
 PRICE_COLUMN: Final = "price"

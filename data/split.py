@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from data.schema import SLICES, InputError, SliceName
-from data.short import empty_slice
+from hybridtune.data.schema import SLICES, InputError, SliceName
+from hybridtune.data.short import empty_slice
 
 PURGED = -1
 

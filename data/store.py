@@ -21,9 +21,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from data.info import DatasetInfo
-from data.schema import SLICES, InputError, SliceName
-from data.text import cut
+from hybridtune.data.info import DatasetInfo
+from hybridtune.data.schema import SLICES, InputError, SliceName
+from hybridtune.data.text import cut
 
 INFO, SERIES, BARS, ANCHORS = "dataset.json", "series.arrow", "bars.arrow", "anchors.arrow"
 ARRAYS = (SERIES, BARS, ANCHORS)

@@ -13,8 +13,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from data.document import new_folder
-from data.launch_process import (
+from hybridtune.data.document import new_folder
+from hybridtune.data.launch_process import (
     DEAD,
     NORMAL,
     RUNAWAY,
@@ -25,7 +25,7 @@ from data.launch_process import (
     probability_up,
     sample,
 )
-from data.schema import (
+from hybridtune.data.schema import (
     DEFAULT_EXPANDING_MAX,
     DEFAULT_EXPANDING_MIN,
     DEFAULT_HORIZONS,

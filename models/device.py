@@ -6,8 +6,8 @@ import os
 
 import torch
 
-from data.schema import InputError
-from models.hardware import DeviceChoice, Hardware, Precision
+from hybridtune.data.schema import InputError
+from hybridtune.models.hardware import DeviceChoice, Hardware, Precision
 
 
 def pick(hardware: Hardware) -> tuple[torch.device, Precision]:

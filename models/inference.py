@@ -5,8 +5,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from data.batches import Batch
-from models.hardware import Precision
+from hybridtune.data.batches import Batch
+from hybridtune.models.hardware import Precision
 
 
 def forward(model: nn.Module, batch: Batch, device: torch.device, precision: Precision) -> Tensor:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import brier_score_loss, log_loss, precision_recall_fscore_support, roc_auc_score
 
-from models.score import HorizonMetrics
+from hybridtune.models.score import HorizonMetrics
 
 Values = NDArray[np.floating]
 

@@ -6,12 +6,12 @@ import numpy as np
 from safetensors.torch import load_file
 from torch import Tensor
 
-from data.document import refuse_existing
-from models.bundle.bundle import BundleDocument, MemberEntry, save_bundle
-from models.score import Score
-from search.finalists.members import WEIGHTS, MemberDocument, members
-from search.report.comparison import compare, finished
-from search.run.run_dir import RunDir
+from hybridtune.data.document import refuse_existing
+from hybridtune.models.bundle.bundle import BundleDocument, MemberEntry, save_bundle
+from hybridtune.models.score import Score
+from hybridtune.search.finalists.members import WEIGHTS, MemberDocument, members
+from hybridtune.search.report.comparison import compare, finished
+from hybridtune.search.run.run_dir import RunDir
 
 
 def export(run: RunDir, out: Path) -> BundleDocument:

@@ -4,20 +4,20 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from data.store import Dataset
-from models.device import pick
-from search.cluster.local_ray import Workers, refuse_missing_gpus
-from search.run.run_dir import RunDir, Status, versions
-from search.run.say import Say
-from search.run.settings import Settings
+from hybridtune.data.store import Dataset
+from hybridtune.models.device import pick
+from hybridtune.search.cluster.local_ray import Workers, refuse_missing_gpus
+from hybridtune.search.run.run_dir import RunDir, Status, versions
+from hybridtune.search.run.say import Say
+from hybridtune.search.run.settings import Settings
 
 Stage = Callable[[RunDir, Say, Workers], None]
 
 
 def launch(settings: Settings, run_path: Path, say: Say) -> RunDir:
     """Starts a run and takes it to its end. Raises InputError if `run_path` exists."""
-    from search.study.sampler import check_sampler
-    from search.study.warm_start import check_warm_start
+    from hybridtune.search.study.sampler import check_sampler
+    from hybridtune.search.study.warm_start import check_warm_start
 
     refuse_missing_gpus(settings.gpus_per_trial)
     pick(settings.hardware)
@@ -68,8 +68,8 @@ def _say_other_versions(run: RunDir, say: Say) -> None:
 
 
 def _searched_seconds(run: RunDir) -> float:
-    from search.study.limits import searched_seconds
-    from search.study.study import open_study
+    from hybridtune.search.study.limits import searched_seconds
+    from hybridtune.search.study.study import open_study
 
     return searched_seconds(open_study(run))
 
@@ -79,7 +79,7 @@ def take_to_end(run: RunDir, say: Say) -> None:
 
     The caller holds the run's lock.
     """
-    from search.workers.failures import plain_error
+    from hybridtune.search.workers.failures import plain_error
 
     with Workers(run.document().settings.concurrent) as workers:
         while (status := run.document().status) != "done":
@@ -99,10 +99,10 @@ def take_to_end(run: RunDir, say: Say) -> None:
 
 def _stages() -> dict[str, tuple[Stage, Status]]:
     """Status -> what is to be done, and the status after it."""
-    from search.finalists.blend import blend
-    from search.finalists.retrain import retrain
-    from search.report.page import write_report
-    from search.tuning.tune import search
+    from hybridtune.search.finalists.blend import blend
+    from hybridtune.search.finalists.retrain import retrain
+    from hybridtune.search.report.page import write_report
+    from hybridtune.search.tuning.tune import search
 
     def blend_and_report(run: RunDir, say: Say, workers: Workers) -> None:  # noqa: ARG001 one signature
         blend(run, say)

@@ -1,7 +1,7 @@
 """The basic LSTM's space: one window, one LSTM."""
 
-from spaces.parameters import Choice, Dimension, Int
-from spaces.shared import HORIZON_HEADS, architecture_space
+from hybridtune.spaces.parameters import Choice, Dimension, Int
+from hybridtune.spaces.shared import HORIZON_HEADS, architecture_space
 
 OWN: dict[str, Dimension] = {
     "window": Choice(choices=(15, 60, 240)),

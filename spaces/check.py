@@ -3,10 +3,10 @@
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
-from data.schema import InputError
-from models.training.config import Budget
-from spaces.parameters import Choice, Config, Float, Scalar, Space
-from spaces.trial_config import Shape, trial_config
+from hybridtune.data.schema import InputError
+from hybridtune.models.training.config import Budget
+from hybridtune.spaces.parameters import Choice, Config, Float, Scalar, Space
+from hybridtune.spaces.trial_config import Shape, trial_config
 
 JOINT = ("hidden_size", "attention_heads", "positions")
 """Dimensions whose values must fit each other, whatever the others are."""

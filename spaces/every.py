@@ -1,7 +1,7 @@
 """Every architecture at once: which one is a choice, and each brings its own dimensions along."""
 
-from spaces import basic, hybrid, shared, tcn, transformer
-from spaces.parameters import Choice, Config, Dimension, Space
+from hybridtune.spaces import basic, hybrid, shared, tcn, transformer
+from hybridtune.spaces.parameters import Choice, Config, Dimension, Space
 
 OWN = {"hybrid_lstm": hybrid.OWN, "basic_lstm": basic.OWN, "transformer": transformer.OWN, "tcn": tcn.OWN}
 

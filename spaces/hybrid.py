@@ -1,7 +1,7 @@
 """The hybrid LSTM's space."""
 
-from spaces.parameters import Choice, Dimension, Int
-from spaces.shared import HEADS, HORIZON_HEADS, POSITIONS, architecture_space
+from hybridtune.spaces.parameters import Choice, Dimension, Int
+from hybridtune.spaces.shared import HEADS, HORIZON_HEADS, POSITIONS, architecture_space
 
 OWN: dict[str, Dimension] = {
     "windows": Choice(choices=("15/60/240", "5/15/60", "15/60", "60/240", "15/30/60/120", "30/120/480")),

@@ -15,16 +15,16 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from data.document import first_problem
-from data.schema import InputError
-from spaces.basic import BASIC
-from spaces.check import check_space
-from spaces.every import ALL
-from spaces.hybrid import HYBRID
-from spaces.parameters import Choice, Dimension, Float, Int, Scalar, Space, check_condition
-from spaces.tcn import TCN
-from spaces.transformer import TRANSFORMER
-from spaces.trial_config import Shape, parse_windows
+from hybridtune.data.document import first_problem
+from hybridtune.data.schema import InputError
+from hybridtune.spaces.basic import BASIC
+from hybridtune.spaces.check import check_space
+from hybridtune.spaces.every import ALL
+from hybridtune.spaces.hybrid import HYBRID
+from hybridtune.spaces.parameters import Choice, Dimension, Float, Int, Scalar, Space, check_condition
+from hybridtune.spaces.tcn import TCN
+from hybridtune.spaces.transformer import TRANSFORMER
+from hybridtune.spaces.trial_config import Shape, parse_windows
 
 SHIPPED = {space.name: space for space in (HYBRID, BASIC, TRANSFORMER, TCN, ALL)}
 

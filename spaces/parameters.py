@@ -8,7 +8,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
-from data.schema import InputError
+from hybridtune.data.schema import InputError
 
 Scalar = bool | int | float | str
 Config = dict[str, Scalar]

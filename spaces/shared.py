@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any, get_args
 
-from models.architectures.config import HorizonHeadsName, PositionsName, ScalingName
-from models.architectures.registry import ARCHITECTURES
-from models.training.config import TrainConfig
-from spaces.parameters import Choice, Config, Dimension, Float, Int, Space
+from hybridtune.models.architectures.config import HorizonHeadsName, PositionsName, ScalingName
+from hybridtune.models.architectures.registry import ARCHITECTURES
+from hybridtune.models.training.config import TrainConfig
+from hybridtune.spaces.parameters import Choice, Config, Dimension, Float, Int, Space
 
 TRAINING: Mapping[str, Dimension] = {
     "hidden_size": Int(low=32, high=256, step=16),

@@ -1,7 +1,7 @@
 """The temporal convolutional network's space."""
 
-from spaces.parameters import Choice, Dimension, Int
-from spaces.shared import HORIZON_HEADS, architecture_space
+from hybridtune.spaces.parameters import Choice, Dimension, Int
+from hybridtune.spaces.shared import HORIZON_HEADS, architecture_space
 
 OWN: dict[str, Dimension] = {
     "levels": Int(low=4, high=8),

@@ -1,7 +1,7 @@
 """The transformer's space."""
 
-from spaces.parameters import Dimension, Int
-from spaces.shared import HEADS, HORIZON_HEADS, POSITIONS, architecture_space
+from hybridtune.spaces.parameters import Dimension, Int
+from hybridtune.spaces.shared import HEADS, HORIZON_HEADS, POSITIONS, architecture_space
 
 OWN: dict[str, Dimension] = {
     "blocks": Int(low=1, high=4),

@@ -3,12 +3,12 @@
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
-from data.features import FEATURE_NAMES
-from data.info import DatasetInfo
-from data.schema import DEFAULT_EXPANDING_MAX, DEFAULT_HORIZONS, InputError
-from models.architectures.registry import ModelConfig, model_config
-from models.training.config import Budget, TrainConfig
-from spaces.parameters import Config, Scalar
+from hybridtune.data.features import FEATURE_NAMES
+from hybridtune.data.info import DatasetInfo
+from hybridtune.data.schema import DEFAULT_EXPANDING_MAX, DEFAULT_HORIZONS, InputError
+from hybridtune.models.architectures.registry import ModelConfig, model_config
+from hybridtune.models.training.config import Budget, TrainConfig
+from hybridtune.spaces.parameters import Config, Scalar
 
 TRAINING_DIMENSIONS = ("learning_rate", "weight_decay", "batch_size", "loss", "class_weights", "schedule")
 

@@ -21,12 +21,12 @@ import pandas as pd
 import pytest
 from numpy.typing import ArrayLike
 
-from data.prepare import PrepareConfig, prepare
-from data.read import Bars
-from data.store import Dataset
-from data.synth import SynthConfig, generate
-from models.device import use_one_core
-from models.score import HorizonMetrics, Score
+from hybridtune.data.prepare import PrepareConfig, prepare
+from hybridtune.data.read import Bars
+from hybridtune.data.store import Dataset
+from hybridtune.data.synth import SynthConfig, generate
+from hybridtune.models.device import use_one_core
+from hybridtune.models.score import HorizonMetrics, Score
 
 HORIZONS = (15, 60)
 EXPANDING_MAX = 240

@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from data.batches import Batch, TrainingStream, frozen_batches, frozen_labels, make_batch, padded_minutes
-from data.prepare import PrepareConfig, prepare
-from data.schema import MASKED, SLICES, SliceName
-from data.store import Dataset, usable_minutes
-from data.synth import SynthConfig, generate
+from hybridtune.data.batches import Batch, TrainingStream, frozen_batches, frozen_labels, make_batch, padded_minutes
+from hybridtune.data.prepare import PrepareConfig, prepare
+from hybridtune.data.schema import MASKED, SLICES, SliceName
+from hybridtune.data.store import Dataset, usable_minutes
+from hybridtune.data.synth import SynthConfig, generate
 
 
 def assert_same(one: Batch, other: Batch) -> None:

@@ -9,8 +9,8 @@ from typing import ClassVar
 
 import pytest
 
-from data.document import Document, new_folder, write_atomically
-from data.schema import InputError
+from hybridtune.data.document import Document, new_folder, write_atomically
+from hybridtune.data.schema import InputError
 
 
 class Note(Document):

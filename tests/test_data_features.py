@@ -12,8 +12,8 @@ from conftest import violent_bars, with_rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data.features import FEATURE_NAMES, FEATURES, Series, features
-from data.read import Bars
+from hybridtune.data.features import FEATURE_NAMES, FEATURES, Series, features
+from hybridtune.data.read import Bars
 
 seeds = st.integers(0, 2**32 - 1)
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from conftest import WriteSeries, as_nobody
 
-from data.find import SeriesFile, find_series
-from data.read import read_series
-from data.schema import InputError
+from hybridtune.data.find import SeriesFile, find_series
+from hybridtune.data.read import read_series
+from hybridtune.data.schema import InputError
 
 
 def test_files_are_found_below_the_folder_in_order_with_their_folder_as_category(

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from data.labels import labels
-from data.schema import MASKED, Ties
+from hybridtune.data.labels import labels
+from hybridtune.data.schema import MASKED, Ties
 
 X = MASKED
 

@@ -17,15 +17,15 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import EXPANDING_MAX, HORIZONS, WriteSeries
 
-from data.features import FEATURE_NAMES, features
-from data.find import find_series
-from data.info import DatasetInfo
-from data.labels import labels
-from data.prepare import PrepareConfig, prepare
-from data.read import read_series
-from data.schema import SLICES, InputError, Ties
-from data.split import PURGED, Shares
-from data.store import Dataset, usable_minutes
+from hybridtune.data.features import FEATURE_NAMES, features
+from hybridtune.data.find import find_series
+from hybridtune.data.info import DatasetInfo
+from hybridtune.data.labels import labels
+from hybridtune.data.prepare import PrepareConfig, prepare
+from hybridtune.data.read import read_series
+from hybridtune.data.schema import SLICES, InputError, Ties
+from hybridtune.data.split import PURGED, Shares
+from hybridtune.data.store import Dataset, usable_minutes
 
 QUARTERS = PrepareConfig(
     horizons=(2, 5), shares=Shares(0.25, 0.25, 0.25, 0.25), expanding_min=4, expanding_max=12, anchor_stride=4
@@ -251,7 +251,7 @@ def test_a_broken_invariant_of_ours_is_not_taken_for_a_bad_file(
     def broken(*arguments: object) -> None:
         raise AssertionError
 
-    monkeypatch.setattr("data.prepare.features", broken)
+    monkeypatch.setattr("hybridtune.data.prepare.features", broken)
     with pytest.raises(AssertionError):
         prepare(launches, tmp_path / "out", QUARTERS)
 

@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import WriteSeries
 
-from data.read import Bars, extra_columns, read_series
-from data.schema import InputError
+from hybridtune.data.read import Bars, extra_columns, read_series
+from hybridtune.data.schema import InputError
 
 
 def assert_same(one: Bars, other: Bars) -> None:

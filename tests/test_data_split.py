@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data.schema import SLICES, InputError
-from data.split import PURGED, Shares, Split, earlier_folds, split
+from hybridtune.data.schema import SLICES, InputError
+from hybridtune.data.split import PURGED, Shares, Split, earlier_folds, split
 
 DAY = np.datetime64("2025-01-01T00:00", "m")
 

@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from data.launch_process import DEAD, Floats, LaunchProcess, filter_states, probability_up, sample
-from data.schema import DEFAULT_HORIZONS, InputError
-from data.synth import CATEGORIES, SynthConfig, generate
+from hybridtune.data.launch_process import DEAD, Floats, LaunchProcess, filter_states, probability_up, sample
+from hybridtune.data.schema import DEFAULT_HORIZONS, InputError
+from hybridtune.data.synth import CATEGORIES, SynthConfig, generate
 
 TOKENS = 400
 SMALL = SynthConfig(tokens=3, minutes=80, horizons=(5, 15))

@@ -9,10 +9,10 @@ import torch
 from conftest import Workplace
 from safetensors.torch import load_file
 
-from models.architectures.registry import ARCHITECTURES, build_model, model_config
-from models.bundle.bundle import BundleDocument
-from search.finalists.members import MemberDocument, members
-from search.run.run_dir import RunDir
+from hybridtune.models.architectures.registry import ARCHITECTURES, build_model, model_config
+from hybridtune.models.bundle.bundle import BundleDocument
+from hybridtune.search.finalists.members import MemberDocument, members
+from hybridtune.search.run.run_dir import RunDir
 
 pytestmark = pytest.mark.slow
 

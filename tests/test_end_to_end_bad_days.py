@@ -9,11 +9,11 @@ import pandas as pd
 import pytest
 from conftest import HYBRIDTUNE, SMALL_LAUNCH, SMALL_SPACE, Workplace, as_nobody
 
-from data.schema import InputError
-from search.pipeline import resume
-from search.run.run_dir import RunDir
-from search.study.study import open_study
-from spaces.hybrid import HYBRID
+from hybridtune.data.schema import InputError
+from hybridtune.search.pipeline import resume
+from hybridtune.search.run.run_dir import RunDir
+from hybridtune.search.study.study import open_study
+from hybridtune.spaces.hybrid import HYBRID
 
 pytestmark = pytest.mark.slow
 

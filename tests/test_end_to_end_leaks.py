@@ -12,21 +12,21 @@ import pytest
 import torch
 from conftest import EXPANDING_MAX, HORIZONS, SCORE
 
-from data.batches import frozen_labels
-from data.features import FEATURE_NAMES
-from data.find import find_series
-from data.prepare import PrepareConfig, prepare
-from data.schema import SLICES
-from data.store import Dataset
-from models.architectures.registry import build_model
-from models.architectures.scaler import SCALINGS, train_bars
-from models.bundle.bundle import Bundle, BundleDocument, MemberEntry
-from models.bundle.calibration import Calibration
-from models.bundle.minutes import Last
-from models.training.config import Budget
-from models.training.fit import predict_slice
-from spaces.load import SHIPPED
-from spaces.trial_config import Shape, trial_config
+from hybridtune.data.batches import frozen_labels
+from hybridtune.data.features import FEATURE_NAMES
+from hybridtune.data.find import find_series
+from hybridtune.data.prepare import PrepareConfig, prepare
+from hybridtune.data.schema import SLICES
+from hybridtune.data.store import Dataset
+from hybridtune.models.architectures.registry import build_model
+from hybridtune.models.architectures.scaler import SCALINGS, train_bars
+from hybridtune.models.bundle.bundle import Bundle, BundleDocument, MemberEntry
+from hybridtune.models.bundle.calibration import Calibration
+from hybridtune.models.bundle.minutes import Last
+from hybridtune.models.training.config import Budget
+from hybridtune.models.training.fit import predict_slice
+from hybridtune.spaces.load import SHIPPED
+from hybridtune.spaces.trial_config import Shape, trial_config
 
 CPU = torch.device("cpu")
 

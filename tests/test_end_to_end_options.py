@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 from conftest import SMALL_LAUNCH, SMALL_SPACE, Workplace
 
-from search.run.run_dir import RunDir
-from search.study.study import WARM_START, open_study
+from hybridtune.search.run.run_dir import RunDir
+from hybridtune.search.study.study import WARM_START, open_study
 
 pytestmark = pytest.mark.slow
 

@@ -10,9 +10,9 @@ import pytest
 from conftest import SMALL_SPACE, Workplace
 from markupsafe import escape
 
-from data.store import Dataset
-from search.report.comparison import Comparison, compare
-from search.run.run_dir import RunDir
+from hybridtune.data.store import Dataset
+from hybridtune.search.report.comparison import Comparison, compare
+from hybridtune.search.run.run_dir import RunDir
 
 REALDATA = Path(__file__).parents[2] / "shared" / "realdata" / "binance_um_2025"
 

@@ -9,9 +9,9 @@ import pytest
 from conftest import SMALL_LAUNCH, SMALL_SPACE, Workplace, wait_until
 from optuna.trial import TrialState
 
-from search.run.curves import read_curves
-from search.run.run_dir import RunDir
-from search.study.study import best_first, open_study
+from hybridtune.search.run.curves import read_curves
+from hybridtune.search.run.run_dir import RunDir
+from hybridtune.search.study.study import best_first, open_study
 
 pytestmark = pytest.mark.slow
 

@@ -16,16 +16,16 @@ import pytest
 from conftest import SMALL_LAUNCH, SMALL_SPACE, Workplace
 from optuna.trial import TrialState
 
-import search.cli.main
-from data.store import Dataset
-from search.finalists.ensemble import EnsembleDocument
-from search.finalists.members import FAILED, MEMBER, FailedMember, members
-from search.finalists.predictions import ENSEMBLE
-from search.report.comparison import compare
-from search.run.run_dir import RunDir
-from search.study.study import best_first, config_of, open_study
-from spaces.load import load_space
-from spaces.parameters import Float
+import hybridtune.search.cli.main
+from hybridtune.data.store import Dataset
+from hybridtune.search.finalists.ensemble import EnsembleDocument
+from hybridtune.search.finalists.members import FAILED, MEMBER, FailedMember, members
+from hybridtune.search.finalists.predictions import ENSEMBLE
+from hybridtune.search.report.comparison import compare
+from hybridtune.search.run.run_dir import RunDir
+from hybridtune.search.study.study import best_first, config_of, open_study
+from hybridtune.spaces.load import load_space
+from hybridtune.spaces.parameters import Float
 
 pytestmark = pytest.mark.slow
 
@@ -94,7 +94,7 @@ def test_study_tables_and_curves_agree(run: RunDir, trials: pd.DataFrame, curves
 def test_the_best_trial_was_trained_to_its_end(
     run: RunDir, trials: pd.DataFrame, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert search.cli.main._run(["status", str(run.path), "--json"], debug=False) == 0
+    assert hybridtune.search.cli.main._run(["status", str(run.path), "--json"], debug=False) == 0
     status = json.loads(capfd.readouterr().out)
     complete = trials[trials["state"] == "complete"]
     best = complete.sort_values(["objective", "trial"]).iloc[0]
@@ -189,7 +189,7 @@ def test_the_bundle_predicts_at_these_anchors_what_the_run_stored(
 
 def test_export_refuses_a_place_that_is_taken(run: RunDir, bundle: Path, capfd: pytest.CaptureFixture[str]) -> None:
     before = {path: path.read_bytes() for path in bundle.iterdir()}
-    assert search.cli.main._run(["export", str(run.path), str(bundle)], debug=False) == 2
+    assert hybridtune.search.cli.main._run(["export", str(run.path), str(bundle)], debug=False) == 2
     assert "exists already" in capfd.readouterr().err
     assert {path: path.read_bytes() for path in bundle.iterdir()} == before
 
@@ -222,7 +222,7 @@ def test_an_oracle_of_other_launches_is_refused(
     (tmp_path / "none.parquet").write_text("mine")
     for name, message in (("other", "belongs to other launches"), ("none", "is not the oracle"), ("gone", "oracle")):
         arguments = ["report", str(run.path), "--oracle", str(tmp_path / f"{name}.parquet")]
-        assert search.cli.main._run(arguments, debug=False) == 2
+        assert hybridtune.search.cli.main._run(arguments, debug=False) == 2
         stderr = capfd.readouterr().err
         assert message in stderr
         assert stderr.count("\n") == 1
@@ -243,7 +243,7 @@ def test_runs_and_bundles_of_one_dataset_are_compared_side_by_side(
     document = tmp_path / "elsewhere" / "bundle.json"
     document.write_text(document.read_text().replace(run.document().dataset_fingerprint, "0" * 16))
     altered = [str(run.path), str(tmp_path / "elsewhere")]
-    assert search.cli.main._run(["compare", *altered], debug=False) == 2
+    assert hybridtune.search.cli.main._run(["compare", *altered], debug=False) == 2
     assert "its checksum differs" in capfd.readouterr().err
     sums = tmp_path / "elsewhere" / "SHA256SUMS"
     before, after = (hashlib.sha256(folder.read_bytes()).hexdigest() for folder in (bundle / "bundle.json", document))
@@ -254,7 +254,7 @@ def test_runs_and_bundles_of_one_dataset_are_compared_side_by_side(
         ([run.path, tmp_path / "elsewhere"], "cannot be compared: one is of dataset"),
         ([run.path, tmp_path / "none"], "none"),
     ):
-        assert search.cli.main._run(["compare", *map(str, arguments)], debug=False) == 2
+        assert hybridtune.search.cli.main._run(["compare", *map(str, arguments)], debug=False) == 2
         stderr = capfd.readouterr().err
         assert message in stderr
         assert stderr.count("\n") == 1

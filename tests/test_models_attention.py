@@ -13,25 +13,25 @@ import pytest
 import torch
 from conftest import SCORE, Workplace, WriteSeries
 
-import models.bundle.row_groups
-from data.features import features
-from data.find import find_series
-from data.read import read_series
-from data.schema import InputError
-from data.store import Dataset
-from models.architectures.basic_lstm import BasicLSTM
-from models.architectures.forecaster import Forecaster
-from models.architectures.hybrid_lstm import HybridLSTM
-from models.architectures.registry import ModelConfig, build_model, config_values
-from models.architectures.scaler import train_bars
-from models.architectures.tcn import TCN
-from models.architectures.transformer import Transformer
-from models.bundle.attention import Explainer
-from models.bundle.attention_folder import DRAWN_ANCHORS, Example, Explain
-from models.bundle.bundle import BundleDocument, MemberEntry, save_bundle
-from models.bundle.calibration import Calibration
-from models.bundle.minutes import EVERY_MINUTE, Asked, At, Every, Last
-from models.bundle.predict import predict_folder
+import hybridtune.models.bundle.row_groups
+from hybridtune.data.features import features
+from hybridtune.data.find import find_series
+from hybridtune.data.read import read_series
+from hybridtune.data.schema import InputError
+from hybridtune.data.store import Dataset
+from hybridtune.models.architectures.basic_lstm import BasicLSTM
+from hybridtune.models.architectures.forecaster import Forecaster
+from hybridtune.models.architectures.hybrid_lstm import HybridLSTM
+from hybridtune.models.architectures.registry import ModelConfig, build_model, config_values
+from hybridtune.models.architectures.scaler import train_bars
+from hybridtune.models.architectures.tcn import TCN
+from hybridtune.models.architectures.transformer import Transformer
+from hybridtune.models.bundle.attention import Explainer
+from hybridtune.models.bundle.attention_folder import DRAWN_ANCHORS, Example, Explain
+from hybridtune.models.bundle.bundle import BundleDocument, MemberEntry, save_bundle
+from hybridtune.models.bundle.calibration import Calibration
+from hybridtune.models.bundle.minutes import EVERY_MINUTE, Asked, At, Every, Last
+from hybridtune.models.bundle.predict import predict_folder
 
 HORIZONS = (15, 60)
 HEADS, SPAN, WINDOWS = 2, 100, (5, 30)
@@ -201,8 +201,8 @@ def test_rows_are_written_as_predictions_come(
 ) -> None:
     """Not held until the end: so memory does not grow with the number of series."""
     whole = explained(bundle, raw, tmp_path / "whole")
-    monkeypatch.setattr(models.bundle.row_groups, "ROWS_PER_GROUP", 2000)
-    monkeypatch.setattr(models.bundle.row_groups, "TABLES_PER_GROUP", 10)
+    monkeypatch.setattr(hybridtune.models.bundle.row_groups, "ROWS_PER_GROUP", 2000)
+    monkeypatch.setattr(hybridtune.models.bundle.row_groups, "TABLES_PER_GROUP", 10)
     parts = explained(bundle, raw, tmp_path / "parts")
     for name in ("minutes.parquet", "windows.parquet"):
         assert pq.ParquetFile(whole / name).num_row_groups == 1

@@ -12,21 +12,21 @@ import pytest
 import torch
 from conftest import SCORE, WriteSeries
 
-from data.features import features
-from data.find import find_series
-from data.read import read_series
-from data.schema import InputError
-from data.store import Dataset
-from models.architectures.basic_lstm import BasicLSTM
-from models.architectures.forecaster import Forecaster
-from models.architectures.hybrid_lstm import HybridLSTM
-from models.architectures.registry import build_model, config_values, model_config
-from models.architectures.scaler import train_bars
-from models.bundle.bundle import Bundle, BundleDocument, MemberEntry, save_bundle
-from models.bundle.calibration import Calibration, calibrated
-from models.bundle.minutes import EVERY_MINUTE, Asked, At, Every, Last
-from models.bundle.predict import predict_folder
-from search.cluster.maps import process_map
+from hybridtune.data.features import features
+from hybridtune.data.find import find_series
+from hybridtune.data.read import read_series
+from hybridtune.data.schema import InputError
+from hybridtune.data.store import Dataset
+from hybridtune.models.architectures.basic_lstm import BasicLSTM
+from hybridtune.models.architectures.forecaster import Forecaster
+from hybridtune.models.architectures.hybrid_lstm import HybridLSTM
+from hybridtune.models.architectures.registry import build_model, config_values, model_config
+from hybridtune.models.architectures.scaler import train_bars
+from hybridtune.models.bundle.bundle import Bundle, BundleDocument, MemberEntry, save_bundle
+from hybridtune.models.bundle.calibration import Calibration, calibrated
+from hybridtune.models.bundle.minutes import EVERY_MINUTE, Asked, At, Every, Last
+from hybridtune.models.bundle.predict import predict_folder
+from hybridtune.search.cluster.maps import process_map
 
 HORIZONS, FIRST, LAST = (15, 60), 59, 239
 """Of the shared dataset: an anchor stands at minutes 59 to 239."""
@@ -281,8 +281,8 @@ import sys
 for name in ("ray", "optuna", "typer", "rich", "plotly", "jinja2", "tensorboardX", "yaml", "scipy", "sklearn"):
     sys.modules[name] = None
 from pathlib import Path
-from models.bundle.minutes import Every
-from models.bundle.predict import predict_folder
+from hybridtune.models.bundle.minutes import Every
+from hybridtune.models.bundle.predict import predict_folder
 summary = predict_folder(*map(Path, sys.argv[1:4]), Every(60))
 print(summary.series, summary.rows)
 """

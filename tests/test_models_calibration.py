@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from models.bundle.calibration import Calibration, calibrated
+from hybridtune.models.bundle.calibration import Calibration, calibrated
 
 CALIBRATIONS = [
     Calibration(),

@@ -11,17 +11,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from data.batches import TrainingStream, frozen_batches, frozen_labels
-from data.schema import InputError
-from data.store import Dataset
-from models.architectures.registry import ARCHITECTURES, build_model, model_config
-from models.architectures.scaler import train_bars
-from models.inference import forward
-from models.metrics import all_metrics, mean_auc, mean_log_loss
-from models.training.config import Metric, TrainConfig
-from models.training.fit import NonFiniteLossError, Training, predict_slice
-from models.training.optimizer import Schedule, rate_share
-from models.training.progress import Progress
+from hybridtune.data.batches import TrainingStream, frozen_batches, frozen_labels
+from hybridtune.data.schema import InputError
+from hybridtune.data.store import Dataset
+from hybridtune.models.architectures.registry import ARCHITECTURES, build_model, model_config
+from hybridtune.models.architectures.scaler import train_bars
+from hybridtune.models.inference import forward
+from hybridtune.models.metrics import all_metrics, mean_auc, mean_log_loss
+from hybridtune.models.training.config import Metric, TrainConfig
+from hybridtune.models.training.fit import NonFiniteLossError, Training, predict_slice
+from hybridtune.models.training.optimizer import Schedule, rate_share
+from hybridtune.models.training.progress import Progress
 
 CPU = torch.device("cpu")
 QUICK = TrainConfig(learning_rate=3e-3, batch_size=32, iterations=4, samples_per_iteration=160, patience=99)

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from data.prepare import PrepareConfig, prepare
-from data.store import Dataset
-from models.architectures.registry import build_model, model_config
-from models.architectures.scaler import train_bars
-from models.training.config import TrainConfig
-from models.training.fit import Training
-from models.training.folds import FoldedTraining, mean_progress
-from models.training.progress import Progress
+from hybridtune.data.prepare import PrepareConfig, prepare
+from hybridtune.data.store import Dataset
+from hybridtune.models.architectures.registry import build_model, model_config
+from hybridtune.models.architectures.scaler import train_bars
+from hybridtune.models.training.config import TrainConfig
+from hybridtune.models.training.fit import Training
+from hybridtune.models.training.folds import FoldedTraining, mean_progress
+from hybridtune.models.training.progress import Progress
 
 CONFIG = TrainConfig(iterations=3, samples_per_iteration=64, batch_size=32)
 

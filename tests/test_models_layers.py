@@ -7,11 +7,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from data.schema import InputError
-from models.architectures.basic_lstm import BasicLSTM
-from models.architectures.hybrid_lstm import HybridLSTM
-from models.architectures.layers import Attention, HorizonHeads, anchor_mask, gather_windows, rows_at
-from models.architectures.registry import ARCHITECTURES, build_model, config_values, model_config
+from hybridtune.data.schema import InputError
+from hybridtune.models.architectures.basic_lstm import BasicLSTM
+from hybridtune.models.architectures.hybrid_lstm import HybridLSTM
+from hybridtune.models.architectures.layers import Attention, HorizonHeads, anchor_mask, gather_windows, rows_at
+from hybridtune.models.architectures.registry import ARCHITECTURES, build_model, config_values, model_config
 
 M, T, K, D, HEADS = 3, 12, 5, 8, 4
 

@@ -8,11 +8,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from data.batches import frozen_labels
-from data.prepare import PrepareConfig, prepare
-from data.schema import InputError
-from data.store import Dataset, usable_minutes
-from models.training.loss import Loss, make_loss
+from hybridtune.data.batches import frozen_labels
+from hybridtune.data.prepare import PrepareConfig, prepare
+from hybridtune.data.schema import InputError
+from hybridtune.data.store import Dataset, usable_minutes
+from hybridtune.models.training.loss import Loss, make_loss
 
 LOGITS = torch.tensor([[[0.3, -2.0], [9.0, 0.1]]])
 Y = torch.tensor([[[1, -1], [-1, 0]]], dtype=torch.int8)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
-from models.metrics import (
+from hybridtune.models.metrics import (
     all_metrics,
     auc,
     bootstrap_auc,

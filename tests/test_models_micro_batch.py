@@ -12,14 +12,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data.batches import Batch, TrainingStream, padded_minutes
-from data.store import Dataset
-from models.architectures.registry import ARCHITECTURES, build_model, model_config
-from models.architectures.scaler import train_bars
-from models.inference import predict_batch
-from models.training.config import TrainConfig
-from models.training.fit import Training
-from models.training.micro_batch import MicroBatch, is_out_of_memory, split
+from hybridtune.data.batches import Batch, TrainingStream, padded_minutes
+from hybridtune.data.store import Dataset
+from hybridtune.models.architectures.registry import ARCHITECTURES, build_model, model_config
+from hybridtune.models.architectures.scaler import train_bars
+from hybridtune.models.inference import predict_batch
+from hybridtune.models.training.config import TrainConfig
+from hybridtune.models.training.fit import Training
+from hybridtune.models.training.micro_batch import MicroBatch, is_out_of_memory, split
 
 CPU = torch.device("cpu")
 
@@ -135,11 +135,11 @@ STARVED = """
 import resource, sys
 from pathlib import Path
 import torch
-from data.store import Dataset
-from models.architectures.registry import build_model, model_config
-from models.training.config import TrainConfig
-from models.training.fit import Training
-from models.architectures.scaler import train_bars
+from hybridtune.data.store import Dataset
+from hybridtune.models.architectures.registry import build_model, model_config
+from hybridtune.models.training.config import TrainConfig
+from hybridtune.models.training.fit import Training
+from hybridtune.models.architectures.scaler import train_bars
 
 torch.set_num_threads(1)
 dataset = Dataset(Path(sys.argv[1]))

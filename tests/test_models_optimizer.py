@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from models.architectures.positions import POSITIONS
-from models.architectures.registry import ARCHITECTURES, build_model, model_config
-from models.training.optimizer import by_component, make_optimizer, plateaus, rate_share, set_learning_rate
+from hybridtune.models.architectures.positions import POSITIONS
+from hybridtune.models.architectures.registry import ARCHITECTURES, build_model, model_config
+from hybridtune.models.training.optimizer import by_component, make_optimizer, plateaus, rate_share, set_learning_rate
 
 EXPECTED = {
     "basic_lstm": {"encoder": {"encoder"}, "head": {"heads"}},

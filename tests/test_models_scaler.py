@@ -14,11 +14,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.preprocessing import QuantileTransformer
 
-from data.features import features
-from data.prepare import PrepareConfig, prepare
-from data.read import Bars
-from data.store import Dataset
-from models.architectures.scaler import CLIP, SAMPLE_BARS, SCALINGS, Scaling, StandardScaling, make_scaling, train_bars
+from hybridtune.data.features import features
+from hybridtune.data.prepare import PrepareConfig, prepare
+from hybridtune.data.read import Bars
+from hybridtune.data.store import Dataset
+from hybridtune.models.architectures.scaler import (
+    CLIP,
+    SAMPLE_BARS,
+    SCALINGS,
+    Scaling,
+    StandardScaling,
+    make_scaling,
+    train_bars,
+)
 
 
 def fitted(x_NF: np.ndarray, name: str = "standard") -> Scaling:

@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from data.batches import TrainingStream
-from data.store import Dataset
-from models.architectures.positions import POSITIONS
-from models.architectures.registry import build_model, model_config
-from models.architectures.scaler import train_bars
-from models.inference import predict_batch
+from hybridtune.data.batches import TrainingStream
+from hybridtune.data.store import Dataset
+from hybridtune.models.architectures.positions import POSITIONS
+from hybridtune.models.architectures.registry import build_model, model_config
+from hybridtune.models.architectures.scaler import train_bars
+from hybridtune.models.inference import predict_batch
 
 LENGTHS = (240, 131, 47, 9, 1)
 """Bars of the series in a batch: beyond every window, between them, and one minute only."""

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from data.find import SeriesFile
-from models.architectures.basic_lstm import BasicLSTM
-from models.architectures.registry import build_model
-from models.bundle.attention import AnchorAttention, Explainer
-from models.bundle.attention_folder import Example
-from models.bundle.bundle import SeriesPrediction
-from search.report.attention_plot import draw_page
+from hybridtune.data.find import SeriesFile
+from hybridtune.models.architectures.basic_lstm import BasicLSTM
+from hybridtune.models.architectures.registry import build_model
+from hybridtune.models.bundle.attention import AnchorAttention, Explainer
+from hybridtune.models.bundle.attention_folder import Example
+from hybridtune.models.bundle.bundle import SeriesPrediction
+from hybridtune.search.report.attention_plot import draw_page
 
 ANCHOR = 79
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from data.schema import InputError
-from search.run.run_dir import RunDir
-from search.study import backup
-from search.study.backup import BACKUP, STUDY, back_up, check_study
-from search.study.study import ask, create_study, open_study, started
-from spaces.hybrid import HYBRID
+from hybridtune.data.schema import InputError
+from hybridtune.search.run.run_dir import RunDir
+from hybridtune.search.study import backup
+from hybridtune.search.study.backup import BACKUP, STUDY, back_up, check_study
+from hybridtune.search.study.study import ask, create_study, open_study, started
+from hybridtune.spaces.hybrid import HYBRID
 
 
 @pytest.fixture

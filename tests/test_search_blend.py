@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from search.finalists.blend_methods import Floats, Labels, methods, uniform
-from search.finalists.cross_validation import (
+from hybridtune.search.finalists.blend_methods import Floats, Labels, methods, uniform
+from hybridtune.search.finalists.cross_validation import (
     FOLDS,
     calibration_losses,
     chosen_kinds,
@@ -12,7 +12,7 @@ from search.finalists.cross_validation import (
     fit_calibration,
     method_losses,
 )
-from search.finalists.predictions import Predictions
+from hybridtune.search.finalists.predictions import Predictions
 
 METHODS = methods(["hybrid_lstm", "basic_lstm", "tcn"])
 SERIES, ANCHORS_PER_SERIES, HORIZONS = 40, 25, 2

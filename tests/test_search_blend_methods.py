@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from search.finalists.blend_methods import Floats, Labels, best_single, convex, greedy, methods, mix, uniform
+from hybridtune.search.finalists.blend_methods import Floats, Labels, best_single, convex, greedy, methods, mix, uniform
 
 ARCHITECTURES = ["hybrid_lstm", "basic_lstm", "hybrid_lstm", "tcn"]
 METHODS = methods(ARCHITECTURES)

@@ -14,15 +14,15 @@ import numpy as np
 import pytest
 from conftest import Command, Workplace, WriteSeries
 
-import search.cli.main
-import search.cli.run_commands
-from data.store import BARS, Dataset
-from search.cluster.maps import cores
-from search.run.run_dir import RunDir
-from search.run.settings import Settings
-from spaces.hybrid import HYBRID
-from spaces.load import load_space
-from spaces.trial_config import Shape
+import hybridtune.search.cli.main
+import hybridtune.search.cli.run_commands
+from hybridtune.data.store import BARS, Dataset
+from hybridtune.search.cluster.maps import cores
+from hybridtune.search.run.run_dir import RunDir
+from hybridtune.search.run.settings import Settings
+from hybridtune.spaces.hybrid import HYBRID
+from hybridtune.spaces.load import load_space
+from hybridtune.spaces.trial_config import Shape
 
 COMMANDS = ("synth", "prepare", "launch", "resume", "status", "report", "export", "predict")
 
@@ -169,7 +169,7 @@ def test_bad_input_costs_one_line_and_leaves_nothing_behind(
     folder: Path, line: str, message: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     before = listing(folder)
-    status = search.cli.main._run(line.split(), debug=False)
+    status = hybridtune.search.cli.main._run(line.split(), debug=False)
     stdout, stderr = capfd.readouterr()
     assert (status, stdout) == (2, "")
     assert stderr.startswith("hybridtune: ")
@@ -188,7 +188,7 @@ def test_debug_shows_the_traceback_wherever_it_stands(
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["hybridtune", *line.split()])
     with pytest.raises(SystemExit) as caught:
-        search.cli.main.main()
+        hybridtune.search.cli.main.main()
     stderr = capfd.readouterr().err
     assert caught.value.code == 2
     assert "Traceback (most recent call last)" in stderr
@@ -203,14 +203,14 @@ def test_an_error_of_ours_has_another_status_than_one_of_the_user(
         raise OSError(5, "Input/output\nerror")
 
     monkeypatch.setattr(RunDir, "open", broken)
-    assert search.cli.main._run(["status", "unfinished"], debug=False) == 1
+    assert hybridtune.search.cli.main._run(["status", "unfinished"], debug=False) == 1
     stderr = capfd.readouterr().err
     assert stderr == "hybridtune: OSError: [Errno 5] Input/output error (--debug shows where)\n"
 
 
 def test_help_lists_every_command(capfd: pytest.CaptureFixture[str]) -> None:
     for arguments in ([], ["--help"]):
-        assert search.cli.main._run(arguments, debug=False) == 0
+        assert hybridtune.search.cli.main._run(arguments, debug=False) == 0
         stdout = capfd.readouterr().out
         assert all(f"\n  {command} " in stdout for command in COMMANDS)
 
@@ -220,7 +220,7 @@ def test_each_commands_help_shows_an_example_and_explains_its_options(
     command: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "200")
-    assert search.cli.main._run([command, "--help"], debug=False) == 0
+    assert hybridtune.search.cli.main._run([command, "--help"], debug=False) == 0
     stdout = capfd.readouterr().out
     assert f"Example: hybridtune {command} " in stdout
     assert f"Usage: hybridtune {command} " in stdout
@@ -228,7 +228,7 @@ def test_each_commands_help_shows_an_example_and_explains_its_options(
 
 def test_help_answers_without_the_heavy_imports() -> None:
     program = (
-        "import sys\nfrom search.cli.main import main\nsys.argv = ['hybridtune', '--help']\n"
+        "import sys\nfrom hybridtune.search.cli.main import main\nsys.argv = ['hybridtune', '--help']\n"
         "try:\n    main()\nfinally:\n"
         "    print(sorted({'ray', 'torch', 'pandas', 'optuna', 'pyarrow', 'sklearn'} & set(sys.modules)))"
     )
@@ -243,7 +243,7 @@ def test_a_path_is_printed_as_it_is(tmp_path: Path, dataset: Dataset, capfd: pyt
         dataset=dataset.source, dimensions=dict(HYBRID.dimensions), guide=HYBRID.guide, trials=4, concurrent=1
     )
     RunDir.create(run, settings, dataset.info.fingerprint)
-    assert search.cli.main._run(["status", str(run)], debug=False) == 0
+    assert hybridtune.search.cli.main._run(["status", str(run)], debug=False) == 0
     assert f"{run}: searching\n" in capfd.readouterr().out
 
 
@@ -254,9 +254,9 @@ def test_without_a_limit_a_trial_runs_on_each_core(folder: Path, monkeypatch: py
         asked.append(settings)
         return RunDir(run)
 
-    monkeypatch.setattr("search.pipeline.launch", launched)
-    monkeypatch.setattr(search.cli.run_commands, "_print_end", lambda run: None)
-    assert search.cli.main._run(["launch", "dataset", "--run", "new", "--seed", "7"], debug=False) == 0
+    monkeypatch.setattr("hybridtune.search.pipeline.launch", launched)
+    monkeypatch.setattr(hybridtune.search.cli.run_commands, "_print_end", lambda run: None)
+    assert hybridtune.search.cli.main._run(["launch", "dataset", "--run", "new", "--seed", "7"], debug=False) == 0
     (settings,) = asked
     assert (settings.concurrent, settings.seed, settings.dataset) == (cores(), 7, (folder / "dataset").resolve())
     assert settings.space == load_space("hybrid", Shape.of(Dataset(settings.dataset).info))

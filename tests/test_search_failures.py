@@ -9,8 +9,8 @@ import optuna
 import pytest
 from ray.tune import TuneError
 
-from data.schema import InputError
-from search.workers.failures import DiskFullError, StudyFileError, plain_error, refuse_full_disk
+from hybridtune.data.schema import InputError
+from hybridtune.search.workers.failures import DiskFullError, StudyFileError, plain_error, refuse_full_disk
 
 
 def raised(error: Exception, cause: Exception) -> Exception:

@@ -6,8 +6,8 @@ import optuna
 import pytest
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from data.schema import InputError
-from search.study.limits import SEARCH_SECONDS, Limits, parse_duration, searched_seconds, trials_since_best
+from hybridtune.data.schema import InputError
+from hybridtune.search.study.limits import SEARCH_SECONDS, Limits, parse_duration, searched_seconds, trials_since_best
 
 COMPLETE, PRUNED, FAIL = TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL
 

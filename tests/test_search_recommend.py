@@ -7,11 +7,11 @@ import pandas as pd
 import pytest
 from conftest import SCORE
 
-from models.score import Score
-from models.training.progress import Progress
-from search.finalists.members import MemberDocument
-from search.report.comparison import Comparison, Finalist
-from search.report.recommend import recommendations
+from hybridtune.models.score import Score
+from hybridtune.models.training.progress import Progress
+from hybridtune.search.finalists.members import MemberDocument
+from hybridtune.search.report.comparison import Comparison, Finalist
+from hybridtune.search.report.recommend import recommendations
 
 HORIZONS = (15, 60)
 

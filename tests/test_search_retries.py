@@ -15,14 +15,14 @@ from ray.train._internal import storage
 from ray.train._internal.storage import StorageContext
 from ray.tune.experiment import Trial
 
-from models.training.progress import Progress
-from search.finalists.members import MemberSpec
-from search.finalists.retrain import MemberTask
-from search.run.trial_report import Progressed
-from search.workers import retries
-from search.workers.failures import DiskFullError
-from search.workers.retries import Retries, last_failure, memory_kills, raised
-from spaces.parameters import Config
+from hybridtune.models.training.progress import Progress
+from hybridtune.search.finalists.members import MemberSpec
+from hybridtune.search.finalists.retrain import MemberTask
+from hybridtune.search.run.trial_report import Progressed
+from hybridtune.search.workers import retries
+from hybridtune.search.workers.failures import DiskFullError
+from hybridtune.search.workers.retries import Retries, last_failure, memory_kills, raised
+from hybridtune.spaces.parameters import Config
 
 FLAT: Config = {"batch_size": 256}
 

@@ -11,17 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from data.document import write_atomically
-from data.schema import InputError
-from data.store import Dataset
-from search.pipeline import resume
-from search.run.run_dir import RunDir
-from search.run.settings import Settings
-from search.study.study import create_study
-from spaces.basic import BASIC
-from spaces.every import ALL
-from spaces.hybrid import HYBRID
-from spaces.parameters import Space
+from hybridtune.data.document import write_atomically
+from hybridtune.data.schema import InputError
+from hybridtune.data.store import Dataset
+from hybridtune.search.pipeline import resume
+from hybridtune.search.run.run_dir import RunDir
+from hybridtune.search.run.settings import Settings
+from hybridtune.search.study.study import create_study
+from hybridtune.spaces.basic import BASIC
+from hybridtune.spaces.every import ALL
+from hybridtune.spaces.hybrid import HYBRID
+from hybridtune.spaces.parameters import Space
 
 
 def settings(space: Space = HYBRID, dataset: Path = Path("/nowhere/dataset")) -> Settings:
@@ -125,7 +125,7 @@ def test_an_update_changes_what_it_names_and_is_checked(tmp_path: Path) -> None:
 HOLDER = """
 import sys, time
 from pathlib import Path
-from search.run.run_dir import RunDir
+from hybridtune.search.run.run_dir import RunDir
 with RunDir(Path(sys.argv[1])).lock():
     print("held", flush=True)
     time.sleep(300)

@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 from optuna.trial import TrialState
 
-from data.schema import InputError
-from search.run.run_dir import RunDir
-from search.study.sampler import SAMPLERS, check_sampler, make_sampler
-from search.study.study import ask, config_of, create_study, report_value, started, tell
-from spaces.hybrid import HYBRID
-from spaces.parameters import Config
+from hybridtune.data.schema import InputError
+from hybridtune.search.run.run_dir import RunDir
+from hybridtune.search.study.sampler import SAMPLERS, check_sampler, make_sampler
+from hybridtune.search.study.study import ask, config_of, create_study, report_value, started, tell
+from hybridtune.spaces.hybrid import HYBRID
+from hybridtune.spaces.parameters import Config
 
 OWN = """
 from optuna.samplers import RandomSampler
@@ -80,7 +80,7 @@ def test_an_unknown_name_is_refused_with_those_that_there_are(name: str) -> None
 
 
 def test_every_shipped_sampler_can_be_made_for_a_space_with_conditions() -> None:
-    from spaces.every import ALL
+    from hybridtune.spaces.every import ALL
 
     for name in SAMPLERS:
         make_sampler(name, ALL, 3)

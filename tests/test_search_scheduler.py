@@ -9,11 +9,11 @@ from optuna.trial import FrozenTrial, TrialState
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 
-from models.training.progress import Progress
-from search.run.trial_report import Failed, Progressed
-from search.study.rungs import SuccessiveHalving, bracket_of, decided_rungs, rung_iterations, survives
-from search.tuning.scheduler import Asha
-from search.workers.trainable import TrialTask
+from hybridtune.models.training.progress import Progress
+from hybridtune.search.run.trial_report import Failed, Progressed
+from hybridtune.search.study.rungs import SuccessiveHalving, bracket_of, decided_rungs, rung_iterations, survives
+from hybridtune.search.tuning.scheduler import Asha
+from hybridtune.search.workers.trainable import TrialTask
 
 CONTINUE, STOP = TrialScheduler.CONTINUE, TrialScheduler.STOP
 

@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from search.finalists.blend import distinct_configurations
-from search.report.comparison import Comparison, describe_gain
-from search.report.scores import FEWEST_HOURS, Gain, auc_gain, constant_scores, log_loss_gain
-from search.report.scores import test_scores as scores_of
+from hybridtune.search.finalists.blend import distinct_configurations
+from hybridtune.search.report.comparison import Comparison, describe_gain
+from hybridtune.search.report.scores import FEWEST_HOURS, Gain, auc_gain, constant_scores, log_loss_gain
+from hybridtune.search.report.scores import test_scores as scores_of
 
 HORIZONS = (15, 30, 60)
 ANCHORS = 13

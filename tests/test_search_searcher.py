@@ -8,12 +8,12 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState
 from ray.tune.search import Searcher
 
-from models.training.progress import Progress
-from search.run.run_dir import RunDir
-from search.run.trial_report import Failed, Progressed
-from search.study.study import create_study
-from search.tuning.searcher import StudySearcher
-from spaces.parameters import Choice, Config, Float, Space
+from hybridtune.models.training.progress import Progress
+from hybridtune.search.run.run_dir import RunDir
+from hybridtune.search.run.trial_report import Failed, Progressed
+from hybridtune.search.study.study import create_study
+from hybridtune.search.tuning.searcher import StudySearcher
+from hybridtune.spaces.parameters import Choice, Config, Float, Space
 
 SPACE = Space(
     "small",

@@ -7,10 +7,10 @@ import pytest
 import ray
 from ray.cluster_utils import Cluster
 
-from data.store import Dataset, DatasetBytes
-from search.cluster.local_ray import local_ray
-from search.cluster.maps import ray_map
-from search.cluster.shared_dataset import SharedDataset, share_dataset
+from hybridtune.data.store import Dataset, DatasetBytes
+from hybridtune.search.cluster.local_ray import local_ray
+from hybridtune.search.cluster.maps import ray_map
+from hybridtune.search.cluster.shared_dataset import SharedDataset, share_dataset
 
 
 def test_a_dataset_from_bytes_is_the_dataset_from_its_folder(dataset: Dataset) -> None:

@@ -5,20 +5,30 @@ from pathlib import Path
 import pytest
 from optuna.trial import TrialState
 
-import search.study.study
-from data.features import FEATURE_NAMES
-from data.schema import DEFAULT_HORIZONS, InputError
-from models.architectures.basic_lstm import BasicLSTM
-from models.architectures.registry import ARCHITECTURES
-from models.training.config import Budget
-from search.finalists.members import choose_members
-from search.run.run_dir import RunDir
-from search.run.settings import Settings
-from search.study.study import ask, best_first, config_of, create_study, open_study, reopen, report_value, started, tell
-from spaces.every import ALL
-from spaces.parameters import Choice, Config, Float, Int, Space
-from spaces.tcn import TCN
-from spaces.trial_config import Shape, trial_config
+import hybridtune.search.study.study
+from hybridtune.data.features import FEATURE_NAMES
+from hybridtune.data.schema import DEFAULT_HORIZONS, InputError
+from hybridtune.models.architectures.basic_lstm import BasicLSTM
+from hybridtune.models.architectures.registry import ARCHITECTURES
+from hybridtune.models.training.config import Budget
+from hybridtune.search.finalists.members import choose_members
+from hybridtune.search.run.run_dir import RunDir
+from hybridtune.search.run.settings import Settings
+from hybridtune.search.study.study import (
+    ask,
+    best_first,
+    config_of,
+    create_study,
+    open_study,
+    reopen,
+    report_value,
+    started,
+    tell,
+)
+from hybridtune.spaces.every import ALL
+from hybridtune.spaces.parameters import Choice, Config, Float, Int, Space
+from hybridtune.spaces.tcn import TCN
+from hybridtune.spaces.trial_config import Shape, trial_config
 
 SPACE = Space(
     "small",
@@ -140,7 +150,7 @@ def test_a_draw_that_was_cut_short_is_made_again_as_it_would_have_been(
     undisturbed = walk(folder(tmp_path / "undisturbed"), number + 1, seed=2, space=space)
     run = folder(tmp_path / "killed")
     walk(run, number, seed=2, space=space)
-    suggest, calls = search.study.study._suggest, iter(range(100))
+    suggest, calls = hybridtune.search.study.study._suggest, iter(range(100))
 
     def dying(*arguments: object) -> None:
         if next(calls) == drawn:
@@ -148,7 +158,7 @@ def test_a_draw_that_was_cut_short_is_made_again_as_it_would_have_been(
         suggest(*arguments)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
-        patch.setattr(search.study.study, "_suggest", dying)
+        patch.setattr(hybridtune.search.study.study, "_suggest", dying)
         with pytest.raises(Killed):
             ask(create_study(run, space, "tune_loss"), space, seed=2)
 

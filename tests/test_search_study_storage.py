@@ -6,10 +6,10 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from search.run.run_dir import RunDir
-from search.study.sampler import SpaceTPESampler
-from search.study.study import STUDY_NAME, ask, config_of, create_study, open_study, report_value, tell
-from spaces.hybrid import HYBRID
+from hybridtune.search.run.run_dir import RunDir
+from hybridtune.search.study.sampler import SpaceTPESampler
+from hybridtune.search.study.study import STUDY_NAME, ask, config_of, create_study, open_study, report_value, tell
+from hybridtune.spaces.hybrid import HYBRID
 
 SEED = 3
 

@@ -10,9 +10,9 @@ from ray import tune
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 
-from search.cluster.local_ray import local_ray
-from search.run.trial_report import Failed, TrialReport
-from search.workers.tasks import Tasks, run_tasks
+from hybridtune.search.cluster.local_ray import local_ray
+from hybridtune.search.run.trial_report import Failed, TrialReport
+from hybridtune.search.workers.tasks import Tasks, run_tasks
 
 pytestmark = pytest.mark.slow
 

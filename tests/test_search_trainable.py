@@ -11,19 +11,19 @@ from pathlib import Path
 import pytest
 import torch
 
-from data.prepare import PrepareConfig, prepare
-from data.store import Dataset
-from models.device import worker_environment
-from models.hardware import Hardware
-from models.training.config import Budget
-from models.training.fit import AnyTraining, Training
-from models.training.folds import FoldedTraining
-from search.cluster.shared_dataset import SharedDataset
-from search.run.run_dir import RunDir
-from search.run.trial_report import Failed, Progressed, TrialReport
-from search.workers import trainable
-from search.workers.trainable import CHECKPOINT, Work, folded_training, train_to_end
-from spaces.basic import BASIC
+from hybridtune.data.prepare import PrepareConfig, prepare
+from hybridtune.data.store import Dataset
+from hybridtune.models.device import worker_environment
+from hybridtune.models.hardware import Hardware
+from hybridtune.models.training.config import Budget
+from hybridtune.models.training.fit import AnyTraining, Training
+from hybridtune.models.training.folds import FoldedTraining
+from hybridtune.search.cluster.shared_dataset import SharedDataset
+from hybridtune.search.run.run_dir import RunDir
+from hybridtune.search.run.trial_report import Failed, Progressed, TrialReport
+from hybridtune.search.workers import trainable
+from hybridtune.search.workers.trainable import CHECKPOINT, Work, folded_training, train_to_end
+from hybridtune.spaces.basic import BASIC
 
 FLAT = BASIC.default() | {"hidden_size": 8, "window": 15}
 
@@ -122,14 +122,14 @@ MEMORY_OF_TRIALS = """
 import resource
 from pathlib import Path
 from sys import argv
-from models.device import worker_environment
-from models.hardware import Hardware
-from search.workers import trainable
-from search.run.trial_report import Failed, Progressed, TrialReport
-from search.run.run_dir import RunDir
-from search.cluster.shared_dataset import SharedDataset
-from spaces.hybrid import HYBRID
-from models.training.config import Budget
+from hybridtune.models.device import worker_environment
+from hybridtune.models.hardware import Hardware
+from hybridtune.search.workers import trainable
+from hybridtune.search.run.trial_report import Failed, Progressed, TrialReport
+from hybridtune.search.run.run_dir import RunDir
+from hybridtune.search.cluster.shared_dataset import SharedDataset
+from hybridtune.spaces.hybrid import HYBRID
+from hybridtune.models.training.config import Budget
 
 def stop(report):
     raise SystemExit

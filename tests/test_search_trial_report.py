@@ -2,8 +2,8 @@
 
 import pytest
 
-from models.training.progress import Progress
-from search.run.trial_report import Failed, Progressed, TrialReport, report_from_tune
+from hybridtune.models.training.progress import Progress
+from hybridtune.search.run.trial_report import Failed, Progressed, TrialReport, report_from_tune
 
 PROGRESS = Progress(3, 1536, 0.7, 0.68, 0.55, 0.67, seconds=1.5, micro_batch=32)
 OF_TUNE = {"training_iteration": 3, "time_total_s": 4.5, "done": False, "trial_id": "x", "config": {"number": 7}}

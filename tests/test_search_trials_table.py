@@ -7,12 +7,12 @@ import pandas as pd
 import pytest
 from optuna.trial import TrialState
 
-from models.training.progress import Progress
-from search.run.curves import CURVE_COLUMNS, append_curve_point, read_curves
-from search.run.run_dir import RunDir
-from search.study.study import ask, create_study, report_value, tell
-from search.study.trials_table import trials_table, write_tables
-from spaces.parameters import Choice, Float, Int, Space
+from hybridtune.models.training.progress import Progress
+from hybridtune.search.run.curves import CURVE_COLUMNS, append_curve_point, read_curves
+from hybridtune.search.run.run_dir import RunDir
+from hybridtune.search.study.study import ask, create_study, report_value, tell
+from hybridtune.search.study.trials_table import trials_table, write_tables
+from hybridtune.spaces.parameters import Choice, Float, Int, Space
 
 SPACE = Space(
     "small", {"kind": Choice(choices=("a", "b")), "rate": Float(low=0.1, high=0.9)}, {"kind": "b", "rate": 0.5}

@@ -7,14 +7,14 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from data.schema import InputError
-from search.run.run_dir import RunDir
-from search.run.settings import Settings
-from search.study.study import WARM_START, ask, best_first, config_of, create_study, started, tell
-from search.study.warm_start import check_warm_start, warm_start
-from spaces.basic import BASIC
-from spaces.hybrid import HYBRID
-from spaces.parameters import Choice, Float, Space
+from hybridtune.data.schema import InputError
+from hybridtune.search.run.run_dir import RunDir
+from hybridtune.search.run.settings import Settings
+from hybridtune.search.study.study import WARM_START, ask, best_first, config_of, create_study, started, tell
+from hybridtune.search.study.warm_start import check_warm_start, warm_start
+from hybridtune.spaces.basic import BASIC
+from hybridtune.spaces.hybrid import HYBRID
+from hybridtune.spaces.parameters import Choice, Float, Space
 
 FINGERPRINT = "abc"
 

@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data.schema import InputError
-from models.architectures.hybrid_lstm import HybridLSTM
-from models.architectures.registry import ARCHITECTURES, build_model
-from models.training.config import Budget, TrainConfig
-from spaces.check import check_space
-from spaces.load import SHIPPED, load_space
-from spaces.parameters import Choice, Config, Float, Int, Space
-from spaces.trial_config import Shape, parse_class_weights, parse_windows, trial_config
+from hybridtune.data.schema import InputError
+from hybridtune.models.architectures.hybrid_lstm import HybridLSTM
+from hybridtune.models.architectures.registry import ARCHITECTURES, build_model
+from hybridtune.models.training.config import Budget, TrainConfig
+from hybridtune.spaces.check import check_space
+from hybridtune.spaces.load import SHIPPED, load_space
+from hybridtune.spaces.parameters import Choice, Config, Float, Int, Space
+from hybridtune.spaces.trial_config import Shape, parse_class_weights, parse_windows, trial_config
 
 
 def write(tmp_path: Path, text: str) -> str:

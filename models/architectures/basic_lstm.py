@@ -9,14 +9,14 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from data.schema import at_least
-from models.architectures.config import (
+from hybridtune.data.schema import at_least
+from hybridtune.models.architectures.config import (
     ArchitectureConfig,
     check_window,
 )
-from models.architectures.forecaster import Component, Forecaster
-from models.architectures.layers import HorizonHeads, WindowEncoder
-from models.architectures.scaler import make_scaling
+from hybridtune.models.architectures.forecaster import Component, Forecaster
+from hybridtune.models.architectures.layers import HorizonHeads, WindowEncoder
+from hybridtune.models.architectures.scaler import make_scaling
 
 
 class BasicLSTM(Forecaster):

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from data.schema import DEFAULT_EXPANDING_MAX, InputError, at_least, check_choice
+from hybridtune.data.schema import DEFAULT_EXPANDING_MAX, InputError, at_least, check_choice
 
 ScalingName = Literal["standard", "robust", "quantile"]
 PositionsName = Literal["none", "sinusoidal", "learned", "rotary"]

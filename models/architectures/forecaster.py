@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 from torch import Tensor, nn
 
-from models.architectures.scaler import Scaling
+from hybridtune.models.architectures.scaler import Scaling
 
 Component = Literal["encoder", "attention", "head"]
 """What a part of a model is for; each kind learns at a rate of its own."""

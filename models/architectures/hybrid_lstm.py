@@ -17,18 +17,26 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from data.schema import InputError, at_least
-from models.architectures.config import (
+from hybridtune.data.schema import InputError, at_least
+from hybridtune.models.architectures.config import (
     ArchitectureConfig,
     HorizonHeadsName,
     PositionsName,
     check_attention,
     check_window,
 )
-from models.architectures.forecaster import AttentionMaps, Component, Forecaster
-from models.architectures.layers import Attention, HorizonHeads, Places, WindowEncoder, anchor_mask, make_lstm, rows_at
-from models.architectures.positions import make_positions, minutes_of
-from models.architectures.scaler import make_scaling
+from hybridtune.models.architectures.forecaster import AttentionMaps, Component, Forecaster
+from hybridtune.models.architectures.layers import (
+    Attention,
+    HorizonHeads,
+    Places,
+    WindowEncoder,
+    anchor_mask,
+    make_lstm,
+    rows_at,
+)
+from hybridtune.models.architectures.positions import make_positions, minutes_of
+from hybridtune.models.architectures.scaler import make_scaling
 
 
 class HybridLSTM(Forecaster):

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.architectures.positions import Positions
+from hybridtune.models.architectures.positions import Positions
 
 
 def rows_at(x_MTD: Tensor, anchor_MK: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-from models.architectures.config import PositionsName
+from hybridtune.models.architectures.config import PositionsName
 
 LONGEST_WAVE: Final = 10_000.0
 """Base of the wavelengths (Vaswani et al. 2017, section 3.5)."""

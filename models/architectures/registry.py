@@ -5,12 +5,12 @@ from typing import Any
 
 import torch
 
-from data.schema import InputError
-from models.architectures.basic_lstm import BasicLSTM
-from models.architectures.forecaster import Forecaster
-from models.architectures.hybrid_lstm import HybridLSTM
-from models.architectures.tcn import TCN
-from models.architectures.transformer import Transformer
+from hybridtune.data.schema import InputError
+from hybridtune.models.architectures.basic_lstm import BasicLSTM
+from hybridtune.models.architectures.forecaster import Forecaster
+from hybridtune.models.architectures.hybrid_lstm import HybridLSTM
+from hybridtune.models.architectures.tcn import TCN
+from hybridtune.models.architectures.transformer import Transformer
 
 ARCHITECTURES: dict[str, type[Forecaster]] = {
     "basic_lstm": BasicLSTM,

@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from data.store import Dataset
-from models.architectures.config import ScalingName
+from hybridtune.data.store import Dataset
+from hybridtune.models.architectures.config import ScalingName
 
 CLIP: Final = 10.0
 """Scaled values are cut here: launches know jumps of a thousandfold."""

@@ -14,13 +14,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from data.schema import InputError, at_least
-from models.architectures.config import (
+from hybridtune.data.schema import InputError, at_least
+from hybridtune.models.architectures.config import (
     ArchitectureConfig,
 )
-from models.architectures.forecaster import Component, Forecaster
-from models.architectures.layers import HorizonHeads, rows_at
-from models.architectures.scaler import make_scaling
+from hybridtune.models.architectures.forecaster import Component, Forecaster
+from hybridtune.models.architectures.layers import HorizonHeads, rows_at
+from hybridtune.models.architectures.scaler import make_scaling
 
 MOST_LEVELS = 16
 """The last then reads minutes that are three weeks apart."""

@@ -13,16 +13,16 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from data.schema import at_least
-from models.architectures.config import (
+from hybridtune.data.schema import at_least
+from hybridtune.models.architectures.config import (
     ArchitectureConfig,
     PositionsName,
     check_attention,
 )
-from models.architectures.forecaster import AttentionMaps, Component, Forecaster
-from models.architectures.layers import Attention, HorizonHeads, Places, anchor_mask, rows_at
-from models.architectures.positions import make_positions, minutes_of
-from models.architectures.scaler import make_scaling
+from hybridtune.models.architectures.forecaster import AttentionMaps, Component, Forecaster
+from hybridtune.models.architectures.layers import Attention, HorizonHeads, Places, anchor_mask, rows_at
+from hybridtune.models.architectures.positions import make_positions, minutes_of
+from hybridtune.models.architectures.scaler import make_scaling
 
 FEED_FORWARD = 4
 """Width of the feed-forward layer in hidden sizes (Vaswani et al. 2017, section 3.3)."""

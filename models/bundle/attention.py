@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from data.batches import Batch, pad_batch
-from models.architectures.forecaster import Forecaster
+from hybridtune.data.batches import Batch, pad_batch
+from hybridtune.models.architectures.forecaster import Forecaster
 
 
 @dataclass(frozen=True)

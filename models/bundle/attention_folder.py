@@ -16,12 +16,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
-from data.document import new_folder, refuse_existing
-from data.schema import InputError
-from models.bundle.attention import Explainer
-from models.bundle.bundle import SeriesPrediction
-from models.bundle.minutes import Asked, Every
-from models.bundle.row_groups import RowGroups
+from hybridtune.data.document import new_folder, refuse_existing
+from hybridtune.data.schema import InputError
+from hybridtune.models.bundle.attention import Explainer
+from hybridtune.models.bundle.bundle import SeriesPrediction
+from hybridtune.models.bundle.minutes import Asked, Every
+from hybridtune.models.bundle.row_groups import RowGroups
 
 DRAWN_ANCHORS = 12
 

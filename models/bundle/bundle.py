@@ -25,19 +25,19 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from data.batches import Batch, pad_batch
-from data.document import Document, new_folder, write_atomically
-from data.features import FEATURE_NAMES, features
-from data.find import SeriesFile
-from data.read import read_series
-from data.schema import MASKED, InputError
-from models.architectures.forecaster import Forecaster
-from models.architectures.registry import build_model, model_config
-from models.bundle.attention import AnchorAttention, Explainer, make_explainer
-from models.bundle.calibration import Calibration, calibrated
-from models.bundle.minutes import EVERY_MINUTE, Asked, chosen, refuse_outside
-from models.inference import predict_batch
-from models.score import Score
+from hybridtune.data.batches import Batch, pad_batch
+from hybridtune.data.document import Document, new_folder, write_atomically
+from hybridtune.data.features import FEATURE_NAMES, features
+from hybridtune.data.find import SeriesFile
+from hybridtune.data.read import read_series
+from hybridtune.data.schema import MASKED, InputError
+from hybridtune.models.architectures.forecaster import Forecaster
+from hybridtune.models.architectures.registry import build_model, model_config
+from hybridtune.models.bundle.attention import AnchorAttention, Explainer, make_explainer
+from hybridtune.models.bundle.calibration import Calibration, calibrated
+from hybridtune.models.bundle.minutes import EVERY_MINUTE, Asked, chosen, refuse_outside
+from hybridtune.models.inference import predict_batch
+from hybridtune.models.score import Score
 
 SERIES_PER_BATCH = 32
 ANCHORS_PER_BATCH = 256

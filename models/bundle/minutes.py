@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from data.schema import InputError
+from hybridtune.data.schema import InputError
 
 
 @dataclass(frozen=True)

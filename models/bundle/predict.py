@@ -10,17 +10,17 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from data.document import refuse_existing
-from data.find import SeriesFile, find_series
-from data.parallel import ParallelMap
-from data.schema import InputError
-from data.text import printable
-from models.bundle.attention import Explainer
-from models.bundle.attention_folder import Explain, explanation
-from models.bundle.bundle import SERIES_PER_BATCH, Bundle, SeriesPrediction
-from models.bundle.minutes import EVERY_MINUTE, Asked
-from models.bundle.row_groups import RowGroups
-from models.device import use_one_core
+from hybridtune.data.document import refuse_existing
+from hybridtune.data.find import SeriesFile, find_series
+from hybridtune.data.parallel import ParallelMap
+from hybridtune.data.schema import InputError
+from hybridtune.data.text import printable
+from hybridtune.models.bundle.attention import Explainer
+from hybridtune.models.bundle.attention_folder import Explain, explanation
+from hybridtune.models.bundle.bundle import SERIES_PER_BATCH, Bundle, SeriesPrediction
+from hybridtune.models.bundle.minutes import EVERY_MINUTE, Asked
+from hybridtune.models.bundle.row_groups import RowGroups
+from hybridtune.models.device import use_one_core
 
 SCHEMA = pa.schema(
     {

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from data.schema import InputError, at_least, check_choice
+from hybridtune.data.schema import InputError, at_least, check_choice
 
 Metric = Literal["tune_loss", "tune_auc"]
 """What says which iteration, and which trial, is the best."""

@@ -15,19 +15,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from data.batches import Batch, TrainingStream, frozen_batches, frozen_labels
-from data.schema import SliceName
-from data.store import Dataset
-from models.architectures.forecaster import Forecaster
-from models.device import device_name
-from models.hardware import Precision
-from models.inference import forward, predict_batch
-from models.metrics import all_metrics, mean_auc, mean_log_loss
-from models.training.config import TrainConfig, higher_is_better
-from models.training.loss import make_loss
-from models.training.micro_batch import MicroBatch
-from models.training.optimizer import make_optimizer, rate_share, set_learning_rate
-from models.training.progress import Progress, is_finished
+from hybridtune.data.batches import Batch, TrainingStream, frozen_batches, frozen_labels
+from hybridtune.data.schema import SliceName
+from hybridtune.data.store import Dataset
+from hybridtune.models.architectures.forecaster import Forecaster
+from hybridtune.models.device import device_name
+from hybridtune.models.hardware import Precision
+from hybridtune.models.inference import forward, predict_batch
+from hybridtune.models.metrics import all_metrics, mean_auc, mean_log_loss
+from hybridtune.models.training.config import TrainConfig, higher_is_better
+from hybridtune.models.training.loss import make_loss
+from hybridtune.models.training.micro_batch import MicroBatch
+from hybridtune.models.training.optimizer import make_optimizer, rate_share, set_learning_rate
+from hybridtune.models.training.progress import Progress, is_finished
 
 SERIES_PER_EVALUATION_BATCH = 8
 ANCHORS_PER_EVALUATION_BATCH = 512

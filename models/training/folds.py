@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from models.training.config import Metric, higher_is_better
-from models.training.fit import Training
-from models.training.progress import Progress, is_finished
+from hybridtune.models.training.config import Metric, higher_is_better
+from hybridtune.models.training.fit import Training
+from hybridtune.models.training.progress import Progress, is_finished
 
 MEANS = ("train_loss", "tune_loss", "tune_auc")
 

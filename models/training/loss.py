@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from data.schema import InputError
-from data.store import Dataset
-from models.training.config import ClassWeights, LossName
+from hybridtune.data.schema import InputError
+from hybridtune.data.store import Dataset
+from hybridtune.models.training.config import ClassWeights, LossName
 
 FOCAL_GAMMA: Final = 2.0
 """The paper's best (Lin et al. 2017, section 5.1)."""

@@ -11,8 +11,8 @@ from typing import TypeVar
 import numpy as np
 import torch
 
-from data.batches import Batch, padded_minutes
-from models.device import free_memory
+from hybridtune.data.batches import Batch, padded_minutes
+from hybridtune.models.device import free_memory
 
 T = TypeVar("T")
 

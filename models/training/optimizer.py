@@ -7,8 +7,8 @@ from typing import Final
 
 import torch
 
-from models.architectures.forecaster import Component, Forecaster
-from models.training.config import Schedule
+from hybridtune.models.architectures.forecaster import Component, Forecaster
+from hybridtune.models.training.config import Schedule
 
 RATES: Final[dict[Component, float]] = {"encoder": 1.0, "attention": 0.5, "head": 2.0}
 """Learning rate of each kind of component, in shares of the configured one. The guide's."""

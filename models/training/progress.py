@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from models.training.config import Budget
+from hybridtune.models.training.config import Budget
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from data.schema import (
+from hybridtune.data.schema import (
     InputError,
 )
 

@@ -5,15 +5,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from data.schema import (
+from hybridtune.data.schema import (
     InputError,
 )
-from search.cli.arguments import RunArgument, minutes_of
-from search.cli.console import out
+from hybridtune.search.cli.arguments import RunArgument, minutes_of
+from hybridtune.search.cli.console import out
 
 if TYPE_CHECKING:
-    from models.bundle.attention_folder import Explain
-    from models.bundle.minutes import Asked
+    from hybridtune.models.bundle.attention_folder import Explain
+    from hybridtune.models.bundle.minutes import Asked
 
 
 def export(
@@ -24,8 +24,8 @@ def export(
 
     Example: hybridtune export demo/run demo/bundle
     """
-    from search.export import export as export_run
-    from search.run.run_dir import RunDir
+    from hybridtune.search.export import export as export_run
+    from hybridtune.search.run.run_dir import RunDir
 
     document = export_run(RunDir.open(run), bundle)
     out.print(f"bundle of {len(document.members)} members: {bundle}")
@@ -54,9 +54,9 @@ def predict(
 
     Example: hybridtune predict demo/bundle demo/raw/launches --out predictions.parquet --stride 15
     """
-    from models.bundle.predict import predict_folder
-    from search.cli.console import progress_bar
-    from search.cluster.maps import cores, process_map
+    from hybridtune.models.bundle.predict import predict_folder
+    from hybridtune.search.cli.console import progress_bar
+    from hybridtune.search.cluster.maps import cores, process_map
 
     asked = _asked(stride, last, minutes)
     with progress_bar(out) as bar, process_map(cores()) as parallel_map:
@@ -80,7 +80,7 @@ def predict(
 
 
 def _asked(stride: int | None, last: bool, minutes: str | None) -> "Asked":
-    from models.bundle.minutes import EVERY_MINUTE, At, Every, Last
+    from hybridtune.models.bundle.minutes import EVERY_MINUTE, At, Every, Last
 
     given: dict[str, Asked] = {}
     if stride is not None:
@@ -95,7 +95,7 @@ def _asked(stride: int | None, last: bool, minutes: str | None) -> "Asked":
 
 
 def _explain(folder: Path) -> "Explain":
-    from models.bundle.attention_folder import Explain
-    from search.report.attention_plot import draw_page
+    from hybridtune.models.bundle.attention_folder import Explain
+    from hybridtune.search.report.attention_plot import draw_page
 
     return Explain(folder, draw_page)

@@ -5,7 +5,7 @@ import time
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from search.run.say import Say
+from hybridtune.search.run.say import Say
 
 # No markup, no emoji: a path may hold [brackets] and :colons:.
 out = Console(markup=False, emoji=False, highlight=False, soft_wrap=True)

@@ -5,16 +5,16 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from data.schema import (
+from hybridtune.data.schema import (
     DEFAULT_EXPANDING_MAX,
     DEFAULT_EXPANDING_MIN,
     DEFAULT_HORIZONS,
 )
-from search.cli.arguments import minutes_of
-from search.cli.console import out
+from hybridtune.search.cli.arguments import minutes_of
+from hybridtune.search.cli.console import out
 
 if TYPE_CHECKING:
-    from data.schema import Ties
+    from hybridtune.data.schema import Ties
 
 
 def synth(
@@ -27,8 +27,8 @@ def synth(
 
     Example: hybridtune synth demo/raw --tokens 1000
     """
-    from data.synth import SynthConfig, generate
-    from search.cli.console import progress_bar
+    from hybridtune.data.synth import SynthConfig, generate
+    from hybridtune.search.cli.console import progress_bar
 
     config = SynthConfig(tokens=tokens, minutes=minutes, seed=seed)
     with progress_bar(out) as bar:
@@ -65,11 +65,11 @@ def prepare(
 
     Example: hybridtune prepare demo/raw/launches demo/dataset
     """
-    from data.prepare import PrepareConfig
-    from data.prepare import prepare as prepare_dataset
-    from data.split import Shares
-    from search.cli.console import progress_bar
-    from search.cluster.maps import cores, process_map, ray_map
+    from hybridtune.data.prepare import PrepareConfig
+    from hybridtune.data.prepare import prepare as prepare_dataset
+    from hybridtune.data.split import Shares
+    from hybridtune.search.cli.console import progress_bar
+    from hybridtune.search.cluster.maps import cores, process_map, ray_map
 
     config = PrepareConfig(
         horizons=minutes_of("horizons", horizons),

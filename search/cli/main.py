@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from data.schema import (
+from hybridtune.data.schema import (
     InputError,
 )
-from search.cli.bundle_commands import export, predict
-from search.cli.data_commands import prepare, synth
-from search.cli.run_commands import compare, launch, replay, report, resume, status
-from search.cli.space_commands import show
+from hybridtune.search.cli.bundle_commands import export, predict
+from hybridtune.search.cli.data_commands import prepare, synth
+from hybridtune.search.cli.run_commands import compare, launch, replay, report, resume, status
+from hybridtune.search.cli.space_commands import show
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
@@ -83,6 +83,6 @@ def _fail(text: str, status: int, debug: bool = False) -> int:
 
 
 def _problem(error: "ValidationError") -> str:
-    from data.document import first_problem
+    from hybridtune.data.document import first_problem
 
     return first_problem(error)

@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from search.cli.arguments import RunArgument, minutes_of
-from search.cli.console import out
-from search.run.settings import Settings
+from hybridtune.search.cli.arguments import RunArgument, minutes_of
+from hybridtune.search.cli.console import out
+from hybridtune.search.run.settings import Settings
 
 if TYPE_CHECKING:
-    from search.report.comparison import Comparison
+    from hybridtune.search.report.comparison import Comparison
 
 
 def _default(name: str) -> Any:
@@ -74,13 +74,13 @@ def launch(
 
     Example: hybridtune launch demo/dataset --run demo/run --trials 30 --iterations 20
     """
-    from data.store import Dataset
-    from search.cli.console import stopwatch_lines
-    from search.cluster.maps import cores
-    from search.pipeline import launch as launch_run
-    from search.study.limits import parse_duration
-    from spaces.load import load_space
-    from spaces.trial_config import Shape
+    from hybridtune.data.store import Dataset
+    from hybridtune.search.cli.console import stopwatch_lines
+    from hybridtune.search.cluster.maps import cores
+    from hybridtune.search.pipeline import launch as launch_run
+    from hybridtune.search.study.limits import parse_duration
+    from hybridtune.spaces.load import load_space
+    from hybridtune.spaces.trial_config import Shape
 
     info = Dataset(dataset).only(minutes_of("horizons", horizons)).info if horizons else Dataset(dataset).info
     chosen = load_space(space, Shape.of(info))
@@ -128,10 +128,10 @@ def resume(
 
     Example: hybridtune resume demo/run --trials 20
     """
-    from search.cli.console import stopwatch_lines
-    from search.pipeline import resume as resume_run
-    from search.run.run_dir import RunDir
-    from search.study.limits import parse_duration
+    from hybridtune.search.cli.console import stopwatch_lines
+    from hybridtune.search.pipeline import resume as resume_run
+    from hybridtune.search.run.run_dir import RunDir
+    from hybridtune.search.study.limits import parse_duration
 
     seconds = None if time_budget is None else parse_duration(time_budget)
     resume_run(RunDir.open(run), stopwatch_lines(out), trials, seconds)
@@ -146,8 +146,8 @@ def status(
 
     Example: hybridtune status demo/run --json
     """
-    from search.dashboard.status import read_status
-    from search.run.run_dir import RunDir
+    from hybridtune.search.dashboard.status import read_status
+    from hybridtune.search.run.run_dir import RunDir
 
     current = read_status(RunDir.open(run))
     out.print(current.model_dump_json(indent=1) if as_json else current.text())
@@ -161,9 +161,9 @@ def replay(
 
     Example: hybridtune replay demo/run 0
     """
-    from search.cli.console import stopwatch_lines
-    from search.replay.trial import replay as replay_trial
-    from search.run.run_dir import RunDir
+    from hybridtune.search.cli.console import stopwatch_lines
+    from hybridtune.search.replay.trial import replay as replay_trial
+    from hybridtune.search.run.run_dir import RunDir
 
     done = replay_trial(RunDir.open(run), trial, stopwatch_lines(out))
     out.print(f"{done.iterations} iterations, largest difference {done.largest_difference:.2g}")
@@ -182,8 +182,8 @@ def report(
 
     Example: hybridtune report demo/run --oracle demo/raw/oracle.parquet
     """
-    from search.report.page import write_report
-    from search.run.run_dir import RunDir
+    from hybridtune.search.report.page import write_report
+    from hybridtune.search.run.run_dir import RunDir
 
     opened = RunDir.open(run)
     _print_result(write_report(opened, oracle))
@@ -199,8 +199,8 @@ def compare(
 
     Example: hybridtune compare run other_run bundle
     """
-    from search.cli.score_table import score_table
-    from search.report.side_by_side import side_by_side
+    from hybridtune.search.cli.score_table import score_table
+    from hybridtune.search.report.side_by_side import side_by_side
 
     compared = side_by_side(results)
     out.print(score_table(compared.horizons, compared.rows))
@@ -209,8 +209,8 @@ def compare(
 
 
 def _print_end(run: Path) -> None:
-    from search.report.comparison import compare
-    from search.run.run_dir import RunDir
+    from hybridtune.search.report.comparison import compare
+    from hybridtune.search.run.run_dir import RunDir
 
     opened = RunDir.open(run)
     _print_result(compare(opened))
@@ -219,7 +219,7 @@ def _print_end(run: Path) -> None:
 
 
 def _print_result(comparison: "Comparison") -> None:
-    from search.cli.score_table import terminal_table
+    from hybridtune.search.cli.score_table import terminal_table
 
     out.print(terminal_table(comparison))
     out.print(comparison.verdict)

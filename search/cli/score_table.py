@@ -5,9 +5,9 @@ from collections.abc import Mapping
 import numpy as np
 from rich.table import Table
 
-from models.metrics import mean_auc, mean_metric
-from models.score import Score
-from search.report.comparison import Comparison
+from hybridtune.models.metrics import mean_auc, mean_metric
+from hybridtune.models.score import Score
+from hybridtune.search.report.comparison import Comparison
 
 
 def terminal_table(comparison: Comparison) -> Table:

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from search.cli.console import out
-from spaces.parameters import Choice, Dimension, Float, Scalar, Space
+from hybridtune.search.cli.console import out
+from hybridtune.spaces.parameters import Choice, Dimension, Float, Scalar, Space
 
 if TYPE_CHECKING:
     pass
@@ -19,7 +19,7 @@ def show(
 
     Example: hybridtune space show hybrid
     """
-    from spaces.load import load_space
+    from hybridtune.spaces.load import load_space
 
     out.print(space_table(load_space(name)))
 

@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Self
 
-from data.schema import InputError
+from hybridtune.data.schema import InputError
 
 QUIET = {
     # Tune's snapshots are never restored (see search.tuning.searcher); once a day is never.
@@ -59,7 +59,7 @@ def local_ray(cpus: int) -> Iterator[None]:
     """A Ray of our own on this machine, ended with the block. Never joins one that runs already."""
     import ray
 
-    from models.device import worker_environment
+    from hybridtune.models.device import worker_environment
 
     with _ray_folder() as folder:
         on_sigterm = signal.getsignal(signal.SIGTERM)

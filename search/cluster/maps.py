@@ -14,8 +14,8 @@ from multiprocessing import get_context, parent_process
 from threading import Thread
 from typing import Any
 
-from data.parallel import ParallelMap
-from data.schema import InputError
+from hybridtune.data.parallel import ParallelMap
+from hybridtune.data.schema import InputError
 
 AHEAD = 8
 """Items of a parallel map that are started ahead, for each core: enough to keep it busy, few enough to hold."""

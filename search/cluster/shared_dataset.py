@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import ray
 
-from data.info import DatasetInfo
-from data.store import Dataset, DatasetBytes
+from hybridtune.data.info import DatasetInfo
+from hybridtune.data.store import Dataset, DatasetBytes
 
 if TYPE_CHECKING:
     from ray import ObjectRef

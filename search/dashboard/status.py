@@ -2,9 +2,9 @@
 
 from pydantic import BaseModel, ConfigDict
 
-from search.run.run_dir import RunDir, Status
-from search.study.study import STATE_NAMES, best_first, config_of, open_study, started
-from spaces.parameters import Config
+from hybridtune.search.run.run_dir import RunDir, Status
+from hybridtune.search.study.study import STATE_NAMES, best_first, config_of, open_study, started
+from hybridtune.spaces.parameters import Config
 
 
 class RunStatus(BaseModel):

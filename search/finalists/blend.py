@@ -5,16 +5,21 @@ Shapes: A anchors, H horizons, N members.
 
 import pandas as pd
 
-from data.schema import SliceName
-from models.bundle.calibration import calibrated
-from models.metrics import all_metrics
-from search.finalists.blend_methods import Floats, Labels, best_single, judged_horizons, methods, mix
-from search.finalists.cross_validation import calibration_losses, chosen_kinds, fit_calibration, method_losses
-from search.finalists.ensemble import EnsembleDocument, MethodResult
-from search.finalists.members import failed_members, members
-from search.finalists.predictions import Predictions, predict, write_predictions
-from search.run.run_dir import RunDir
-from search.run.say import Say
+from hybridtune.data.schema import SliceName
+from hybridtune.models.bundle.calibration import calibrated
+from hybridtune.models.metrics import all_metrics
+from hybridtune.search.finalists.blend_methods import Floats, Labels, best_single, judged_horizons, methods, mix
+from hybridtune.search.finalists.cross_validation import (
+    calibration_losses,
+    chosen_kinds,
+    fit_calibration,
+    method_losses,
+)
+from hybridtune.search.finalists.ensemble import EnsembleDocument, MethodResult
+from hybridtune.search.finalists.members import failed_members, members
+from hybridtune.search.finalists.predictions import Predictions, predict, write_predictions
+from hybridtune.search.run.run_dir import RunDir
+from hybridtune.search.run.say import Say
 
 
 def blend(run: RunDir, say: Say) -> None:

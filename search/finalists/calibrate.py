@@ -9,9 +9,9 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 from sklearn.isotonic import IsotonicRegression
 
-from models.bundle.calibration import Calibration
-from models.metrics import EPSILON
-from search.finalists.blend_methods import Floats, Labels
+from hybridtune.models.bundle.calibration import Calibration
+from hybridtune.models.metrics import EPSILON
+from hybridtune.search.finalists.blend_methods import Floats, Labels
 
 TEMPERATURES = (0.1, 10.0)
 

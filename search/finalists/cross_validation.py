@@ -6,11 +6,11 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from models.bundle.calibration import Calibration, calibrated
-from models.metrics import all_metrics, mean_log_loss
-from search.finalists.blend_methods import Floats, Labels, Method, judged_horizons, mix
-from search.finalists.calibrate import KINDS
-from search.finalists.predictions import Predictions
+from hybridtune.models.bundle.calibration import Calibration, calibrated
+from hybridtune.models.metrics import all_metrics, mean_log_loss
+from hybridtune.search.finalists.blend_methods import Floats, Labels, Method, judged_horizons, mix
+from hybridtune.search.finalists.calibrate import KINDS
+from hybridtune.search.finalists.predictions import Predictions
 
 FOLDS = 5
 

@@ -4,9 +4,9 @@ from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
-from data.document import Document
-from models.bundle.calibration import Calibration
-from models.score import HorizonMetrics
+from hybridtune.data.document import Document
+from hybridtune.models.bundle.calibration import Calibration
+from hybridtune.models.score import HorizonMetrics
 
 
 class MethodResult(BaseModel):

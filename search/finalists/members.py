@@ -6,17 +6,17 @@ from typing import Any
 import optuna
 from safetensors.torch import load_file
 
-from data.document import Document
-from models.architectures.forecaster import Forecaster
-from models.architectures.registry import build_model, model_config
-from models.score import HorizonMetrics
-from models.training.progress import Progress
-from search.run.run_dir import RunDir
-from search.run.settings import Settings
-from search.study.study import best_first, config_of, open_study
-from spaces.load import SHIPPED
-from spaces.parameters import Config
-from spaces.trial_config import Shape
+from hybridtune.data.document import Document
+from hybridtune.models.architectures.forecaster import Forecaster
+from hybridtune.models.architectures.registry import build_model, model_config
+from hybridtune.models.score import HorizonMetrics
+from hybridtune.models.training.progress import Progress
+from hybridtune.search.run.run_dir import RunDir
+from hybridtune.search.run.settings import Settings
+from hybridtune.search.study.study import best_first, config_of, open_study
+from hybridtune.spaces.load import SHIPPED
+from hybridtune.spaces.parameters import Config
+from hybridtune.spaces.trial_config import Shape
 
 WEIGHTS, MEMBER, FAILED = "model.safetensors", "member.json", "failed.json"
 

@@ -9,13 +9,13 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from data.batches import frozen_labels
-from data.schema import SliceName
-from data.store import Dataset
-from models.training.fit import predict_slice
-from search.finalists.blend_methods import Floats, Labels
-from search.finalists.members import load_member, members
-from search.run.run_dir import RunDir
+from hybridtune.data.batches import frozen_labels
+from hybridtune.data.schema import SliceName
+from hybridtune.data.store import Dataset
+from hybridtune.models.training.fit import predict_slice
+from hybridtune.search.finalists.blend_methods import Floats, Labels
+from hybridtune.search.finalists.members import load_member, members
+from hybridtune.search.run.run_dir import RunDir
 
 ENSEMBLE: Final = "ensemble"
 

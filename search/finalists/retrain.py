@@ -8,14 +8,14 @@ import torch
 from ray import tune
 from safetensors.torch import save
 
-from data.batches import frozen_labels
-from data.document import write_atomically
-from models.architectures.registry import config_values
-from models.metrics import all_metrics
-from models.training.fit import predict_slice
-from search.cluster.local_ray import Workers
-from search.cluster.shared_dataset import share_dataset
-from search.finalists.members import (
+from hybridtune.data.batches import frozen_labels
+from hybridtune.data.document import write_atomically
+from hybridtune.models.architectures.registry import config_values
+from hybridtune.models.metrics import all_metrics
+from hybridtune.models.training.fit import predict_slice
+from hybridtune.search.cluster.local_ray import Workers
+from hybridtune.search.cluster.shared_dataset import share_dataset
+from hybridtune.search.finalists.members import (
     FAILED,
     MEMBER,
     WEIGHTS,
@@ -27,16 +27,16 @@ from search.finalists.members import (
     members,
     wanted_members,
 )
-from search.run.run_dir import RunDir
-from search.run.say import Say
-from search.run.settings import Settings
-from search.run.trial_report import Failed, Progressed, TrialReport
-from search.study.study import best_first, open_study
-from search.workers.callback import TrainingCallback
-from search.workers.progress import describe
-from search.workers.tasks import Tasks, run_tasks
-from search.workers.trainable import CHECKPOINT, Work, make_training, report_to_tune, train_to_end
-from spaces.parameters import Config
+from hybridtune.search.run.run_dir import RunDir
+from hybridtune.search.run.say import Say
+from hybridtune.search.run.settings import Settings
+from hybridtune.search.run.trial_report import Failed, Progressed, TrialReport
+from hybridtune.search.study.study import best_first, open_study
+from hybridtune.search.workers.callback import TrainingCallback
+from hybridtune.search.workers.progress import describe
+from hybridtune.search.workers.tasks import Tasks, run_tasks
+from hybridtune.search.workers.trainable import CHECKPOINT, Work, make_training, report_to_tune, train_to_end
+from hybridtune.spaces.parameters import Config
 
 
 class RetrainingFailedError(RuntimeError):

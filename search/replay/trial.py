@@ -4,13 +4,13 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from data.schema import InputError
-from search.cluster.shared_dataset import SharedDataset
-from search.run.curves import read_curves
-from search.run.run_dir import RunDir
-from search.run.say import Say
-from search.study.study import config_of, open_study, started
-from search.workers.trainable import Work, folded_training
+from hybridtune.data.schema import InputError
+from hybridtune.search.cluster.shared_dataset import SharedDataset
+from hybridtune.search.run.curves import read_curves
+from hybridtune.search.run.run_dir import RunDir
+from hybridtune.search.run.say import Say
+from hybridtune.search.study.study import config_of, open_study, started
+from hybridtune.search.workers.trainable import Work, folded_training
 
 COMPARED = ("train_loss", "tune_loss", "tune_auc")
 TOLERANCE = 1e-6

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import plotly.graph_objects as go
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from numpy.typing import NDArray
 from plotly.offline import get_plotlyjs
 from plotly.subplots import make_subplots
 
-from data.document import write_atomically
-from models.bundle.attention import AnchorAttention, Explainer
-from models.bundle.attention_folder import DRAWN_ANCHORS, Example
-from models.bundle.bundle import SeriesPrediction
+from hybridtune.data.document import write_atomically
+from hybridtune.models.bundle.attention import AnchorAttention, Explainer
+from hybridtune.models.bundle.attention_folder import DRAWN_ANCHORS, Example
+from hybridtune.models.bundle.bundle import SeriesPrediction
+from hybridtune.search.report.render import render
 
 INK, GREY, OUT_OF_REACH = "#2f6fab", "#8a97a5", "#e4e8ec"
 LEAST_CONTRAST = 0.01
@@ -23,8 +23,8 @@ LEAST_CONTRAST = 0.01
 
 
 def draw_page(path: Path, explainer: Explainer, horizons: tuple[int, ...], examples: list[Example]) -> None:
-    environment = Environment(loader=PackageLoader("search.report"), autoescape=True, undefined=StrictUndefined)
-    page = environment.get_template("attention.html").render(
+    page = render(
+        "attention.html",
         explainer=explainer,
         horizons=horizons,
         anchors=[_anchor(explainer, prediction, k) for prediction, k in examples],

@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from data.schema import InputError
-from models.metrics import all_metrics, mean_auc, mean_log_loss
-from models.score import HorizonMetrics, Score
-from search.finalists.ensemble import EnsembleDocument
-from search.finalists.members import members
-from search.finalists.predictions import CONSTANT, ENSEMBLE
-from search.report.scores import (
+from hybridtune.data.schema import InputError
+from hybridtune.models.metrics import all_metrics, mean_auc, mean_log_loss
+from hybridtune.models.score import HorizonMetrics, Score
+from hybridtune.search.finalists.ensemble import EnsembleDocument
+from hybridtune.search.finalists.members import members
+from hybridtune.search.finalists.predictions import CONSTANT, ENSEMBLE
+from hybridtune.search.report.scores import (
     FEWEST_HOURS,
     ORACLE,
     Gain,
@@ -25,7 +25,7 @@ from search.report.scores import (
     test_slice,
     with_oracle,
 )
-from search.run.run_dir import RunDir
+from hybridtune.search.run.run_dir import RunDir
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,10 @@ from plotly.colors import qualitative
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import roc_curve
 
-from search.finalists.ensemble import EnsembleDocument
-from search.finalists.members import MemberDocument
-from search.finalists.predictions import ENSEMBLE
-from search.report.comparison import Comparison
+from hybridtune.search.finalists.ensemble import EnsembleDocument
+from hybridtune.search.finalists.members import MemberDocument
+from hybridtune.search.finalists.predictions import ENSEMBLE
+from hybridtune.search.report.comparison import Comparison
 
 GREY = "#8a97a5"
 BINS = 10

@@ -7,22 +7,22 @@ import numpy as np
 import optuna
 import pandas as pd
 import plotly.graph_objects as go
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
-from data.document import write_atomically
-from models.bundle.attention import make_explainer
-from models.metrics import mean_metric
-from search.finalists.ensemble import EnsembleDocument
-from search.finalists.members import load_member, members
-from search.report import figures
-from search.report.attention_plot import attention_figure
-from search.report.comparison import Comparison, compare, describe_gain, finished
-from search.report.recommend import recommendations
-from search.report.scores import test_slice
-from search.run.run_dir import RunDir
-from search.study.study import best_first, open_study
-from spaces.parameters import Config
+from hybridtune.data.document import write_atomically
+from hybridtune.models.bundle.attention import make_explainer
+from hybridtune.models.metrics import mean_metric
+from hybridtune.search.finalists.ensemble import EnsembleDocument
+from hybridtune.search.finalists.members import load_member, members
+from hybridtune.search.report import figures
+from hybridtune.search.report.attention_plot import attention_figure
+from hybridtune.search.report.comparison import Comparison, compare, describe_gain, finished
+from hybridtune.search.report.recommend import recommendations
+from hybridtune.search.report.render import render
+from hybridtune.search.report.scores import test_slice
+from hybridtune.search.run.run_dir import RunDir
+from hybridtune.search.study.study import best_first, open_study
+from hybridtune.spaces.parameters import Config
 
 MEASURES = {
     "log_loss": "log loss, nats",
@@ -44,8 +44,8 @@ def write_report(run: RunDir, oracle: Path | None = None) -> Comparison:
     tables = {name: pd.read_parquet(run.path / f"{name}.parquet") for name in ("trials", "curves", "predictions")}
     trials, test = _ranked(tables["trials"], study), test_slice(tables["predictions"])
     trained = members(run)
-    environment = Environment(loader=PackageLoader("search.report"), autoescape=True, undefined=StrictUndefined)
-    page = environment.get_template("report.html").render(
+    page = render(
+        "report.html",
         comparison=comparison,
         recommendations=recommendations(comparison, trained, trials, tables["curves"], test),
         describe_gain=describe_gain,

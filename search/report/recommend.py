@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from search.finalists.members import MemberDocument
-from search.finalists.predictions import ENSEMBLE
-from search.report.comparison import Comparison, Finalist
+from hybridtune.search.finalists.members import MemberDocument
+from hybridtune.search.finalists.predictions import ENSEMBLE
+from hybridtune.search.report.comparison import Comparison, Finalist
 
 EVEN = (0.4, 0.6)
 """Shares of rises that need no weights."""

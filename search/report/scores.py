@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from data.schema import InputError
-from models.metrics import Values, auc, bootstrap_auc, bootstrap_log_loss, horizon_metrics, interval
-from models.score import HorizonMetrics, Score
-from search.finalists.ensemble import EnsembleDocument
-from search.finalists.predictions import CONSTANT, ENSEMBLE
+from hybridtune.data.schema import InputError
+from hybridtune.models.metrics import Values, auc, bootstrap_auc, bootstrap_log_loss, horizon_metrics, interval
+from hybridtune.models.score import HorizonMetrics, Score
+from hybridtune.search.finalists.ensemble import EnsembleDocument
+from hybridtune.search.finalists.predictions import CONSTANT, ENSEMBLE
 
 RESAMPLES = 1000
 FEWEST_HOURS = 10

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from data.schema import InputError
-from models.bundle.bundle import Bundle
-from models.score import Score
-from search.finalists.predictions import ENSEMBLE
-from search.report.comparison import compare, describe_gain
-from search.report.scores import auc_gain
-from search.run.run_dir import RunDir
+from hybridtune.data.schema import InputError
+from hybridtune.models.bundle.bundle import Bundle
+from hybridtune.models.score import Score
+from hybridtune.search.finalists.predictions import ENSEMBLE
+from hybridtune.search.report.comparison import compare, describe_gain
+from hybridtune.search.report.scores import auc_gain
+from hybridtune.search.run.run_dir import RunDir
 
 KEYS = ["slice", "series", "minute"]
 

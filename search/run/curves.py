@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from models.training.progress import Progress
+from hybridtune.models.training.progress import Progress
 
 CURVE_COLUMNS = ("trial", "iteration", "samples", "train_loss", "tune_loss", "tune_auc", "seconds")
 

@@ -20,10 +20,10 @@ from typing import Literal
 
 from sqlalchemy import URL
 
-from data.document import Document, new_folder, refuse_existing
-from data.schema import InputError
-from data.store import Dataset
-from search.run.settings import Settings
+from hybridtune.data.document import Document, new_folder, refuse_existing
+from hybridtune.data.schema import InputError
+from hybridtune.data.store import Dataset
+from hybridtune.search.run.settings import Settings
 
 Status = Literal["searching", "retraining", "blending", "done", "failed"]
 

@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from models.hardware import DeviceChoice, Hardware, PrecisionChoice
-from models.training.config import Budget, Metric
-from spaces.parameters import Config, Dimension, Space
+from hybridtune.models.hardware import DeviceChoice, Hardware, PrecisionChoice
+from hybridtune.models.training.config import Budget, Metric
+from hybridtune.spaces.parameters import Config, Dimension, Space
 
 if TYPE_CHECKING:
-    from data.store import Dataset
+    from hybridtune.data.store import Dataset
 
 SchedulerName = Literal["asha", "hyperband", "none"]
 

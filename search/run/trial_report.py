@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from models.training.progress import Progress
+from hybridtune.models.training.progress import Progress
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote
 
-from data.schema import InputError
-from search.run.run_dir import RunDir
+from hybridtune.data.schema import InputError
+from hybridtune.search.run.run_dir import RunDir
 
 STUDY, BACKUP = "study.db", "study.backup.db"
 LOCK_SECONDS = 5.0

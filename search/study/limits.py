@@ -9,8 +9,8 @@ from datetime import datetime
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from data.schema import InputError
-from search.study.study import best_first, started
+from hybridtune.data.schema import InputError
+from hybridtune.search.study.study import best_first, started
 
 SEARCH_SECONDS = "search_seconds"
 """Attribute of the study: wall time of its search so far, over all its processes."""

@@ -11,8 +11,8 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial
 
-from data.schema import InputError
-from spaces.parameters import Choice, Dimension, Float, Space
+from hybridtune.data.schema import InputError
+from hybridtune.spaces.parameters import Choice, Dimension, Float, Space
 
 
 class SpaceTPESampler(TPESampler):

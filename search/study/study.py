@@ -10,13 +10,13 @@ import warnings
 import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from data.schema import InputError
-from models.training.config import Metric, higher_is_better
-from search.run.run_dir import RunDir
-from search.study.backup import STUDY, check_study
-from search.study.sampler import make_sampler
-from search.study.storage import StudyFile
-from spaces.parameters import Choice, Config, Dimension, Float, Space
+from hybridtune.data.schema import InputError
+from hybridtune.models.training.config import Metric, higher_is_better
+from hybridtune.search.run.run_dir import RunDir
+from hybridtune.search.study.backup import STUDY, check_study
+from hybridtune.search.study.sampler import make_sampler
+from hybridtune.search.study.storage import StudyFile
+from hybridtune.spaces.parameters import Choice, Config, Dimension, Float, Space
 
 STUDY_NAME = "hybridtune"
 DATABASE_TIMEOUT_SECONDS = 60

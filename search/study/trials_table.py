@@ -6,9 +6,9 @@ import optuna
 import pandas as pd
 from optuna.trial import FrozenTrial
 
-from search.run.curves import read_curves
-from search.run.run_dir import RunDir
-from search.study.study import STATE_NAMES, started
+from hybridtune.search.run.curves import read_curves
+from hybridtune.search.run.run_dir import RunDir
+from hybridtune.search.study.study import STATE_NAMES, started
 
 
 def trials_table(study: optuna.Study, curves: pd.DataFrame) -> pd.DataFrame:

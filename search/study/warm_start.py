@@ -9,11 +9,11 @@ from pathlib import Path
 import optuna
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from data.schema import InputError
-from search.run.run_dir import RunDir
-from search.run.settings import Settings
-from search.study.sampler import distribution
-from search.study.study import WARM_START, best_first, config_of, open_study, started
+from hybridtune.data.schema import InputError
+from hybridtune.search.run.run_dir import RunDir
+from hybridtune.search.run.settings import Settings
+from hybridtune.search.study.sampler import distribution
+from hybridtune.search.study.study import WARM_START, best_first, config_of, open_study, started
 
 SAME = ("horizons", "metric", "iterations", "samples_per_iteration", "patience")
 """Settings that decide what an objective means."""

@@ -3,16 +3,16 @@
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from search.run.curves import append_curve_point
-from search.run.run_dir import RunDir
-from search.run.say import Say
-from search.run.trial_report import Progressed, TrialReport
-from search.study.backup import back_up
-from search.study.limits import Limits
-from search.study.study import best_first, started
-from search.tuning.events import EventFile
-from search.workers.progress import describe
-from search.workers.trainable import CHECKPOINT, TrialTask
+from hybridtune.search.run.curves import append_curve_point
+from hybridtune.search.run.run_dir import RunDir
+from hybridtune.search.run.say import Say
+from hybridtune.search.run.trial_report import Progressed, TrialReport
+from hybridtune.search.study.backup import back_up
+from hybridtune.search.study.limits import Limits
+from hybridtune.search.study.study import best_first, started
+from hybridtune.search.tuning.events import EventFile
+from hybridtune.search.workers.progress import describe
+from hybridtune.search.workers.trainable import CHECKPOINT, TrialTask
 
 SCALARS = ("train_loss", "tune_loss", "tune_auc", "objective")
 

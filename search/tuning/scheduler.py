@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
-from search.run.trial_report import Progressed, report_from_tune
-from search.study.rungs import SuccessiveHalving
-from search.workers.trainable import TrialTask
+from hybridtune.search.run.trial_report import Progressed, report_from_tune
+from hybridtune.search.study.rungs import SuccessiveHalving
+from hybridtune.search.workers.trainable import TrialTask
 
 if TYPE_CHECKING:
     from ray.tune.execution.tune_controller import TuneController

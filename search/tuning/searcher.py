@@ -11,11 +11,11 @@ from typing import Any
 import optuna
 from optuna.trial import Trial, TrialState
 
-from search.run.trial_report import Failed, Progressed, TrialReport, report_from_tune
-from search.study.study import ask, config_of, reopen, report_value, started, tell
-from search.workers.tasks import Tasks
-from search.workers.trainable import TrialTask
-from spaces.parameters import Space
+from hybridtune.search.run.trial_report import Failed, Progressed, TrialReport, report_from_tune
+from hybridtune.search.study.study import ask, config_of, reopen, report_value, started, tell
+from hybridtune.search.workers.tasks import Tasks
+from hybridtune.search.workers.trainable import TrialTask
+from hybridtune.spaces.parameters import Space
 
 
 class StudySearcher(Tasks[Trial]):

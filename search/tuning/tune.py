@@ -7,23 +7,23 @@ from ray import tune
 from ray.tune.experiment import Trial
 from ray.tune.result import EXPR_ERROR_FILE
 
-from models.training.config import higher_is_better
-from search.cluster.local_ray import Workers
-from search.cluster.shared_dataset import share_dataset
-from search.run.run_dir import RunDir
-from search.run.say import Say
-from search.run.settings import Settings
-from search.study.limits import Limits
-from search.study.rungs import SuccessiveHalving, bracket_of, decided_rungs, rung_iterations
-from search.study.study import best_first, create_study, started
-from search.study.trials_table import write_tables
-from search.study.warm_start import warm_start
-from search.tuning.recorder import Recorder
-from search.tuning.scheduler import Asha
-from search.tuning.searcher import StudySearcher
-from search.workers.callback import TrainingCallback
-from search.workers.tasks import run_tasks
-from search.workers.trainable import TrialTask, Work, run_trial
+from hybridtune.models.training.config import higher_is_better
+from hybridtune.search.cluster.local_ray import Workers
+from hybridtune.search.cluster.shared_dataset import share_dataset
+from hybridtune.search.run.run_dir import RunDir
+from hybridtune.search.run.say import Say
+from hybridtune.search.run.settings import Settings
+from hybridtune.search.study.limits import Limits
+from hybridtune.search.study.rungs import SuccessiveHalving, bracket_of, decided_rungs, rung_iterations
+from hybridtune.search.study.study import best_first, create_study, started
+from hybridtune.search.study.trials_table import write_tables
+from hybridtune.search.study.warm_start import warm_start
+from hybridtune.search.tuning.recorder import Recorder
+from hybridtune.search.tuning.scheduler import Asha
+from hybridtune.search.tuning.searcher import StudySearcher
+from hybridtune.search.workers.callback import TrainingCallback
+from hybridtune.search.workers.tasks import run_tasks
+from hybridtune.search.workers.trainable import TrialTask, Work, run_trial
 
 
 class SearchFailedError(RuntimeError):

@@ -6,11 +6,11 @@ from typing import Any, Generic, Protocol, TypeVar
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 
-from search.run.say import Say
-from search.run.trial_report import Progressed, TrialReport, report_from_tune
-from search.workers.progress import HardwareLines, Heartbeat
-from search.workers.retries import Retries, last_failure, raised
-from search.workers.tasks import Tasks, TrainingTask
+from hybridtune.search.run.say import Say
+from hybridtune.search.run.trial_report import Progressed, TrialReport, report_from_tune
+from hybridtune.search.workers.progress import HardwareLines, Heartbeat
+from hybridtune.search.workers.retries import Retries, last_failure, raised
+from hybridtune.search.workers.tasks import Tasks, TrainingTask
 
 Task = TypeVar("Task", bound=TrainingTask)
 Heard = TypeVar("Heard", bound=TrainingTask, contravariant=True)

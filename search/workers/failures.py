@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ray.tune import TuneError
 
-from data.schema import InputError
+from hybridtune.data.schema import InputError
 
 FULL = ("No space left on device", "disk is full", "Disk quota exceeded", "File too large")
 """Words of the system and of SQLite; Tune hands on an error's text and nothing else."""

@@ -2,10 +2,10 @@
 
 import time
 
-from models.training.config import TrainConfig
-from search.run.say import Say
-from search.run.trial_report import Progressed
-from spaces.parameters import Config
+from hybridtune.models.training.config import TrainConfig
+from hybridtune.search.run.say import Say
+from hybridtune.search.run.trial_report import Progressed
+from hybridtune.spaces.parameters import Config
 
 HEARTBEAT_SECONDS = 15.0
 

@@ -11,11 +11,11 @@ from typing import NamedTuple
 
 from ray.tune.experiment import Trial
 
-from models.training.config import TrainConfig
-from models.training.micro_batch import is_out_of_memory
-from search.run.trial_report import Progressed, TrialReport
-from search.workers.failures import refuse_full_disk
-from search.workers.tasks import TrainingTask
+from hybridtune.models.training.config import TrainConfig
+from hybridtune.models.training.micro_batch import is_out_of_memory
+from hybridtune.search.run.trial_report import Progressed, TrialReport
+from hybridtune.search.workers.failures import refuse_full_disk
+from hybridtune.search.workers.tasks import TrainingTask
 
 RETRIES = 2
 """How often a training may lose its worker without getting any further before it counts as failed."""

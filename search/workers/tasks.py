@@ -15,8 +15,8 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
-from search.run.trial_report import TrialReport, report_from_tune
-from spaces.parameters import Config
+from hybridtune.search.run.trial_report import TrialReport, report_from_tune
+from hybridtune.spaces.parameters import Config
 
 SNAPSHOTS = ("experiment_state-*.json", "search_gen_state-*.json")
 

@@ -10,21 +10,21 @@ from typing import Any, Self
 import torch
 from ray import tune
 
-from data.document import write_atomically
-from data.store import Dataset
-from models.architectures.registry import build_model
-from models.architectures.scaler import train_bars
-from models.device import free_memory, pick, use_one_core
-from models.hardware import Hardware
-from models.training.config import Budget
-from models.training.fit import AnyTraining, NonFiniteLossError, Training
-from models.training.folds import FoldedTraining
-from models.training.progress import is_finished
-from search.cluster.shared_dataset import SharedDataset
-from search.run.run_dir import RunDir
-from search.run.trial_report import Failed, Progressed, TrialReport
-from spaces.parameters import Config
-from spaces.trial_config import Shape, trial_config
+from hybridtune.data.document import write_atomically
+from hybridtune.data.store import Dataset
+from hybridtune.models.architectures.registry import build_model
+from hybridtune.models.architectures.scaler import train_bars
+from hybridtune.models.device import free_memory, pick, use_one_core
+from hybridtune.models.hardware import Hardware
+from hybridtune.models.training.config import Budget
+from hybridtune.models.training.fit import AnyTraining, NonFiniteLossError, Training
+from hybridtune.models.training.folds import FoldedTraining
+from hybridtune.models.training.progress import is_finished
+from hybridtune.search.cluster.shared_dataset import SharedDataset
+from hybridtune.search.run.run_dir import RunDir
+from hybridtune.search.run.trial_report import Failed, Progressed, TrialReport
+from hybridtune.spaces.parameters import Config
+from hybridtune.spaces.trial_config import Shape, trial_config
 
 CHECKPOINT = "checkpoint.pt"
 CHECKPOINT_SECONDS = 20.0
