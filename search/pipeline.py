@@ -1,17 +1,40 @@
 """The stages of a run, one after another, from wherever it stopped."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from hybridtune.data.store import Dataset
 from hybridtune.models.device import pick
 from hybridtune.search.cluster.local_ray import Workers, refuse_missing_gpus
+from hybridtune.search.cluster.maps import cores
 from hybridtune.search.run.run_dir import RunDir, Status, versions
 from hybridtune.search.run.say import Say
 from hybridtune.search.run.settings import Settings
+from hybridtune.spaces.load import load_space
+from hybridtune.spaces.trial_config import Shape
 
 Stage = Callable[[RunDir, Say, Workers], None]
+
+
+def new_settings(path: Path, space: str, values: Mapping[str, Any]) -> Settings:
+    """The settings of a run on the dataset at `path`; a trial runs on each core where `concurrent` is not given.
+
+    space: the name of a shipped space or a YAML file. values: fields of Settings. Raises InputError or pydantic's
+    ValidationError naming the field for what cannot be used.
+    """
+    dataset = Dataset(path)
+    horizons = values.get("horizons")
+    chosen = load_space(space, Shape.of((dataset.only(tuple(horizons)) if horizons else dataset).info))
+    given = {
+        "dataset": path.resolve(),
+        "space_name": chosen.name,
+        "dimensions": chosen.dimensions,
+        "guide": chosen.guide,
+        "concurrent": cores(),
+    }
+    return Settings.model_validate(given | {name: value for name, value in values.items() if value is not None})
 
 
 def launch(settings: Settings, run_path: Path, say: Say) -> RunDir:

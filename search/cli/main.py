@@ -15,6 +15,7 @@ from hybridtune.data.schema import (
     InputError,
 )
 from hybridtune.search.cli.bundle_commands import export, predict
+from hybridtune.search.cli.console import out
 from hybridtune.search.cli.data_commands import prepare, synth
 from hybridtune.search.cli.run_commands import compare, launch, replay, report, resume, status
 from hybridtune.search.cli.space_commands import show
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 COMMANDS = (synth, prepare, launch, resume, status, replay, report, compare, export, predict)
 INTERRUPTED = 130
+EXTRA = ("jinja2", "optuna", "plotly", "ray", "scipy", "sklearn", "sqlalchemy", "tensorboardX", "yaml")
+"""Modules that the base install leaves out; the extra `search` brings them."""
 
 app = typer.Typer(
     help="Hyperparameter search for models of many short price series.",
@@ -39,9 +42,20 @@ spaces_app.command()(show)
 app.add_typer(spaces_app, name="space")
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        out.print(f"hybridtune {version('hybridtune')}")
+        raise typer.Exit
+
+
 @app.callback()
 def root(
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error; goes anywhere.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
 ) -> None:
     """Hyperparameter search for models of many short price series."""
 
@@ -68,6 +82,9 @@ def _run(arguments: list[str], debug: bool) -> int:
     except (InputError, ValidationError) as error:
         return _fail(str(error) if isinstance(error, InputError) else _problem(error), 2, debug)
     except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and str(error.name).partition(".")[0] in EXTRA:
+            remedy = "pip install 'hybridtune[search]'"
+            return _fail(f"this command needs {error.name}, which is not installed: {remedy}", 2, debug)
         return _fail(f"{type(error).__name__}: {error} (--debug shows where)", 1, debug)
     if code == INTERRUPTED:
         resumable = {"launch", "resume"} & set(arguments)

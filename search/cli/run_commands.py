@@ -74,22 +74,15 @@ def launch(
 
     Example: hybridtune launch demo/dataset --run demo/run --trials 30 --iterations 20
     """
-    from hybridtune.data.store import Dataset
     from hybridtune.search.cli.console import stopwatch_lines
-    from hybridtune.search.cluster.maps import cores
     from hybridtune.search.pipeline import launch as launch_run
+    from hybridtune.search.pipeline import new_settings
     from hybridtune.search.study.limits import parse_duration
-    from hybridtune.spaces.load import load_space
-    from hybridtune.spaces.trial_config import Shape
 
-    info = Dataset(dataset).only(minutes_of("horizons", horizons)).info if horizons else Dataset(dataset).info
-    chosen = load_space(space, Shape.of(info))
-    settings = Settings.model_validate(
+    settings = new_settings(
+        dataset,
+        space,
         {
-            "dataset": dataset.resolve(),
-            "space_name": chosen.name,
-            "dimensions": chosen.dimensions,
-            "guide": chosen.guide,
             "horizons": None if horizons is None else minutes_of("horizons", horizons),
             "trials": trials,
             "iterations": iterations,
@@ -102,7 +95,7 @@ def launch(
             "time_budget": None if time_budget is None else parse_duration(time_budget),
             "stop_after": stop_after,
             "warm_start": None if warm_start is None else warm_start.resolve(),
-            "concurrent": cores() if concurrent is None else concurrent,
+            "concurrent": concurrent,
             "gpus_per_trial": gpus_per_trial,
             "device": device,
             "precision": precision,
@@ -111,7 +104,7 @@ def launch(
             "seeds": seeds,
             "metric": metric,
             "seed": seed,
-        }
+        },
     )
     done = launch_run(settings, run, stopwatch_lines(out))
     _print_end(done.path)

@@ -1,0 +1,99 @@
+"""From Python what the command line does. `hybridtune` hands these names on."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hybridtune.data.info import DatasetInfo
+from hybridtune.data.prepare import PrepareConfig
+from hybridtune.data.prepare import prepare as prepare_dataset
+from hybridtune.search import pipeline
+from hybridtune.search.cluster.maps import process_map
+from hybridtune.search.dashboard.status import RunStatus, read_status
+from hybridtune.search.run.curves import read_curves
+from hybridtune.search.run.run_dir import RunDir
+from hybridtune.search.run.say import Say
+from hybridtune.search.study.study import open_study
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from hybridtune.models.bundle import Bundle
+    from hybridtune.search.report.comparison import Comparison
+
+AnyPath = str | Path
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run directory, whatever its stage."""
+
+    path: Path
+
+    def status(self) -> RunStatus:
+        """Stage, trials by state, the best so far; works while the run is under way."""
+        return read_status(self._directory)
+
+    def trials(self) -> "pd.DataFrame":
+        """One row for each trial that has started, as in trials.parquet; works while the run is under way."""
+        from hybridtune.search.study.trials_table import trials_table
+
+        run = self._directory
+        return trials_table(open_study(run), read_curves(run.curve_log))
+
+    def scores(self) -> "Comparison":
+        """The ensemble and its rivals on the test slice. Raises InputError if the run is not finished."""
+        from hybridtune.search.report.comparison import compare
+
+        return compare(self._directory)
+
+    def export(self, out: AnyPath) -> "Bundle":
+        """Writes the bundle and opens it. Raises InputError if the run is not finished or `out` exists."""
+        from hybridtune.models.bundle import Bundle
+        from hybridtune.search.export import export
+
+        export(self._directory, Path(out))
+        return Bundle.load(Path(out))
+
+    @property
+    def _directory(self) -> RunDir:
+        return RunDir.open(self.path)
+
+
+def prepare(raw: AnyPath, out: AnyPath, processes: int = 1, **settings: Any) -> DatasetInfo:
+    """Writes the dataset `out` from the series below `raw`.
+
+    settings: fields of hybridtune.data.prepare.PrepareConfig, for example `horizons=(15, 60)`. With more than one
+    process a script needs `if __name__ == "__main__":` around the call. Raises InputError for what cannot be used.
+    """
+    config = PrepareConfig(**settings)
+    if processes == 1:
+        return prepare_dataset(Path(raw), Path(out), config)
+    with process_map(processes) as parallel_map:
+        return prepare_dataset(Path(raw), Path(out), config, parallel_map)
+
+
+def launch(dataset: AnyPath, run: AnyPath, space: str = "hybrid", say: Say = print, **settings: Any) -> Run:
+    """Searches, retrains the best, blends them and writes the report into the new folder `run`.
+
+    space: the name of a shipped space or a YAML file. say: called with a line now and then. settings: fields of
+    hybridtune.search.run.settings.Settings, for example `trials=30, iterations=20`. Raises InputError for what cannot
+    be used.
+    """
+    chosen = pipeline.new_settings(Path(dataset), space, settings)
+    return Run(pipeline.launch(chosen, Path(run), say).path)
+
+
+def resume(run: AnyPath, trials: int = 0, seconds: float | None = None, say: Say = print) -> Run:
+    """Goes on with a run that was stopped.
+
+    trials: so many more than it was to have, also for a finished run. seconds: how long its search may still take.
+    """
+    opened = RunDir.open(Path(run))
+    pipeline.resume(opened, say, trials, seconds)
+    return Run(opened.path)
+
+
+def open_run(path: AnyPath) -> Run:
+    """Raises InputError if there is no run at `path`."""
+    return Run(RunDir.open(Path(path)).path)
