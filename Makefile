@@ -3,10 +3,11 @@ BIN := .venv/bin
 PIP = $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
 DEMO := demo
 
-.PHONY: help install search test clean
+.PHONY: help install search lint check test clean
 
 help:
 	@echo "make search   the whole path on generated launches: search, report, bundle, predictions (minutes)"
+	@echo "make check    lint, types, contracts and the quick tests (a minute and a half)"
 	@echo "make test     everything that CI runs"
 	@echo "make clean    removes .venv and demo"
 
@@ -41,12 +42,20 @@ search: install
 	@$(BIN)/hybridtune report $(DEMO)/run --oracle $(DEMO)/raw/oracle.parquet
 	@echo "bundle: $(DEMO)/bundle"
 
-test: install
+# One for each of two cores: slow tests mostly wait for processes of their own.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
+
+lint: install
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
-	@$(BIN)/python -m pytest
+
+check: lint
+	@$(PYTEST) -m 'not slow'
+
+test: lint
+	@$(PYTEST)
 
 clean:
 	rm -rf .venv $(DEMO)
