@@ -159,6 +159,7 @@ def test_filter_survives_bars_that_no_state_explains() -> None:
     np.testing.assert_allclose(posterior.sum(axis=2), 1.0)
 
 
+@pytest.mark.slow
 def test_probability_up_of_a_dead_token_is_the_normal_distribution_function() -> None:
     process = LaunchProcess()
     up = probability_up(process, DEFAULT_HORIZONS)

@@ -164,6 +164,7 @@ def starved(dataset: Dataset, *megabytes: str) -> tuple[int, float]:
     return int(micro_batch), float(loss)
 
 
+@pytest.mark.slow
 def test_a_training_whose_host_has_too_little_memory_ends_with_the_same_result(dataset: Dataset) -> None:
     """The kernel refuses the process more than 150 MB on top of what it began with."""
     whole, expected = starved(dataset)

@@ -319,8 +319,9 @@ def test_an_address_where_nobody_listens_is_refused_soon(tmp_path: Path, raw: Pa
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    "line", ["synth new --tokens 4000 --minutes 400", "prepare raw new --horizons 15 --expanding-max 100"]
+    "line", ["synth new --tokens 40000 --minutes 400", "prepare raw new --horizons 15 --expanding-max 100"]
 )
 @pytest.mark.parametrize("how", ["ctrl-c", "kill"])
 def test_an_interrupt_leaves_nothing_half_written(tmp_path: Path, raw: Path, line: str, how: str) -> None:

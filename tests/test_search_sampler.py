@@ -42,6 +42,7 @@ def configs(path: Path, sampler: str, seed: int, reopened: bool) -> list[Config]
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_a_seed_gives_the_same_trials_also_to_a_process_that_resumes(tmp_path: Path, sampler: str) -> None:
     whole = configs(tmp_path / "whole", sampler, 1, reopened=False)

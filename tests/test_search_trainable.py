@@ -158,6 +158,7 @@ print(before, resident(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1
 """
 
 
+@pytest.mark.slow
 def test_a_trial_that_was_stopped_gives_its_memory_back(dataset: Dataset, tmp_path: Path) -> None:
     """In a process with a worker's environment, which tells glibc to keep freed buffers."""
     (tmp_path / "tune").mkdir()
