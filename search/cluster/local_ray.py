@@ -1,8 +1,6 @@
 """The Ray that a stage runs on: started for it on this machine, ended with it."""
 
 import fcntl
-import logging
-import os
 import shutil
 import signal
 import tempfile
@@ -12,31 +10,6 @@ from pathlib import Path
 from typing import Self
 
 from hybridtune.data.schema import InputError
-
-QUIET = {
-    # Tune's snapshots are never restored (see search.tuning.searcher); once a day is never.
-    "TUNE_GLOBAL_CHECKPOINT_S": "86400",
-    # Our own callbacks write what is needed.
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    # An interrupt ends the search at once; nothing is lost by it, the study is on disk.
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",
-    # It advises to write those snapshots less often.
-    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
-    # The new output ignores verbose=0.
-    "RAY_AIR_NEW_OUTPUT": "0",
-    # Ray's coming default, of which it warns until one takes a side.
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_USAGE_STATS_ENABLED": "0",
-    # A lost worker is a line of our own, not a traceback of Tune's and a paragraph of Ray's.
-    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
-    "RAY_DEDUP_LOGS": "1",
-    "RAY_DEDUP_LOGS_SKIP_REGEX": ".",
-}
-# Here, as Ray reads some of them when it is imported.
-os.environ.update({name: os.environ.get(name, value) for name, value in QUIET.items()})
-# It lists the trials that failed, each of which had its line.
-logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)
-
 
 RAY_FOLDERS, RAY_PREFIX = "/tmp", "ht-"  # noqa: S108 its names are drawn
 """Short: Ray's sockets lie below its temporary folder, and a socket's path has at most 107 characters."""
