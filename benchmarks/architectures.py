@@ -2,7 +2,7 @@
 
 Every shipped architecture with the guide's defaults, five seeds each, the same schedule, on generated launches of a
 market that nothing was tuned on (its seed). Each training keeps the weights of its best tune loss; the test slice is
-read once, behind all of them. An AUC is the mean over horizons. A gain is the mean over seeds of one architecture's
+read once, after all of them. An AUC is the mean over horizons. A gain is the mean over seeds of one architecture's
 less that of another; its interval covers 95% under resampling of test series and of seeds together. The generator's
 oracle stands beside them.
 

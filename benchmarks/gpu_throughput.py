@@ -2,7 +2,7 @@
 
 The arms of benchmarks.train_throughput on the GPU, the same model, batches and step, over growing batches. The time of
 a step is that between two CUDA events around it, building the batch and its copy included; the median of the steps
-behind the warm-up. A batch saturates the device if no larger one brings a tenth more samples a second. Without a GPU
+after the warm-up. A batch saturates the device if no larger one brings a tenth more samples a second. Without a GPU
 it says so, and exits with 0; --device cpu --quick runs the same code as a smoke test.
 
 Shapes: M series, T minutes, K anchors, F features.

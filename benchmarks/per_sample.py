@@ -21,7 +21,7 @@ from hybridtune.models.architectures.hybrid_lstm import HybridLSTM
 def expanding_samples(batch: Batch, history: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """(x_NTF, last_N): for each anchor of the batch, in its order, the bars 0..last.
 
-    Padded behind the end: a causal layer read at `last` never sees it, so the padding is exact.
+    Padded after the end: a causal layer read at `last` never sees it, so the padding is exact.
     """
     series_N, slot_N = np.nonzero(batch.valid_MK)
     last_N = batch.anchor_MK[series_N, slot_N]
@@ -81,7 +81,7 @@ class PerSampleHybrid(nn.Module):
 
 
 def cut_windows(x_NTF: Tensor, last_N: Tensor, window: int) -> Tensor:
-    """x_NWF: the last `window` minutes up to each sample's end, padded behind it where there are fewer."""
+    """x_NWF: the last `window` minutes up to each sample's end, padded after it where there are fewer."""
     samples = zip(x_NTF, last_N.tolist(), strict=True)
     pieces = [x_TF[max(0, last - window + 1) : last + 1] for x_TF, last in samples]
     return torch.stack([F.pad(piece, (0, 0, 0, window - len(piece))) for piece in pieces])

@@ -18,7 +18,7 @@ MINUTES_STEP = 48
 
 @dataclass(frozen=True)
 class Batch:
-    """A series shorter than T is padded with zeros behind its end; a missing anchor is anchor 0 with every
+    """A series shorter than T is padded with zeros after its end; a missing anchor is anchor 0 with every
     label masked.
     """
 

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 
 def lengths(minutes_M: Sequence[int] | NDArray[np.int64]) -> str:
-    """Of what is used of them: bars behind the last label are not."""
+    """Of what is used of them: bars after the last label are not."""
     shortest, longest = min(minutes_M), max(minutes_M)
     return f"{shortest}/{np.median(minutes_M):.0f}/{longest} minutes long (shortest/median/longest, as far as used)"
 

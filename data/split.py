@@ -73,7 +73,7 @@ def earlier_folds(
     """Train and tune of the walk-forward folds before the last one, which `split` itself gives.
 
     Their origin lies one tune share after another earlier: a fold trains on all launches before its origin and is
-    judged on the tune share behind it (Bergmeir and Benitez 2012, rolling-origin evaluation with blocks). What
+    scored on the tune share after it (Bergmeir and Benitez 2012, rolling-origin evaluation with blocks). What
     follows belongs to no slice of that fold. Purged as `split` does.
 
     Raises InputError if the train share is used up or a slice ends up empty.

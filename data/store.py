@@ -187,7 +187,7 @@ class Dataset:
         for slice_M, slices in zip(self.series.earlier_folds, self.info.folds, strict=True):
             view = copy.copy(self)
             view.series = replace(self.series, slice_M=slice_M, earlier_folds=())
-            # Whoever asks for the share of rises in train must not learn it from launches behind this fold's train.
+            # Whoever asks for the share of rises in train must not learn it from launches after this fold's train.
             view.info = self.info.model_copy(update={"slices": slices, "folds": ()})
             views.append(view)
         return [*views, self]

@@ -39,7 +39,7 @@ def raw_minutes(raw: Path, name: str) -> tuple[np.datetime64, np.datetime64]:
 
 
 def test_leak_of_a_label_that_overlaps_the_next_slice(raw: Path, dataset: Dataset) -> None:
-    """No bar and no label of a slice lies at or behind the first launch of a later one."""
+    """No bar and no label of a slice lies at or after the first launch of a later one."""
     table = dataset.series
     for index, name in enumerate(SLICES[:-1]):
         later = [raw_minutes(raw, table.name_M[i])[0] for i in np.flatnonzero(table.slice_M > index)]

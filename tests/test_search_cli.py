@@ -1,4 +1,4 @@
-"""The command line: mistakes cost one line and leave nothing behind, help is quick, an interrupt is clean."""
+"""The command line: mistakes cost one line and leave no files, help is quick, an interrupt is clean."""
 
 import os
 import re
@@ -165,7 +165,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write_series: WriteS
         ("--nope", "No such option: --nope"),
     ],
 )  # fmt: skip
-def test_bad_input_costs_one_line_and_leaves_nothing_behind(
+def test_bad_input_costs_one_line_and_leaves_no_files(
     folder: Path, line: str, message: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     before = listing(folder)

@@ -118,7 +118,7 @@ class Reports:
         return self.asha.on_trial_result(None, trial, report.to_tune())  # type: ignore[arg-type]
 
 
-def test_a_trial_behind_its_rung_is_stopped_there_and_nowhere_else() -> None:
+def test_a_trial_below_the_best_of_its_rung_is_stopped_there_and_nowhere_else() -> None:
     reports = Reports(rungs=(2,))
     assert reports.send(0, 2, 0.5) == CONTINUE
     assert reports.send(1, 1, 9.0) == CONTINUE
@@ -147,7 +147,7 @@ def test_a_rung_keeps_the_value_with_which_it_was_first_crossed() -> None:
 def test_a_trial_passes_by_the_lowest_rungs_of_its_bracket_and_meets_its_own_kind_only() -> None:
     reports = Reports(rungs=(1, 2), bracket=lambda number: number % 2)
     assert reports.send(0, 1, 0.1) == CONTINUE
-    assert reports.send(1, 1, 0.9) == CONTINUE  # far behind, but its bracket begins at iteration 2
+    assert reports.send(1, 1, 0.9) == CONTINUE  # far worse, but its bracket begins at iteration 2
     assert reports.send(0, 2, 0.1) == CONTINUE
     assert reports.send(1, 2, 0.9) == CONTINUE  # the first of its bracket there
     assert reports.send(3, 2, 1.0) == STOP

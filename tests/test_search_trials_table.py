@@ -49,7 +49,7 @@ def test_a_torn_last_line_costs_that_line_only(tmp_path: Path, keep: int) -> Non
     torn = log.read_bytes()[len(whole) :][:keep]
     log.write_bytes(whole + torn)
     assert list(read_curves(log)["iteration"]) in ([1], [1, 2])
-    # The process that goes on writes behind the torn line.
+    # The process that goes on writes after the torn line.
     append_curve_point(log, 0, point(2, 0.5))
     append_curve_point(log, 0, point(3))
     curves = read_curves(log)

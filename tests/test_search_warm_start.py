@@ -91,7 +91,7 @@ def test_a_launch_that_was_killed_in_the_middle_adds_none_twice(
 
 
 def test_a_process_that_resumes_asks_what_the_first_would_have_asked(tmp_path: Path, earlier: Path) -> None:
-    """The numbers of the trials begin behind those of the earlier run's."""
+    """The numbers of the trials begin after those of the earlier run's."""
     study, asked = begin(tmp_path, earlier)
     flats = [config_of(ask(study, asked.space, 5)) for _ in range(4)]
     (tmp_path / "new" / "study.db").unlink()

@@ -97,7 +97,7 @@ class HybridLSTM(Forecaster):
         self.heads = HorizonHeads(size, size // 2, config.horizons, dropout, config.horizon_heads)
 
     def forward(self, x_MTF: Tensor, length_M: Tensor, anchor_MK: Tensor) -> Tensor:  # noqa: ARG002 the one signature
-        """logits_MKH. Bars behind an anchor are never seen, so lengths and padding do not matter."""
+        """logits_MKH. Bars after an anchor are never seen, so lengths and padding do not matter."""
         x_MTF = self.scaling(x_MTF)
         h_MTD, _ = self.expanding(x_MTF)
         self_MKD = self._attend_to_minutes(h_MTD, anchor_MK)

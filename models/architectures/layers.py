@@ -21,7 +21,7 @@ def rows_at(x_MTD: Tensor, anchor_MK: Tensor) -> Tensor:
 def gather_windows(x_MTF: Tensor, anchor_MK: Tensor, window: int) -> tuple[Tensor, Tensor]:
     """The last `window` minutes up to each anchor: (x_NWF, last_N).
 
-    A history shorter than the window starts at position 0 and ends at last_N. What stands behind last_N is
+    A history shorter than the window starts at position 0 and ends at last_N. What follows last_N is
     filler: a causal encoder read at last_N never sees it.
     """
     window = min(window, x_MTF.shape[1])

@@ -75,7 +75,7 @@ class RotaryPositions(Positions):
 
 
 def minutes_of(x_MTD: Tensor, history: int) -> Tensor:
-    """minute_1T since launch. What stands behind the history is padding, at which nobody looks."""
+    """minute_1T since launch. Minutes beyond the history are padding, at which nobody looks."""
     return torch.arange(x_MTD.shape[1], device=x_MTD.device).clamp(max=history - 1)[None]
 
 

@@ -72,7 +72,7 @@ class TCN(Forecaster):
 
 
 class Level(nn.Module):
-    """Two convolutions of one dilation behind a norm and beside a residual."""
+    """Two convolutions of one dilation, after a norm and beside a residual."""
 
     def __init__(self, size: int, kernel: int, dilation: int, dropout: float) -> None:
         super().__init__()

@@ -97,7 +97,7 @@ class Transformer(Forecaster):
 
 
 class Block(nn.Module):
-    """Attention, then a feed-forward layer, each behind a norm and beside a residual (Xiong et al. 2020, figure 1b)."""
+    """Attention, then a feed-forward layer, each after a norm and beside a residual (Xiong et al. 2020, figure 1b)."""
 
     def __init__(self, hidden_size: int, heads: int, dropout: float) -> None:
         super().__init__()

@@ -89,7 +89,7 @@ class BundleDocument(Document):
             if len(member.weights) != count:
                 raise ValueError(f"member {member.id} has {len(member.weights)} weights for {count} horizons")
         weights_NH = np.array([member.weights for member in self.members])
-        # Not so of NaN either.
+        # Written positively so that NaN fails the test too.
         if not ((weights_NH >= 0).all() and np.abs(weights_NH.sum(axis=0) - 1).max() <= WEIGHT_TOLERANCE):
             sums = ", ".join(f"{total:.3g}" for total in weights_NH.sum(axis=0))
             raise ValueError(f"the members' weights must be shares that sum to 1 at each horizon, they sum to {sums}")
@@ -105,14 +105,14 @@ class SeriesPrediction:
     file: SeriesFile
     start: np.datetime64
     price_T: NDArray[np.float64]
-    """Since launch; may go on a minute behind the last that can be predicted from."""
+    """Since launch; may reach one minute beyond the last that can be predicted from."""
     minute_K: NDArray[np.int64]
     p_KH: NDArray[np.float64]
     spread_KH: NDArray[np.float64]
     problem: str | None = None
     """Why there is no prediction at all: the file is unreadable, or the series too short."""
     goes_on: bool = False
-    """The series has bars behind the last minute that can be predicted from."""
+    """The series has bars after the last minute that can be predicted from."""
     attention_K: tuple[AnchorAttention, ...] = ()
     """Where an explainer looked at each of minute_K, if one was given."""
 

@@ -42,7 +42,7 @@ class PredictSummary:
     problems: tuple[str, ...]
     """Of each series without a prediction: too short, or unreadable."""
     goes_on: int
-    """Series that have bars behind the last minute that can be predicted from."""
+    """Series that have bars after the last minute that can be predicted from."""
     explainer: Explainer | None
     """Whose attention was written."""
 

@@ -45,7 +45,7 @@ class MicroBatch:
             except (RuntimeError, MemoryError) as error:
                 if self.anchors == 1 or not is_out_of_memory(error):
                     raise
-            # Behind the handler: until here the error's traceback held the tensors of the attempt.
+            # After the handler, not in it: there the error's traceback still holds the tensors of the attempt.
             free_memory()
             self.anchors = max(1, min(self.anchors, int(batch.valid_MK.sum())) // 2)
             logger.warning("out of memory: micro-batch lowered to %d anchors", self.anchors)
@@ -89,7 +89,7 @@ def _rows(batch: Batch, rows: list[int]) -> Batch:
 
 
 def _piece(batch: Batch, row: int, first: int, end: int) -> Batch:
-    """Some anchors of one series; bars behind the last of them are left out."""
+    """Some anchors of one series; bars after the last of them are left out."""
     length = int(batch.anchor_MK[row, end - 1]) + 1
     return Batch(
         x_MTF=batch.x_MTF[row : row + 1, : padded_minutes(length)],

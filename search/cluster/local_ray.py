@@ -44,8 +44,8 @@ def local_ray(cpus: int) -> Iterator[None]:
             logging_level="ERROR",
             runtime_env={"env_vars": worker_environment()},
             _temp_dir=folder,
-            # Tune does not survive the error that Ray's memory monitor leaves behind. The kernel takes workers first
-            # too, and they are then tried again as any lost worker (search.workers.retries).
+            # Tune does not survive the error that Ray's memory monitor raises. Without the monitor the kernel kills
+            # workers first too, and their trials are tried again as after any lost worker (search.workers.retries).
             _system_config={"memory_monitor_refresh_ms": 0},
         )
         # Ray takes SIGTERM for itself, prints its own stack and leaves.

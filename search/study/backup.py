@@ -1,4 +1,4 @@
-"""A copy of study.db that is whole whatever happens to the file itself, and the look that tells whether it did."""
+"""A consistent copy of study.db, and the check that finds damage in the original."""
 
 import shlex
 import sqlite3

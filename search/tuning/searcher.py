@@ -1,4 +1,4 @@
-"""The study behind Tune's searcher interface.
+"""A searcher of Tune's that hands out the trials of the study.
 
 The study in study.db is the truth of the search. Tune's own snapshots are neither written nor restored: a
 resumed search is a new Tune experiment, to which this searcher first hands the trials that were under way.

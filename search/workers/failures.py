@@ -16,7 +16,7 @@ DAMAGED = ("database disk image is malformed", "file is not a database")
 
 
 class DiskFullError(RuntimeError):
-    """Nothing is wrong with what was to be written."""
+    """The disk is full; the data itself is fine."""
 
 
 class StudyFileError(RuntimeError):

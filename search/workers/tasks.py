@@ -1,7 +1,7 @@
 """Trainings that Tune is handed one by one, and again where a worker was lost.
 
-Tune's own retries are not used. Ray 2.60 tells it twice of a worker that dies while it is made ready for its next
-trial: the first time the trial is queued for its retry, the second time it fails for good, as it does not run.
+Tune's own retries are not used. If a reused worker dies between two trials, Ray 2.60 reports it twice: Tune queues the
+retry, then fails the trial for good because it is not running.
 """
 
 from abc import abstractmethod
@@ -40,10 +40,10 @@ Task = TypeVar("Task")
 
 
 class Tasks(Searcher, Generic[Task]):  # type: ignore[misc]
-    """Behind Tune's searcher interface. Each attempt of a task is a trial of Tune's.
+    """A searcher of Tune's. Each attempt of a task is one trial of Tune's.
 
-    Tune says of a lost worker first `on_trial_complete` here, then `on_trial_error` to its callbacks, one of which has
-    to answer with `again` or `fail`.
+    When a worker is lost, Tune calls `on_trial_complete` of this searcher first and `on_trial_error` of its callbacks
+    next. One of the callbacks has to answer with `again` or `fail`.
     """
 
     def __init__(self, concurrent: int, waiting: list[Task]) -> None:

@@ -84,8 +84,8 @@ def run_trial(config: dict[str, Any], work: Work, seed: int) -> None:
     except SystemExit:
         # Tune's way to end a trial that its scheduler stopped.
         stopped = True
-    # Others may need it while this worker waits for its next trial. Behind the handler: until here the exception's
-    # traceback held the training.
+    # Others may need the memory while this worker waits for its next trial. After the handler, not in it: there the
+    # exception's traceback still holds the training.
     free_memory()
     if stopped:
         raise SystemExit
