@@ -1,6 +1,6 @@
 """Claim: on launches with structure at several scales the default hybrid LSTM beats the default basic LSTM.
 
-Every shipped architecture with the guide's defaults, five seeds each, the same schedule, on generated launches of a
+Every shipped architecture with its defaults, five seeds each, the same schedule, on generated launches of a
 market that nothing was tuned on (its seed). Each training keeps the weights of its best tune loss; the test slice is
 read once, after all of them. An AUC is the mean over horizons. A gain is the mean over seeds of one architecture's
 less that of another; its interval covers 95% under resampling of test series and of seeds together. The generator's
@@ -84,8 +84,8 @@ def train(arm: Arm, folder: Path, budget: Budget) -> Trained:
     """One training of an architecture's default, in a process that trains as a trial does."""
     use_one_core()
     dataset = Dataset(folder)
-    flat = SHIPPED[SPACES[arm.architecture]].default()
-    config = trial_config(flat, Shape.of(dataset.info), budget)
+    params = SHIPPED[SPACES[arm.architecture]].default()
+    config = trial_config(params, Shape.of(dataset.info), budget)
     model = build_model(config.model, arm.seed)
     model.scaling.fit(train_bars(dataset))
     training = Training(model, dataset, config.train, arm.seed, *pick(Hardware()))

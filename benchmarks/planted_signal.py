@@ -39,7 +39,7 @@ def measure(demo: Path) -> dict[str, object]:
     aucs = {who: margins_of(test, who, horizons) for who in ("ensemble", ORACLE, *ensemble.members)}
     margins = {h: aucs["ensemble"][h][0] / aucs[ORACLE][h][0] for h in horizons}
     hybrids = [member for member in ensemble.members if member.startswith("trial-")]
-    basic = next(member for member, origin in ensemble.members.items() if origin == "basic LSTM")
+    basic = next(member for member, roles in ensemble.roles.items() if "basic" in roles)
     gains = {member: gain(aucs[member], aucs[basic]) for member in hybrids}
     best = ensemble.members[hybrids[0]]
     beaten = all(gains[member]["gain"] > 0 for member in hybrids if ensemble.members[member] == best)

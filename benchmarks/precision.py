@@ -70,8 +70,8 @@ def tune_loss(arm: Arm, folder: Path, budget: Budget) -> float:
     """The best of one training."""
     use_one_core()
     dataset = Dataset(folder)
-    flat = SHIPPED["hybrid"].default()
-    config = trial_config(flat, Shape.of(dataset.info), budget)
+    params = SHIPPED["hybrid"].default()
+    config = trial_config(params, Shape.of(dataset.info), budget)
     model = build_model(config.model, arm.seed)
     model.scaling.fit(train_bars(dataset))
     training = Training(model, dataset, config.train, arm.seed, *pick(Hardware(precision=arm.precision)))

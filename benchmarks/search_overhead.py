@@ -88,7 +88,9 @@ def seconds_per_trial(arm: Callable[[Path, int], None], trials: int) -> float:
 
 def ours(folder: Path, trials: int) -> None:
     dimensions = dict(HYBRID.dimensions)
-    settings = Settings(dataset=folder, dimensions=dimensions, guide=HYBRID.guide, trials=trials, concurrent=WORKERS)
+    settings = Settings(
+        dataset=folder, dimensions=dimensions, reference=HYBRID.reference, trials=trials, concurrent=WORKERS
+    )
     run = RunDir.create(folder / "run", settings, "none")
     study = create_study(run, HYBRID, "tune_loss")
     searcher = StudySearcher(study, HYBRID, trials, WORKERS, seed=0)

@@ -129,7 +129,7 @@ def searched(folder: Path, signal: bool, seed: int, workers: Workers) -> Market:
     settings = Settings(
         dataset=folder / "dataset",
         dimensions=dict(SPACE.dimensions),
-        guide=SPACE.guide,
+        reference=SPACE.reference,
         trials=4,
         concurrent=cores(),
         iterations=5,

@@ -6,7 +6,7 @@ is forward, masked loss, backward, gradient clipping and AdamW, in train mode wi
 features and random anchors. Every arm runs in fresh processes pinned to the same one core, with one thread:
 
 - per_sample: benchmarks.per_sample, as one would run it, with torch.nn.MultiheadAttention's default of keeping
-  the attention weights (which the guide plots);
+  the attention weights;
 - per_sample_flush_denormal: the same with torch.set_flush_denormal(True);
 - per_sample_fused: the same with the fused attention kernel, the strongest rival;
 - ours_fp32, ours_bf16: the hybrid prepared as a trial is (models.device), bf16 where the core has it.

@@ -56,7 +56,7 @@ def measure(folder: Path, dataset: Dataset, trials: int) -> dict[str, float]:
     settings = Settings(
         dataset=folder / "dataset",
         dimensions=dict(SMALL.dimensions),
-        guide=SMALL.guide,
+        reference=SMALL.reference,
         trials=trials,
         concurrent=WORKERS,
         iterations=10,

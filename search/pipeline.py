@@ -31,7 +31,7 @@ def new_settings(path: Path, space: str, values: Mapping[str, Any]) -> Settings:
         "dataset": path.resolve(),
         "space_name": chosen.name,
         "dimensions": chosen.dimensions,
-        "guide": chosen.guide,
+        "reference": chosen.reference,
         "concurrent": cores(),
     }
     return Settings.model_validate(given | {name: value for name, value in values.items() if value is not None})

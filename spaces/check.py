@@ -20,9 +20,9 @@ def check_space(space: Space, written: Mapping[str, str], shape: Shape) -> None:
     """
     for group in (JOINT, *((name,) for name in space.dimensions if name not in JOINT)):
         varied = _with_conditions(space, ["architecture", *group])
-        for flat in _configurations(space, list(space.dimensions), varied, {}):
+        for params in _configurations(space, list(space.dimensions), varied, {}):
             try:
-                trial_config(flat, shape, Budget())
+                trial_config(params, shape, Budget())
             except InputError as error:
                 # The rule names what breaks it; where that was not written, it was what was varied.
                 named = re.findall(r"\w+", str(error))
@@ -41,17 +41,17 @@ def _with_conditions(space: Space, names: Sequence[str]) -> set[str]:
     return found
 
 
-def _configurations(space: Space, names: Sequence[str], varied: Collection[str], flat: Config) -> Iterator[Config]:
-    """`flat` completed by `names` in every way that matters, with default values where they are not varied."""
+def _configurations(space: Space, names: Sequence[str], varied: Collection[str], params: Config) -> Iterator[Config]:
+    """`params` completed by `names` in every way that matters, with default values where they are not varied."""
     if not names:
-        yield flat
+        yield params
         return
     name, *rest = names
-    if not space.active(name, flat):
-        yield from _configurations(space, rest, varied, flat)
+    if not space.active(name, params):
+        yield from _configurations(space, rest, varied, params)
         return
-    for value in _telling(space, name) if name in varied else [space.dimensions[name].nearest(space.guide[name])]:
-        yield from _configurations(space, rest, varied, flat | {name: value})
+    for value in _telling(space, name) if name in varied else [space.dimensions[name].nearest(space.reference[name])]:
+        yield from _configurations(space, rest, varied, params | {name: value})
 
 
 def _telling(space: Space, name: str) -> Sequence[Scalar]:

@@ -18,12 +18,12 @@ def _dimensions() -> dict[str, Dimension]:
     return dimensions | dict(shared.TRAINING)
 
 
-def _guide() -> Config:
+def _reference() -> Config:
     """The hybrid's where architectures differ."""
-    guide: Config = {}
+    reference: Config = {}
     for architecture in reversed(OWN):
-        guide |= shared.defaults(architecture, {**OWN[architecture], **shared.TRAINING})
-    return {"architecture": "hybrid_lstm"} | guide
+        reference |= shared.defaults(architecture, {**OWN[architecture], **shared.TRAINING})
+    return {"architecture": "hybrid_lstm"} | reference
 
 
-ALL = Space(name="all", dimensions=_dimensions(), guide=_guide())
+ALL = Space(name="all", dimensions=_dimensions(), reference=_reference())

@@ -12,7 +12,7 @@ from hybridtune.data.schema import InputError
 
 Scalar = bool | int | float | str
 Config = dict[str, Scalar]
-"""A flat sampled configuration: name of the dimension -> value."""
+"""A sampled configuration: name of the dimension -> value."""
 
 LARGEST = 2**53
 """The study keeps numbers as floats; beyond this they skip whole numbers."""
@@ -122,8 +122,8 @@ class Space:
 
     name: str
     dimensions: Mapping[str, Dimension]
-    guide: Config
-    """The guide's default of every dimension, inside the space or not."""
+    reference: Config
+    """The reference configuration: the default of every dimension, inside the space or not."""
 
     def __post_init__(self) -> None:
         before: dict[str, Dimension] = {}
@@ -136,28 +136,28 @@ class Space:
     def conditional(self) -> bool:
         return any(dimension.when for dimension in self.dimensions.values())
 
-    def active(self, name: str, flat: Config) -> bool:
+    def active(self, name: str, params: Config) -> bool:
         """Whether a dimension exists in a configuration, of which what stands before it is known."""
-        return all(flat.get(other) in values for other, values in self.dimensions[name].when.items())
+        return all(params.get(other) in values for other, values in self.dimensions[name].when.items())
 
     def default(self) -> Config:
-        """Trial 0: the guide's defaults, or the nearest value where the space leaves one out."""
-        flat: Config = {}
+        """Trial 0: the reference configuration, with the nearest value where the space leaves one out."""
+        params: Config = {}
         for name, dimension in self.dimensions.items():
-            if self.active(name, flat):
-                flat[name] = dimension.nearest(self.guide[name])
-        return flat
+            if self.active(name, params):
+                params[name] = dimension.nearest(self.reference[name])
+        return params
 
-    def check_inside(self, flat: Config) -> None:
+    def check_inside(self, params: Config) -> None:
         """Raises InputError naming the dimension unless this is one of the space's configurations."""
-        if strange := [name for name in flat if name not in self.dimensions]:
-            raise InputError(f"it has {strange[0]}={flat[strange[0]]}, the space has no such dimension")
+        if strange := [name for name in params if name not in self.dimensions]:
+            raise InputError(f"it has {strange[0]}={params[strange[0]]}, the space has no such dimension")
         for name, dimension in self.dimensions.items():
-            active = self.active(name, flat)
-            if active != (name in flat):
+            active = self.active(name, params)
+            if active != (name in params):
                 raise InputError(f"it has {'no ' if active else ''}{name}, which depends on what else it has")
-            if active and not dimension.allows(flat[name]):
-                raise InputError(f"its {name}={flat[name]} is not {_in_words(dimension)}")
+            if active and not dimension.allows(params[name]):
+                raise InputError(f"its {name}={params[name]} is not {_in_words(dimension)}")
 
     def size(self) -> float:
         """How many configurations there are; infinite with a float range that is more than a point."""
@@ -173,7 +173,7 @@ class Space:
             dropped = any(other in self.dimensions and other not in kept for other in left)
             if not dropped and not any(_never(kept.get(other), values) for other, values in left.items()):
                 kept[key] = dimension.model_copy(update={"when": _possible(kept, left)})
-        return Space(name or self.name, kept, self.guide)
+        return Space(name or self.name, kept, self.reference)
 
     def condition_values(self, name: str) -> tuple[Scalar, ...]:
         """Values of a dimension that conditions of others name."""
@@ -187,17 +187,17 @@ class Space:
                 asked[other] = tuple(dict.fromkeys((*asked.get(other, ()), *values)))
         return asked
 
-    def _size(self, names: list[str], flat: Config) -> float:
+    def _size(self, names: list[str], params: Config) -> float:
         if not names:
             return 1
         name, *rest = names
         dimension = self.dimensions[name]
-        if not self.active(name, flat):
-            return self._size(rest, flat)
-        telling = sum(self._size(rest, flat | {name: value}) for value in self.condition_values(name))
+        if not self.active(name, params):
+            return self._size(rest, params)
+        telling = sum(self._size(rest, params | {name: value}) for value in self.condition_values(name))
         # All other values make the same difference: none.
         others = dimension.size - len(self.condition_values(name))
-        return telling + (others * self._size(rest, flat) if others else 0)
+        return telling + (others * self._size(rest, params) if others else 0)
 
 
 def check_condition(name: str, other: str, values: tuple[Scalar, ...], parents: Sequence[Dimension]) -> None:

@@ -39,7 +39,7 @@ def architecture_space(name: str, architecture: str, own: Mapping[str, Dimension
     return Space(
         name=name,
         dimensions={"architecture": Choice(choices=(architecture,)), **own, **TRAINING},
-        guide={"architecture": architecture, **defaults(architecture, {**own, **TRAINING})},
+        reference={"architecture": architecture, **defaults(architecture, {**own, **TRAINING})},
     )
 
 

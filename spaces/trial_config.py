@@ -33,9 +33,9 @@ class TrialConfig:
     train: TrainConfig
 
 
-def trial_config(flat: Config, shape: Shape, budget: Budget) -> TrialConfig:
+def trial_config(params: Config, shape: Shape, budget: Budget) -> TrialConfig:
     """Raises InputError naming rule and value if the values do not make a model or a training."""
-    values: dict[str, Any] = dict(flat)
+    values: dict[str, Any] = dict(params)
     architecture = str(values.pop("architecture", ""))
     training = {name: values.pop(name) for name in TRAINING_DIMENSIONS if name in values}
     if "windows" in values:

@@ -32,7 +32,7 @@ QUARTERS = PrepareConfig(
 )
 
 
-FLAT = b"datetime,price\n" + b"".join(b"2025-01-01 00:%02d,1\n" % minute for minute in range(20))
+PARAMS = b"datetime,price\n" + b"".join(b"2025-01-01 00:%02d,1\n" % minute for minute in range(20))
 
 
 @pytest.fixture
@@ -181,7 +181,7 @@ def test_one_bad_file_among_good_ones_is_listed_with_its_reason(launches: Path, 
             r"has extra columns \['x'\] where most files have \[\]",
         ),
         ("x/token0.csv", b"datetime,price\n2025-01-01,1\n", r"another file is named token0 too, rename one"),
-        ("a.csv", FLAT, r"no usable anchor"),
+        ("a.csv", PARAMS, r"no usable anchor"),
         ("x/token1.csv/a.txt", b"", r"token1\.csv is a folder named like a file: rename it"),
         ("a.csv", b"datetime,price,age\n2025-01-01,1,1\n", r"'age' has the name of a computed feature: rename it"),
         ("a\x1b[31m\nb.csv", b"", r"a\\x1b\[31m\\nb\.csv cannot be read"),

@@ -116,8 +116,8 @@ def test_leak_of_a_bar_after_t(raw: Path, dataset: Dataset, tmp_path: Path, scal
 
 
 def config_of(space: str, dataset: Dataset, **changes: object):  # type: ignore[no-untyped-def]
-    flat = SHIPPED[space].default() | {"hidden_size": 16} | changes
-    return trial_config(flat, Shape.of(dataset.info), Budget()).model
+    params = SHIPPED[space].default() | {"hidden_size": 16} | changes
+    return trial_config(params, Shape.of(dataset.info), Budget()).model
 
 
 def bundle_of(model: torch.nn.Module, dataset: Dataset) -> Bundle:

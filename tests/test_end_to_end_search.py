@@ -117,7 +117,7 @@ def test_the_finalists_are_retrained_with_every_seed_beside_the_baselines(
 ) -> None:
     finalists = [t.number for t in best_first(open_study(run))[:2]]
     expected = {f"trial-{number}-seed-{seed}" for number in finalists for seed in (0, 1)} | {"basic-lstm-seed-0"}
-    expected |= set() if 0 in finalists else {"guide-default-seed-0"}
+    expected |= set() if 0 in finalists else {"reference-seed-0"}
     trained = {member.id: member for member in members(run)}
     assert set(trained) == set(ensemble.members) == expected
     assert {path.name for path in (run.path / "members").iterdir()} == expected
@@ -130,7 +130,7 @@ def test_the_finalists_are_retrained_with_every_seed_beside_the_baselines(
 
 
 def test_the_chosen_blend_is_the_one_that_cross_validated_best(ensemble: EnsembleDocument) -> None:
-    assert set(ensemble.methods) == {"uniform", "convex", "greedy", "guide", "best_single"}
+    assert set(ensemble.methods) == {"uniform", "convex", "greedy", "fixed", "best_single"}
     losses = {name: method.cross_validated_log_loss for name, method in ensemble.methods.items()}
     assert ensemble.method == min(losses, key=lambda name: losses[name])
     for method in ensemble.methods.values():
@@ -207,7 +207,7 @@ def test_the_report_is_one_page_that_needs_no_network(finished: Workplace, run: 
     assert not re.findall(r"url\(|@import|https?://", markup)
     for horizon in HORIZONS:
         assert f"<th>{horizon} min</th>" in markup
-    for contender in ("oracle", "ensemble", "best single", "default configuration", "basic LSTM"):
+    for contender in ("oracle", "ensemble", "best single", "reference", "basic LSTM"):
         assert f"<td>{contender}</td>" in markup
         assert contender.split()[0] in output
     assert "4 configurations were tried" in markup
@@ -349,10 +349,12 @@ def test_losses_that_are_not_finite_fail_their_trials_and_are_never_reported(
 
 
 def diverging_default(run: RunDir) -> None:
-    """Sends a finished run back to its retraining with a guide's default whose first step throws it to infinity."""
+    """Sends a finished run back to its retraining with a reference configuration that diverges at its first step."""
     settings = run.document().settings
     dimensions = settings.dimensions | {"learning_rate": Float(low=1e-4, high=1e31, log=True)}
-    changed = settings.model_copy(update={"dimensions": dimensions, "guide": settings.guide | {"learning_rate": 1e31}})
+    changed = settings.model_copy(
+        update={"dimensions": dimensions, "reference": settings.reference | {"learning_rate": 1e31}}
+    )
     run.update(settings=changed.model_dump(), status="retraining")
     run.ensemble.unlink()
 
@@ -363,12 +365,12 @@ def test_a_member_whose_loss_is_not_finite_is_left_out_and_said(finished: Workpl
     diverging_default(run)
     place = Workplace(tmp_path)
     output = place.succeed("resume", "run")
-    assert re.search(r"member guide-default-seed-0 is left out: loss .* in iteration 1.*; 1 of 1 members", output)
+    assert re.search(r"member reference-seed-0 is left out: loss .* in iteration 1.*; 1 of 1 members", output)
     ensemble = EnsembleDocument.read(run.ensemble)
-    assert list(ensemble.left_out) == ["guide-default-seed-0"]
-    assert "guide-default-seed-0" not in ensemble.members
+    assert list(ensemble.left_out) == ["reference-seed-0"]
+    assert "reference-seed-0" not in ensemble.members
     assert ensemble.members
-    assert "Left out: guide-default-seed-0: loss" in run.report.read_text()
+    assert "Left out: reference-seed-0: loss" in run.report.read_text()
     place.succeed("export", "run", "bundle")
 
     # Trained anew it would only fail again.

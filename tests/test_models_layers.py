@@ -136,7 +136,7 @@ def test_a_model_follows_from_its_configuration_and_seed(architecture: str) -> N
     assert model_config(*config_values(config)) == config
 
 
-def test_the_defaults_are_those_of_the_guide() -> None:
+def test_the_defaults_are_those_of_the_reference_configuration() -> None:
     hybrid, basic = HybridLSTM.Config(input_size=1, horizons=1), BasicLSTM.Config(input_size=1, horizons=1)
     assert (hybrid.windows, hybrid.hidden_size, hybrid.attention_heads, hybrid.dropout) == ((15, 60, 240), 128, 8, 0.3)
     assert (basic.window, basic.hidden_size, basic.dropout) == (60, 128, 0.3)

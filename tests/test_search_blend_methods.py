@@ -94,7 +94,7 @@ def test_what_members_say_at_masked_labels_does_not_matter(name: str) -> None:
     np.testing.assert_allclose(METHODS[name](p_NAH, y_AH), METHODS[name](elsewhere, y_AH), atol=1e-12)
 
 
-@pytest.mark.parametrize("name", [name for name in METHODS if name != "guide"])
+@pytest.mark.parametrize("name", [name for name in METHODS if name != "fixed"])
 @pytest.mark.parametrize("label", [-1, 0, 1])
 def test_a_horizon_without_both_a_rise_and_a_fall_is_weighed_without_it(name: str, label: int) -> None:
     rng = np.random.default_rng(9)
@@ -111,9 +111,9 @@ def test_a_horizon_without_both_a_rise_and_a_fall_is_weighed_without_it(name: st
 
 def test_the_guides_weights_are_shared_among_basic_and_hybrid_members() -> None:
     _, y_AH = outcomes(np.random.default_rng(11))
-    weights_NH = METHODS["guide"](noise(np.random.default_rng(11), 4), y_AH)
+    weights_NH = METHODS["fixed"](noise(np.random.default_rng(11), 4), y_AH)
     np.testing.assert_allclose(weights_NH, np.repeat([[0.3], [0.4], [0.3], [0.0]], HORIZONS, axis=1))
-    assert "guide" not in methods(["hybrid_lstm", "tcn"])
+    assert "fixed" not in methods(["hybrid_lstm", "tcn"])
 
 
 def test_greedy_selection_takes_what_helps_the_others_and_leaves_noise() -> None:

@@ -59,16 +59,14 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write_series: WriteS
     (path / "dimension.yaml").write_text("base: hybrid\ndimensions:\n  hidden_sice: 32\n")
     (path / "bounds.yaml").write_text("base: hybrid\ndimensions:\n  dropout: {low: 0.5, high: 0.2}\n")
     settings = Settings(
-        dataset=dataset.source, dimensions=dict(HYBRID.dimensions), guide=HYBRID.guide, trials=4, concurrent=1
+        dataset=dataset.source, dimensions=dict(HYBRID.dimensions), reference=HYBRID.reference, trials=4, concurrent=1
     )
     RunDir.create(path / "unfinished", settings, dataset.info.fingerprint)
     RunDir.create(path / "moved", settings.model_copy(update={"dataset": path / "gone"}), "abc")
     RunDir.create(path / "changed", settings, "another fingerprint")
-    RunDir.create(path / "future", settings, "abc")
-    document = path / "future" / "run.json"
-    document.write_text(
-        document.read_text().replace('"version": 1', '"version": 2').replace('"version":1', '"version":2')
-    )
+    RunDir.create(path / "old", settings, "abc")
+    document = path / "old" / "run.json"
+    document.write_text(document.read_text().replace('"version": 2', '"version": 1'))
     monkeypatch.chdir(path)
     return path
 
@@ -140,7 +138,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write_series: WriteS
         ("resume changed", "the run was started with another fingerprint: put the old dataset back"),
         ("resume changed --trials 3", "the run was started with another fingerprint: put the old dataset back"),
         ("status missing", "missing is not a run directory"),
-        ("status future", "run.json has format version 2, this program reads 1"),
+        ("status old", "run.json has format version 1, this program reads 2"),
         ("report empty", "empty is not a run directory"),
         ("compare unfinished", "compare needs two or more runs or bundles, got 1"),
         ("compare unfinished nowhere", "unfinished is not finished, its status is searching"),
@@ -240,7 +238,7 @@ def test_a_path_is_printed_as_it_is(tmp_path: Path, dataset: Dataset, capfd: pyt
     """Rich would take [brackets] for markup and :names: for emoji."""
     run = tmp_path / "[red] :smile: run"
     settings = Settings(
-        dataset=dataset.source, dimensions=dict(HYBRID.dimensions), guide=HYBRID.guide, trials=4, concurrent=1
+        dataset=dataset.source, dimensions=dict(HYBRID.dimensions), reference=HYBRID.reference, trials=4, concurrent=1
     )
     RunDir.create(run, settings, dataset.info.fingerprint)
     assert hybridtune.search.cli.main._run(["status", str(run)], debug=False) == 0

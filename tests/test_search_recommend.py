@@ -36,7 +36,7 @@ def member(train: list[float], tune: list[float]) -> MemberDocument:
         for i, (a, b) in enumerate(zip(train, tune, strict=True))
     )
     return MemberDocument(
-        id="m", origin="o", flat={}, seed=0, architecture="basic_lstm", model={}, curve=curve, tune=()
+        id="m", origin="o", params={}, seed=0, roles=(), architecture="basic_lstm", model={}, curve=curve, tune=()
     )
 
 

@@ -24,7 +24,7 @@ from hybridtune.search.workers.failures import DiskFullError
 from hybridtune.search.workers.retries import Retries, last_failure, memory_kills, raised
 from hybridtune.spaces.parameters import Config
 
-FLAT: Config = {"batch_size": 256}
+PARAMS: Config = {"batch_size": 256}
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def kills(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 Lost = Callable[..., str]
 
 
-def task(name: str = "x", micro_batch: int | None = None, params: Config = FLAT) -> MemberTask:
+def task(name: str = "x", micro_batch: int | None = None, params: Config = PARAMS) -> MemberTask:
     return MemberTask(MemberSpec(name, "trial 0", params, seed=0), micro_batch)
 
 

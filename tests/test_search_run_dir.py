@@ -29,7 +29,7 @@ def settings(space: Space = HYBRID, dataset: Path = Path("/nowhere/dataset")) ->
         dataset=dataset,
         space_name=space.name,
         dimensions=dict(space.dimensions),
-        guide=space.guide,
+        reference=space.reference,
         trials=4,
         concurrent=1,
     )

@@ -34,10 +34,10 @@ def configs(path: Path, sampler: str, seed: int, reopened: bool) -> list[Config]
         if reopened:
             study = create_study(RunDir(path), HYBRID, "tune_loss")
         trial = ask(study, HYBRID, seed, sampler)
-        flat = config_of(trial)
-        report_value(trial, 1, float(flat["dropout"]))
-        tell(study, trial, TrialState.COMPLETE, float(flat["dropout"]))
-        found.append(flat)
+        params = config_of(trial)
+        report_value(trial, 1, float(params["dropout"]))
+        tell(study, trial, TrialState.COMPLETE, float(params["dropout"]))
+        found.append(params)
     assert len(started(study)) == 14
     return found
 

@@ -154,7 +154,7 @@ def test_the_search_is_finished_after_the_number_of_trials_wanted(tmp_path: Path
 
 def test_unfinished_trials_of_an_earlier_process_come_first_with_what_they_reported(tmp_path: Path) -> None:
     before = Search(tmp_path, trials=4, concurrent=3)
-    flats = [before.suggest(name)["params"] for name in "xyz"]
+    drawn = [before.suggest(name)["params"] for name in "xyz"]
     for iteration, value in ((1, 0.7), (2, 0.6)):
         before.searcher.on_trial_result("x", result(iteration, value))
     before.searcher.on_trial_complete("y", result(1, 0.9))
@@ -163,7 +163,7 @@ def test_unfinished_trials_of_an_earlier_process_come_first_with_what_they_repor
     suggested = [after.suggest(name) for name in "abc"]
     assert [s["number"] for s in suggested] == [0, 2, 3]
     assert [s["reported"] for s in suggested] == [2, 0, 0]
-    assert [s["params"] for s in suggested[:2]] == [flats[0], flats[2]]
+    assert [s["params"] for s in suggested[:2]] == [drawn[0], drawn[2]]
     for name in "abc":
         after.searcher.on_trial_complete(name, result(1, 0.9))
     assert after.searcher.suggest("d") == Searcher.FINISHED
@@ -183,7 +183,7 @@ def test_a_resumed_trial_keeps_what_was_reported_first_and_is_told_its_end(tmp_p
 
 
 def test_one_worker_that_is_resumed_at_every_step_asks_the_same_trials(tmp_path: Path) -> None:
-    def flats(path: Path, resumed: bool) -> list[Config]:
+    def drawn(path: Path, resumed: bool) -> list[Config]:
         path.mkdir()
         search = Search(path, trials=6, concurrent=1, seed=4)
         found = []
@@ -197,7 +197,7 @@ def test_one_worker_that_is_resumed_at_every_step_asks_the_same_trials(tmp_path:
             search.searcher.on_trial_complete(str(number), result(1, 0.5 + number / 10, finished=True))
         return found
 
-    assert flats(tmp_path / "resumed", True) == flats(tmp_path / "whole", False)
+    assert drawn(tmp_path / "resumed", True) == drawn(tmp_path / "whole", False)
 
 
 def test_the_studys_direction_is_that_of_the_metric(tmp_path: Path) -> None:

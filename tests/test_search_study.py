@@ -51,7 +51,7 @@ CONDITIONAL = Space(
         "wave": Choice(choices=("sine", "none"), when={"kind": ("a",)}),
         "width": Float(low=0.0, high=1.0, when={"wave": ("sine",)}),
     },
-    SPACE.guide | {"depth": 2, "wave": "sine", "width": 0.5},
+    SPACE.reference | {"depth": 2, "wave": "sine", "width": 0.5},
 )
 SPACES = {"flat": SPACE, "conditional": CONDITIONAL}
 
@@ -61,8 +61,8 @@ def folder(path: Path) -> RunDir:
     return RunDir(path)
 
 
-def loss(flat: Config) -> float:
-    return float(flat["dropout"]) + 100 * float(flat["rate"]) + len(str(flat["size"]))
+def loss(params: Config) -> float:
+    return float(params["dropout"]) + 100 * float(params["rate"]) + len(str(params["size"]))
 
 
 def walk(run: RunDir, trials: int, seed: int, reopened: bool = False, space: Space = SPACE) -> list[Config]:
@@ -85,7 +85,7 @@ def test_trial_0_is_the_guides_default_within_the_space(tmp_path: Path) -> None:
     assert started(study) == []
     first = ask(study, SPACE, seed=3)
     assert (first.number, config_of(first)) == (0, DEFAULT)
-    assert first.user_attrs["origin"] == "guide default"
+    assert first.user_attrs["origin"] == "reference"
     assert config_of(ask(study, SPACE, seed=3)) != DEFAULT
 
 
@@ -116,11 +116,11 @@ def test_a_reopened_database_asks_what_it_would_have_asked_had_it_stayed_open(tm
 
 def test_a_conditional_dimension_is_asked_only_where_it_exists(tmp_path: Path) -> None:
     configs = walk(folder(tmp_path / "run"), 25, seed=3, space=CONDITIONAL)
-    assert {str(flat["kind"]) for flat in configs} == {"a", "b", "c"}
-    for flat in configs:
-        assert ("depth" in flat) == (flat["kind"] != "c")
-        assert ("wave" in flat) == (flat["kind"] == "a")
-        assert ("width" in flat) == (flat.get("wave") == "sine")
+    assert {str(params["kind"]) for params in configs} == {"a", "b", "c"}
+    for params in configs:
+        assert ("depth" in params) == (params["kind"] != "c")
+        assert ("wave" in params) == (params["kind"] == "a")
+        assert ("width" in params) == (params.get("wave") == "sine")
 
 
 def test_whatever_is_asked_of_all_architectures_makes_a_model_of_each(tmp_path: Path) -> None:
@@ -129,10 +129,10 @@ def test_whatever_is_asked_of_all_architectures_makes_a_model_of_each(tmp_path: 
     found = set()
     for number in range(30):
         trial = ask(study, ALL, seed=0)
-        flat = config_of(trial)
-        assert list(flat) == [name for name in ALL.dimensions if ALL.active(name, flat)]
-        found.add(type(trial_config(flat, Shape(), Budget()).model))
-        tell(study, trial, TrialState.COMPLETE, loss({"size": 1, "dropout": flat["dropout"], "rate": number / 1000}))
+        params = config_of(trial)
+        assert list(params) == [name for name in ALL.dimensions if ALL.active(name, params)]
+        found.add(type(trial_config(params, Shape(), Budget()).model))
+        tell(study, trial, TrialState.COMPLETE, loss({"size": 1, "dropout": params["dropout"], "rate": number / 1000}))
     assert found == {architecture.Config for architecture in ARCHITECTURES.values()}
 
 
@@ -174,10 +174,10 @@ def test_configurations_of_other_dimensions_are_distinct_and_ranked_together(tmp
     study = create_study(RunDir(tmp_path), CONDITIONAL, "tune_loss")
     short: Config = DEFAULT | {"kind": "c"}
     told = ((DEFAULT | {"depth": 2}, 0.5), (short, 0.4), (DEFAULT | {"depth": 3}, 0.3), (short, 0.2))
-    for flat, value in told:
+    for params, value in told:
         # Trial 0 is in the queue already.
         if value < 0.5:
-            study.enqueue_trial(flat)
+            study.enqueue_trial(params)
         tell(study, ask(study, CONDITIONAL, seed=0), TrialState.COMPLETE, value)
     assert [config_of(t) for t in best_first(study)] == [short, DEFAULT | {"depth": 3}, DEFAULT | {"depth": 2}]
 
@@ -187,10 +187,13 @@ def test_the_basic_baseline_fits_every_history(tmp_path: Path, history: int) -> 
     """Also where the searched space has no window at all."""
     study = create_study(RunDir(tmp_path), TCN, "tune_loss")
     tell(study, ask(study, TCN, seed=0), TrialState.COMPLETE, 0.5)
-    settings = Settings(dataset=tmp_path, dimensions=dict(TCN.dimensions), guide=TCN.guide, trials=1, concurrent=1)
+    settings = Settings(
+        dataset=tmp_path, dimensions=dict(TCN.dimensions), reference=TCN.reference, trials=1, concurrent=1
+    )
     chosen = choose_members(study, settings, Shape(history=history))
     assert [spec.origin for spec in chosen] == ["basic LSTM", "trial 0", "trial 0"]
-    model = trial_config(chosen[0].flat, Shape(history=history), Budget()).model
+    assert [spec.roles for spec in chosen] == [("basic",), ("reference",), ("reference",)]
+    model = trial_config(chosen[0].params, Shape(history=history), Budget()).model
     assert model == BasicLSTM.Config(
         input_size=len(FEATURE_NAMES), horizons=len(DEFAULT_HORIZONS), history=history, window=min(60, history)
     )

@@ -25,7 +25,7 @@ from hybridtune.search.workers import trainable
 from hybridtune.search.workers.trainable import CHECKPOINT, Work, folded_training, train_to_end
 from hybridtune.spaces.basic import BASIC
 
-FLAT = BASIC.default() | {"hidden_size": 8, "window": 15}
+PARAMS = BASIC.default() | {"hidden_size": 8, "window": 15}
 
 
 @pytest.fixture(scope="module", params=[1, 2], ids=["one fold", "two folds"])
@@ -56,13 +56,13 @@ def trained(work: Work, folder: Path, reported: int = 0, interrupt_at: int | Non
             raise WorkerLostError
 
     with contextlib.suppress(WorkerLostError):
-        train_to_end(folded_training(work, FLAT, seed=0), folder, work, report, reported)
+        train_to_end(folded_training(work, PARAMS, seed=0), folder, work, report, reported)
     return reports
 
 
 def test_a_dataset_with_folds_is_trained_on_all_of_them(work: Work) -> None:
     folds = len(Dataset(work.dataset.path).folds())
-    training = folded_training(work, FLAT, seed=0)
+    training = folded_training(work, PARAMS, seed=0)
     assert isinstance(training, Training) == (folds == 1)
     if isinstance(training, FoldedTraining):
         assert len(training.parts) == folds
@@ -90,7 +90,7 @@ def test_a_training_that_is_not_finite_any_more_keeps_its_best_weights(
     """Between two rungs, where nothing else is saved."""
     monkeypatch.setattr(trainable, "CHECKPOINT_SECONDS", 1e9)
     between = dataclasses.replace(work, checkpoint_iterations=())
-    training = folded_training(between, FLAT, seed=0)
+    training = folded_training(between, PARAMS, seed=0)
     reports: list[TrialReport] = []
 
     def report(report: TrialReport) -> None:
@@ -100,7 +100,7 @@ def test_a_training_that_is_not_finite_any_more_keeps_its_best_weights(
 
     assert not train_to_end(training, tmp_path, between, report)
     assert [type(report) for report in reports] == [Progressed, Failed]
-    kept = folded_training(between, FLAT, seed=0)
+    kept = folded_training(between, PARAMS, seed=0)
     kept.load_state(torch.load(tmp_path / CHECKPOINT, weights_only=True))
     for part, whole in zip(parts(kept), parts(training), strict=True):
         for name, values in part.model.state_dict().items():
@@ -143,9 +143,9 @@ def resident():
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20
 
 def run(number, **changes):
-    flat = HYBRID.default() | {"windows": "15/60", "attention_span": 240} | changes
+    params = HYBRID.default() | {"windows": "15/60", "attention_span": 240} | changes
     try:
-        trainable.run_trial({"params": flat, "number": number, "reported": 0, "micro_batch": None}, work, seed=0)
+        trainable.run_trial({"params": params, "number": number, "reported": 0, "micro_batch": None}, work, seed=0)
     except SystemExit:
         pass
     else:

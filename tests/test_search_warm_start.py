@@ -20,7 +20,12 @@ FINGERPRINT = "abc"
 
 
 def settings(space: Space = HYBRID, **changes: Any) -> Settings:
-    values = {"dimensions": dict(space.dimensions), "guide": space.guide, "trials": 9, "concurrent": 1} | changes
+    values = {
+        "dimensions": dict(space.dimensions),
+        "reference": space.reference,
+        "trials": 9,
+        "concurrent": 1,
+    } | changes
     return Settings(dataset=Path("/nowhere"), **values)
 
 
@@ -93,11 +98,11 @@ def test_a_launch_that_was_killed_in_the_middle_adds_none_twice(
 def test_a_process_that_resumes_asks_what_the_first_would_have_asked(tmp_path: Path, earlier: Path) -> None:
     """The numbers of the trials begin after those of the earlier run's."""
     study, asked = begin(tmp_path, earlier)
-    flats = [config_of(ask(study, asked.space, 5)) for _ in range(4)]
+    drawn = [config_of(ask(study, asked.space, 5)) for _ in range(4)]
     (tmp_path / "new" / "study.db").unlink()
-    for flat in flats:
+    for params in drawn:
         study, asked = begin(tmp_path, earlier)
-        assert config_of(ask(study, asked.space, 5)) == flat
+        assert config_of(ask(study, asked.space, 5)) == params
 
 
 def narrowed(name: str, dimension: Choice | Float) -> Space:

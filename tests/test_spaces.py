@@ -1,4 +1,4 @@
-"""Shipped spaces hold what the guide asks for; a file changes one, or is refused with its line."""
+"""Shipped spaces hold the reference configuration; a file changes one, or is refused with its line."""
 
 import math
 from dataclasses import fields
@@ -29,14 +29,14 @@ def write(tmp_path: Path, text: str) -> str:
 def test_a_shipped_space_holds_possible_configurations_only(name: str) -> None:
     space = load_space(name)
     assert space.name == name
-    assert set(space.guide) == set(space.dimensions)
+    assert set(space.reference) == set(space.dimensions)
     check_space(space, {}, Shape())
     model = trial_config(space.default(), Shape(), Budget()).model
     assert sum(p.numel() for p in build_model(model, 0).parameters()) > 1000
 
 
 def test_the_default_is_the_guides() -> None:
-    guide: Config = {
+    reference: Config = {
         "architecture": "hybrid_lstm",
         "windows": "15/60/240",
         "hidden_size": 128,
@@ -54,9 +54,10 @@ def test_the_default_is_the_guides() -> None:
         "loss": "cross_entropy",
         "schedule": "cosine",
     }
-    assert load_space("hybrid").default() == load_space("all").default() == guide
+    assert load_space("hybrid").default() == load_space("all").default() == reference
     assert load_space("basic").default() == {
-        name: guide[name] for name in guide.keys() - {"windows", "attention_heads", "attention_span", "positions"}
+        name: reference[name]
+        for name in reference.keys() - {"windows", "attention_heads", "attention_span", "positions"}
     } | {"architecture": "basic_lstm", "window": 60, "horizon_heads": "independent"}
 
 
@@ -77,8 +78,8 @@ def test_heads_divide_the_hidden_size_in_every_combination() -> None:
 
 
 def test_a_sampled_dict_becomes_a_typed_configuration() -> None:
-    flat = load_space("hybrid").default() | {"windows": "5/30", "batch_size": 32, "learning_rate": 2e-4}
-    config = trial_config(flat, Shape(24, 7), Budget(9, 100, 3, "tune_auc"))
+    params = load_space("hybrid").default() | {"windows": "5/30", "batch_size": 32, "learning_rate": 2e-4}
+    config = trial_config(params, Shape(24, 7), Budget(9, 100, 3, "tune_auc"))
     assert config.model == HybridLSTM.Config(input_size=24, horizons=7, windows=(5, 30))
     assert config.train == TrainConfig(
         learning_rate=2e-4, batch_size=32, iterations=9, samples_per_iteration=100, patience=3, metric="tune_auc"
@@ -128,7 +129,7 @@ def test_a_file_narrows_fixes_or_widens_a_dimension(tmp_path: Path, text: str, d
 @pytest.mark.parametrize("text", ["", "version: 1\n", "base: hybrid\ndimensions: {}\n"])
 def test_a_file_that_changes_nothing_is_its_base(tmp_path: Path, text: str) -> None:
     space = load_space(write(tmp_path, text))
-    assert (space.dimensions, space.guide) == (SHIPPED["hybrid"].dimensions, SHIPPED["hybrid"].guide)
+    assert (space.dimensions, space.reference) == (SHIPPED["hybrid"].dimensions, SHIPPED["hybrid"].reference)
 
 
 def test_a_file_may_build_on_another_shipped_space(tmp_path: Path) -> None:
@@ -147,7 +148,7 @@ dimensions:
 """
     default = load_space(write(tmp_path, text)).default()
     changed = {"hidden_size": 80, "dropout": 0.4, "batch_size": 48, "windows": "5/10"}
-    assert default == SHIPPED["hybrid"].guide | changed
+    assert default == SHIPPED["hybrid"].reference | changed
 
 
 def test_the_size_of_a_space_counts_its_configurations(tmp_path: Path) -> None:
@@ -213,14 +214,14 @@ def test_a_condition_that_can_never_be_asked_is_refused(dimensions: dict[str, An
 @given(name=st.sampled_from(sorted(SHIPPED)), history=st.sampled_from([60, 61, 240, 720]), data=st.data())
 def test_whatever_is_sampled_from_a_shipped_space_makes_a_model(name: str, history: int, data: st.DataObject) -> None:
     space = load_space(name, Shape(history=history))
-    flat: Config = {}
+    params: Config = {}
     for key, dimension in space.dimensions.items():
-        if space.active(key, flat):
+        if space.active(key, params):
             drawn = st.floats(dimension.low, dimension.high) if isinstance(dimension, Float) else None
-            flat[key] = data.draw(drawn if drawn is not None else st.sampled_from(list(dimension.values)))
-    config = trial_config(flat, Shape(history=history), Budget())
-    assert type(config.model) is ARCHITECTURES[str(flat["architecture"])].Config
-    assert set(flat) - {"architecture"} <= {f.name for c in (config.model, config.train) for f in fields(c)}
+            params[key] = data.draw(drawn if drawn is not None else st.sampled_from(list(dimension.values)))
+    config = trial_config(params, Shape(history=history), Budget())
+    assert type(config.model) is ARCHITECTURES[str(params["architecture"])].Config
+    assert set(params) - {"architecture"} <= {f.name for c in (config.model, config.train) for f in fields(c)}
 
 
 def test_windows_that_no_series_can_fill_are_left_out_of_a_shipped_space() -> None:

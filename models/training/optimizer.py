@@ -11,7 +11,7 @@ from hybridtune.models.architectures.forecaster import Component, Forecaster
 from hybridtune.models.training.config import Schedule
 
 RATES: Final[dict[Component, float]] = {"encoder": 1.0, "attention": 0.5, "head": 2.0}
-"""Learning rate of each kind of component, in shares of the configured one. The guide's."""
+"""Learning rate of each kind of component, in shares of the configured one."""
 
 
 WARMUP: Final = 0.05

@@ -30,7 +30,7 @@ def space_table(space: Space) -> Table:
     table = Table(title=f"space {space.name}: {size:,.0f} configurations" if size < 1e15 else f"space {space.name}")
     for column in ("dimension", "values", "default", "exists where"):
         table.add_column(column, overflow="fold")
-    defaults = {name: dimension.nearest(space.guide[name]) for name, dimension in space.dimensions.items()}
+    defaults = {name: dimension.nearest(space.reference[name]) for name, dimension in space.dimensions.items()}
     for name, dimension in space.dimensions.items():
         where = " and ".join(f"{other} is {_listed(values)}" for other, values in dimension.when.items())
         table.add_row(name, _values(dimension), _text(defaults[name]), where)

@@ -63,6 +63,7 @@ def blend(run: RunDir, say: Say) -> None:
         test=all_metrics(said["test"], test.y_AH),
         best_single=ids[int(best_single(fitting.p_NAH, fitting.y_AH).mean(axis=1).argmax())],
         members={member.id: member.origin for member in chosen},
+        roles={member.id: member.roles for member in chosen},
         architectures={member.id: member.architecture for member in chosen},
         left_out={member.id: member.failure for member in failed_members(run)},
         configurations_tried=distinct_configurations(pd.read_parquet(run.path / "trials.parquet")),

@@ -22,8 +22,8 @@ SHRINKAGE = 0.01
 """Weight of the squared distance from uniform weights: a few hundred correlated anchors fit noise."""
 SMALLEST_WEIGHT = 1e-3
 
-GUIDE = {"basic_lstm": 0.4, "hybrid_lstm": 0.6}
-"""The guide's ensemble: what each architecture says in all."""
+FIXED = {"basic_lstm": 0.4, "hybrid_lstm": 0.6}
+"""Weights of the reference ensemble: of all members of an architecture together."""
 
 BAGS, SMALLEST_BAG, ROUNDS = 20, 3, 20
 """Of greedy selection: each bag sees a random half of the members, of few members more, and picks at most so often."""
@@ -32,8 +32,8 @@ BAGS, SMALLEST_BAG, ROUNDS = 20, 3, 20
 def methods(architectures: Sequence[str]) -> Mapping[str, Method]:
     """Those that fit these members; in case of a tie the first wins."""
     every: dict[str, Method] = {"uniform": uniform, "convex": convex, "greedy": greedy}
-    if set(GUIDE) <= set(architectures):
-        every["guide"] = partial(guide, architectures)
+    if set(FIXED) <= set(architectures):
+        every["fixed"] = partial(fixed, architectures)
     return every | {"best_single": best_single}
 
 
@@ -47,9 +47,9 @@ def uniform(p_NAH: Floats, y_AH: Labels) -> Floats:  # noqa: ARG001 the one sign
     return np.full((p_NAH.shape[0], p_NAH.shape[2]), 1 / p_NAH.shape[0])
 
 
-def guide(architectures: Sequence[str], p_NAH: Floats, y_AH: Labels) -> Floats:  # noqa: ARG001
+def fixed(architectures: Sequence[str], p_NAH: Floats, y_AH: Labels) -> Floats:  # noqa: ARG001
     """0.4 for the basic LSTMs and 0.6 for the hybrids, shared equally among each; nothing for others."""
-    weights_N = np.array([GUIDE.get(name, 0.0) / architectures.count(name) for name in architectures])
+    weights_N = np.array([FIXED.get(name, 0.0) / architectures.count(name) for name in architectures])
     return np.tile(weights_N[:, None], (1, p_NAH.shape[2]))
 
 

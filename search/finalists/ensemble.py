@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict
 from hybridtune.data.document import Document
 from hybridtune.models.bundle.calibration import Calibration
 from hybridtune.models.score import HorizonMetrics
+from hybridtune.search.finalists.members import Role
 
 
 class MethodResult(BaseModel):
@@ -23,9 +24,9 @@ class MethodResult(BaseModel):
 class EnsembleDocument(Document):
     """ensemble.json"""
 
-    current_version: ClassVar[int] = 2
+    current_version: ClassVar[int] = 3
 
-    version: int = 2
+    version: int = 3
     horizons: tuple[int, ...]
     method: str
     methods: dict[str, MethodResult]
@@ -42,6 +43,7 @@ class EnsembleDocument(Document):
     """The member with the lowest log loss on the blend slice."""
     members: dict[str, str]
     """Member -> where its configuration is from."""
+    roles: dict[str, tuple[Role, ...]]
     architectures: dict[str, str]
     left_out: dict[str, str]
     """Members whose loss was not finite -> what happened."""

@@ -1,7 +1,7 @@
 """The finalists: which configurations are trained anew, and what is kept of each."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import optuna
 from safetensors.torch import load_file
@@ -13,7 +13,7 @@ from hybridtune.models.score import HorizonMetrics
 from hybridtune.models.training.progress import Progress
 from hybridtune.search.run.run_dir import RunDir
 from hybridtune.search.run.settings import Settings
-from hybridtune.search.study.study import best_first, config_of, open_study
+from hybridtune.search.study.study import best_first, config_of
 from hybridtune.spaces.load import SHIPPED
 from hybridtune.spaces.parameters import Config
 from hybridtune.spaces.trial_config import Shape
@@ -21,22 +21,37 @@ from hybridtune.spaces.trial_config import Shape
 WEIGHTS, MEMBER, FAILED = "model.safetensors", "member.json", "failed.json"
 
 
+Role = Literal["reference", "basic"]
+"""What a member is compared as: the reference configuration, the best basic LSTM."""
+
+
 @dataclass(frozen=True)
 class MemberSpec:
     id: str
     origin: str
     """Where the configuration is from, for people."""
-    flat: Config
+    params: Config
     seed: int
+    roles: tuple[Role, ...] = ()
+
+
+class ChosenMembers(Document):
+    """members.json: written when retraining begins, read by everything after it."""
+
+    members: tuple[MemberSpec, ...]
 
 
 class MemberDocument(Document):
     """member.json"""
 
+    current_version: ClassVar[int] = 2
+
+    version: int = 2
     id: str
     origin: str
-    flat: Config
+    params: Config
     seed: int
+    roles: tuple[Role, ...]
     architecture: str
     model: dict[str, Any]
     """What the architecture's Config is made from."""
@@ -54,20 +69,27 @@ class FailedMember(Document):
 
 
 def choose_members(study: optuna.Study, settings: Settings, shape: Shape) -> list[MemberSpec]:
-    """The guide's default and the best basic LSTM, once each, for comparison and as voices of their own; then the
-    top-k distinct configurations that were trained to their end, `seeds` times each.
+    """The reference configuration and the best basic LSTM, once each, for comparison and as members of their own; then
+    the top-k distinct configurations that were trained to their end, `seeds` times each.
     """
     finalists = [(f"trial {t.number}", config_of(t)) for t in best_first(study)[: settings.top_k]]
-    baselines = [("guide default", settings.space.default()), _best_basic(study, shape)]
+    reference, basic = ("reference", settings.space.default()), _best_basic(study, shape)
+    wanted: dict[Role, Config] = {"reference": reference[1], "basic": basic[1]}
     chosen: list[tuple[str, Config, int]] = []
-    for origin, flat in baselines:
-        if all(flat != other for _, other in finalists) and all(flat != other for _, other, _ in chosen):
-            chosen.append((origin, flat, 0))
-    chosen += [(origin, flat, seed) for origin, flat in finalists for seed in range(settings.seeds)]
+    for origin, params in (reference, basic):
+        if all(params != other for _, other in finalists) and all(params != other for _, other, _ in chosen):
+            chosen.append((origin, params, 0))
+    chosen += [(origin, params, seed) for origin, params in finalists for seed in range(settings.seeds)]
     return [
         # Seeds of the members are not those of the search, whose luck chose the configurations.
-        MemberSpec(f"{origin.replace(' ', '-').lower()}-seed-{seed}", origin, flat, settings.seed + 1 + seed)
-        for origin, flat, seed in chosen
+        MemberSpec(
+            id=f"{origin.replace(' ', '-').lower()}-seed-{seed}",
+            origin=origin,
+            params=params,
+            seed=settings.seed + 1 + seed,
+            roles=tuple(role for role, config in wanted.items() if params == config),
+        )
+        for origin, params, seed in chosen
     ]
 
 
@@ -98,8 +120,9 @@ def has_ended(run: RunDir, spec: MemberSpec) -> bool:
     return any((run.member(spec.id) / name).exists() for name in (MEMBER, FAILED))
 
 
-def wanted_members(run: RunDir) -> list[MemberSpec]:
-    return choose_members(open_study(run), run.document().settings, Shape.of(run.open_dataset().info))
+def wanted_members(run: RunDir) -> tuple[MemberSpec, ...]:
+    """Raises InputError if the run has not come to its retraining."""
+    return ChosenMembers.read(run.chosen_members).members
 
 
 def load_member(run: RunDir, member: MemberDocument) -> Forecaster:

@@ -19,13 +19,14 @@ from hybridtune.search.finalists.members import (
     FAILED,
     MEMBER,
     WEIGHTS,
+    ChosenMembers,
     FailedMember,
     MemberDocument,
     MemberSpec,
+    choose_members,
     failed_members,
     has_ended,
     members,
-    wanted_members,
 )
 from hybridtune.search.run.run_dir import RunDir
 from hybridtune.search.run.say import Say
@@ -37,6 +38,7 @@ from hybridtune.search.workers.progress import describe
 from hybridtune.search.workers.tasks import Tasks, run_tasks
 from hybridtune.search.workers.trainable import CHECKPOINT, Work, make_training, report_to_tune, train_to_end
 from hybridtune.spaces.parameters import Config
+from hybridtune.spaces.trial_config import Shape
 
 
 class RetrainingFailedError(RuntimeError):
@@ -49,9 +51,11 @@ def retrain(run: RunDir, say: Say, workers: Workers) -> None:
     Raises RetrainingFailedError if a member was not trained to its end for another reason, or none is left.
     """
     settings = run.document().settings
-    specs = wanted_members(run)
+    study = open_study(run)
+    specs = choose_members(study, settings, Shape.of(run.open_dataset().info))
+    ChosenMembers(members=tuple(specs)).write(run.chosen_members)
     missing = [spec for spec in specs if not has_ended(run, spec)]
-    finalists = len(best_first(open_study(run)))
+    finalists = len(best_first(study))
     if finalists < settings.top_k:
         say(f"{finalists} of the {settings.top_k} finalists wanted are there: no more trials were trained to their end")
     say(f"retraining: {len(missing)} of {len(specs)} members, up to {settings.iterations} iterations each")
@@ -79,7 +83,7 @@ class MemberTask:
 
     @property
     def params(self) -> Config:
-        return self.spec.flat
+        return self.spec.params
 
     def to_tune(self) -> dict[str, Any]:
         return asdict(self)
@@ -95,7 +99,7 @@ def train_member(config: dict[str, Any], work: Work) -> None:
     spec = task.spec
     folder = work.run.member(spec.id)
     dataset = work.dataset.open()
-    training = make_training(work.with_micro_batch(task.micro_batch), spec.flat, spec.seed, dataset)
+    training = make_training(work.with_micro_batch(task.micro_batch), spec.params, spec.seed, dataset)
 
     def report(report: TrialReport) -> None:
         if isinstance(report, Failed):
@@ -113,8 +117,9 @@ def train_member(config: dict[str, Any], work: Work) -> None:
     MemberDocument(
         id=spec.id,
         origin=spec.origin,
-        flat=spec.flat,
+        params=spec.params,
         seed=spec.seed,
+        roles=spec.roles,
         architecture=architecture,
         model=values,
         curve=tuple(training.history),

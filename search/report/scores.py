@@ -12,6 +12,7 @@ from hybridtune.data.schema import InputError
 from hybridtune.models.metrics import Values, auc, bootstrap_auc, bootstrap_log_loss, horizon_metrics, interval
 from hybridtune.models.score import HorizonMetrics, Score
 from hybridtune.search.finalists.ensemble import EnsembleDocument
+from hybridtune.search.finalists.members import Role
 from hybridtune.search.finalists.predictions import CONSTANT, ENSEMBLE
 
 RESAMPLES = 1000
@@ -37,12 +38,11 @@ class Gain:
 
 def contenders(ensemble: EnsembleDocument) -> dict[str, str]:
     """Title -> whose predictions: the rows of the comparison."""
-    members = ensemble.members
-    # The default is trial 0: where that is among the finalists it stands under its number.
-    default = next((m for origin in ("guide default", "trial 0") for m in members if members[m] == origin), None)
-    # The best of them comes first.
-    basic = next((m for m in members if ensemble.architectures[m] == "basic_lstm"), None)
-    named = {"default configuration": default, "basic LSTM": basic}
+    titles: dict[Role, str] = {"reference": "reference", "basic": "basic LSTM"}
+    named = {
+        title: next((member for member, roles in ensemble.roles.items() if role in roles), None)
+        for role, title in titles.items()
+    }
     return {"ensemble": ENSEMBLE, "best single": ensemble.best_single} | {
         title: member for title, member in named.items() if member is not None
     }

@@ -4,7 +4,7 @@ run.json           RunDocument: settings, versions, status
 study.db           the Optuna study, the truth of the search; study.backup.db is its copy of the last rung
 trials.parquet     one row a trial               curves.parquet   one row a trial and iteration
 tune/              trial_00000/: checkpoint while it runs, TensorBoard events; curves.jsonl
-members/<id>/      model.safetensors, member.json
+members.json       which members are trained   members/<id>/      model.safetensors, member.json
 predictions.parquet  what the members and the ensemble said at the anchors of blend and test
 ensemble.json      EnsembleDocument              report/index.html
 """
@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from sqlalchemy import URL
 
@@ -31,6 +31,9 @@ Status = Literal["searching", "retraining", "blending", "done", "failed"]
 class RunDocument(Document):
     """run.json"""
 
+    current_version: ClassVar[int] = 2
+
+    version: int = 2
     settings: Settings
     dataset_fingerprint: str
     versions: dict[str, str]
@@ -85,6 +88,10 @@ class RunDir:
     @property
     def report(self) -> Path:
         return self.path / "report" / "index.html"
+
+    @property
+    def chosen_members(self) -> Path:
+        return self.path / "members.json"
 
     def trial(self, number: int) -> Path:
         return self.path / "tune" / f"trial_{number:05d}"

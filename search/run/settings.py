@@ -23,7 +23,7 @@ class Settings(BaseModel):
     dataset: Path
     space_name: str = "hybrid"
     dimensions: dict[str, Dimension]
-    guide: Config
+    reference: Config
     horizons: tuple[int, ...] | None = None
     """Of the dataset's; None: all of them."""
     trials: int = Field(default=50, ge=1)
@@ -56,7 +56,7 @@ class Settings(BaseModel):
 
     @property
     def space(self) -> Space:
-        return Space(self.space_name, self.dimensions, self.guide)
+        return Space(self.space_name, self.dimensions, self.reference)
 
     def only_horizons(self, dataset: "Dataset") -> "Dataset":
         """The dataset as this run sees it. Raises InputError for a horizon that it does not have."""

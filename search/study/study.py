@@ -46,7 +46,7 @@ def create_study(run: RunDir, space: Space, metric: Metric) -> optuna.Study:
     study = optuna.load_study(storage=StudyFile(file, STUDY_NAME), study_name=STUDY_NAME)
     # A launch that was killed right here is resumed by creating the study again.
     if not study.get_trials(deepcopy=False):
-        study.enqueue_trial(space.default(), user_attrs={"origin": "guide default"})
+        study.enqueue_trial(space.default(), user_attrs={"origin": "reference"})
     return study
 
 

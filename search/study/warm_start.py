@@ -63,10 +63,10 @@ def warm_start(study: optuna.Study, settings: Settings) -> None:
 
 
 def _of_this_space(trial: FrozenTrial, settings: Settings) -> FrozenTrial:
-    flat = config_of(trial)
+    params = config_of(trial)
     return create_trial(
-        params=flat,
-        distributions={name: distribution(settings.space.dimensions[name]) for name in flat},
+        params=params,
+        distributions={name: distribution(settings.space.dimensions[name]) for name in params},
         value=trial.value,
         intermediate_values=trial.intermediate_values,
         user_attrs={WARM_START: trial.number},

@@ -1,7 +1,7 @@
 """How a training goes on whose worker was lost: from its checkpoint, and with a smaller micro-batch if memory ran out.
 
-Want of memory costs a worker only where the kernel kills the process, or where the remains of earlier attempts fill it. An
-allocation that is merely refused costs none: models.training.micro_batch handles it in the worker.
+Want of memory costs a worker only where the kernel kills the process, or where the remains of earlier attempts fill it.
+An allocation that is merely refused costs none: models.training.micro_batch handles it in the worker.
 """
 
 import re

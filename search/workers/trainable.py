@@ -97,16 +97,16 @@ def _train(task: TrialTask, work: Work, seed: int) -> None:
     train_to_end(training, work.run.trial(task.number), work, report_to_tune, reported=max(task.reported - 1, 0))
 
 
-def folded_training(work: Work, flat: Config, seed: int) -> AnyTraining:
+def folded_training(work: Work, params: Config, seed: int) -> AnyTraining:
     """What a search judges: a training on each walk-forward fold of the dataset, mostly one."""
     folds = work.dataset.open().folds()
-    trainings = [make_training(work, flat, seed, fold) for fold in folds]
+    trainings = [make_training(work, params, seed, fold) for fold in folds]
     return trainings[0] if len(trainings) == 1 else FoldedTraining(trainings)
 
 
-def make_training(work: Work, flat: Config, seed: int, dataset: Dataset) -> Training:
+def make_training(work: Work, params: Config, seed: int, dataset: Dataset) -> Training:
     use_one_core()
-    config = trial_config(flat, Shape.of(dataset.info), work.budget)
+    config = trial_config(params, Shape.of(dataset.info), work.budget)
     model = build_model(config.model, seed)
     model.scaling.fit(train_bars(dataset))
     return Training(model, dataset, config.train, seed, *pick(work.hardware))
