@@ -32,9 +32,9 @@ from hybridtune.search.cluster.maps import cores
 from hybridtune.search.run.run_dir import RunDir
 from hybridtune.search.run.settings import Settings
 from hybridtune.search.run.trial_report import Progressed
-from hybridtune.search.study.limits import Limits
 from hybridtune.search.study.rungs import SuccessiveHalving, rung_iterations
 from hybridtune.search.study.sampler import distribution
+from hybridtune.search.study.stopping import StoppingRule
 from hybridtune.search.study.study import ask, create_study, tell
 from hybridtune.search.tuning.recorder import Recorder
 from hybridtune.search.tuning.scheduler import Asha
@@ -99,7 +99,7 @@ def ours(folder: Path, trials: int) -> None:
     def say(text: str) -> None:
         """Words cost nothing here."""
 
-    recorder = Recorder(run, study, trials, rungs, Limits(study, None, None), say)
+    recorder = Recorder(run, study, trials, rungs, StoppingRule(study, None, None), say)
     callback = TrainingCallback(TrialTask.from_tune, searcher, recorder, REPORTS, None, say)
     scheduler = Asha(SuccessiveHalving({rung: {} for rung in rungs}, REDUCTION, maximize=False))
     run_tasks(null_trial, searcher, callback, run.path / "tune", trial_folder, scheduler=scheduler)

@@ -25,7 +25,7 @@ from hybridtune.search.cluster.local_ray import local_ray
 from hybridtune.search.cluster.maps import cores, process_map
 from hybridtune.search.cluster.shared_dataset import share_dataset
 from hybridtune.search.run.run_dir import RunDir
-from hybridtune.search.workers.trainable import Work, folded_training
+from hybridtune.search.workers.trainable import TrainingContext, folded_training
 from hybridtune.spaces.hybrid import HYBRID
 
 TRIALS = 8
@@ -60,7 +60,7 @@ def measure(folder: Path, tokens: int) -> dict[str, float]:
     with process_map(cores()) as parallel_map:
         prepare(folder / "raw" / "launches", folder / "dataset", PrepareConfig(anchor_stride=720), parallel_map)
     with local_ray(TRIALS):
-        work = Work(
+        context = TrainingContext(
             run=RunDir(folder / "run"),
             dataset=share_dataset(Dataset(folder / "dataset")),
             budget=Budget(iterations=2, samples_per_iteration=512),
@@ -69,7 +69,7 @@ def measure(folder: Path, tokens: int) -> dict[str, float]:
         )
         remote = ray.remote(num_cpus=1)(trained_memory_mb)
         deadline = time.time() + 20 + tokens / 100
-        private = ray.get([remote.remote(work, deadline) for _ in range(TRIALS)])
+        private = ray.get([remote.remote(context, deadline) for _ in range(TRIALS)])
     size = sum(path.stat().st_size for path in (folder / "dataset").iterdir())
     return {
         "private_dirty_mb": round(statistics.median(private), 1),
@@ -78,11 +78,11 @@ def measure(folder: Path, tokens: int) -> dict[str, float]:
     }
 
 
-def trained_memory_mb(work: Work, deadline: float) -> float:
+def trained_memory_mb(context: TrainingContext, deadline: float) -> float:
     """Trains, waits until the others have trained too, and looks at its own process."""
     import os
 
-    training = folded_training(work, HYBRID.default(), seed=0)
+    training = folded_training(context, HYBRID.default(), seed=0)
     while not training.finished:
         training.run_iteration()
     time.sleep(max(0.0, deadline - time.time()))

@@ -91,7 +91,7 @@ def _say_other_versions(run: RunDir, say: Say) -> None:
 
 
 def _searched_seconds(run: RunDir) -> float:
-    from hybridtune.search.study.limits import searched_seconds
+    from hybridtune.search.study.stopping import searched_seconds
     from hybridtune.search.study.study import open_study
 
     return searched_seconds(open_study(run))

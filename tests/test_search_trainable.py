@@ -22,20 +22,20 @@ from hybridtune.search.cluster.shared_dataset import SharedDataset
 from hybridtune.search.run.run_dir import RunDir
 from hybridtune.search.run.trial_report import Failed, Progressed, TrialReport
 from hybridtune.search.workers import trainable
-from hybridtune.search.workers.trainable import CHECKPOINT, Work, folded_training, train_to_end
+from hybridtune.search.workers.trainable import CHECKPOINT, TrainingContext, folded_training, train_to_end
 from hybridtune.spaces.basic import BASIC
 
 PARAMS = BASIC.default() | {"hidden_size": 8, "window": 15}
 
 
 @pytest.fixture(scope="module", params=[1, 2], ids=["one fold", "two folds"])
-def work(
+def context(
     request: pytest.FixtureRequest, raw: Path, prepare_config: PrepareConfig, tmp_path_factory: pytest.TempPathFactory
-) -> Work:
+) -> TrainingContext:
     out = tmp_path_factory.mktemp("folds") / "dataset"
     prepare(raw, out, dataclasses.replace(prepare_config, folds=request.param))
     budget = Budget(iterations=4, samples_per_iteration=64)
-    return Work(
+    return TrainingContext(
         RunDir(out), SharedDataset(out, prepare_config.horizons), budget, Hardware(), checkpoint_iterations=(1, 2)
     )
 
@@ -44,7 +44,9 @@ class WorkerLostError(Exception):
     pass
 
 
-def trained(work: Work, folder: Path, reported: int = 0, interrupt_at: int | None = None) -> list[Progressed]:
+def trained(
+    context: TrainingContext, folder: Path, reported: int = 0, interrupt_at: int | None = None
+) -> list[Progressed]:
     """Reports of one life of a trial, which may end in the middle of a report."""
     reports: list[Progressed] = []
 
@@ -56,40 +58,42 @@ def trained(work: Work, folder: Path, reported: int = 0, interrupt_at: int | Non
             raise WorkerLostError
 
     with contextlib.suppress(WorkerLostError):
-        train_to_end(folded_training(work, PARAMS, seed=0), folder, work, report, reported)
+        train_to_end(folded_training(context, PARAMS, seed=0), folder, context, report, reported)
     return reports
 
 
-def test_a_dataset_with_folds_is_trained_on_all_of_them(work: Work) -> None:
-    folds = len(Dataset(work.dataset.path).folds())
-    training = folded_training(work, PARAMS, seed=0)
+def test_a_dataset_with_folds_is_trained_on_all_of_them(context: TrainingContext) -> None:
+    folds = len(Dataset(context.dataset.path).folds())
+    training = folded_training(context, PARAMS, seed=0)
     assert isinstance(training, Training) == (folds == 1)
     if isinstance(training, FoldedTraining):
         assert len(training.parts) == folds
 
 
-def test_every_iteration_is_reported_once_and_the_last_as_finished(work: Work, tmp_path: Path) -> None:
-    reports = trained(work, tmp_path)
+def test_every_iteration_is_reported_once_and_the_last_as_finished(context: TrainingContext, tmp_path: Path) -> None:
+    reports = trained(context, tmp_path)
     assert [report.progress.iteration for report in reports] == [1, 2, 3, 4]
     assert [report.finished for report in reports] == [False, False, False, True]
 
 
 @pytest.mark.parametrize("stopped_at", [1, 2, 3])
-def test_a_trial_that_lost_its_worker_goes_on_from_its_checkpoint(work: Work, tmp_path: Path, stopped_at: int) -> None:
-    undisturbed = trained(work, tmp_path / "whole")
-    before = trained(work, tmp_path / "stopped", interrupt_at=stopped_at)
+def test_a_trial_that_lost_its_worker_goes_on_from_its_checkpoint(
+    context: TrainingContext, tmp_path: Path, stopped_at: int
+) -> None:
+    undisturbed = trained(context, tmp_path / "whole")
+    before = trained(context, tmp_path / "stopped", interrupt_at=stopped_at)
     assert (tmp_path / "stopped" / CHECKPOINT).exists()
-    after = trained(work, tmp_path / "stopped", reported=stopped_at - 1)
+    after = trained(context, tmp_path / "stopped", reported=stopped_at - 1)
     # The last iteration that was reported is reported again, all else once.
     assert before[:-1] + after == undisturbed
 
 
 def test_a_training_that_is_not_finite_any_more_keeps_its_best_weights(
-    work: Work, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    context: TrainingContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between two rungs, where nothing else is saved."""
     monkeypatch.setattr(trainable, "CHECKPOINT_SECONDS", 1e9)
-    between = dataclasses.replace(work, checkpoint_iterations=())
+    between = dataclasses.replace(context, checkpoint_iterations=())
     training = folded_training(between, PARAMS, seed=0)
     reports: list[TrialReport] = []
 
@@ -112,10 +116,10 @@ def parts(training: AnyTraining) -> Sequence[Training]:
     return training.parts if isinstance(training, FoldedTraining) else [training]
 
 
-def test_a_checkpoint_ahead_of_the_reports_is_reported_up_to(work: Work, tmp_path: Path) -> None:
-    undisturbed = trained(work, tmp_path)
-    assert trained(work, tmp_path) == undisturbed
-    assert trained(work, tmp_path, reported=3) == undisturbed[3:]
+def test_a_checkpoint_ahead_of_the_reports_is_reported_up_to(context: TrainingContext, tmp_path: Path) -> None:
+    undisturbed = trained(context, tmp_path)
+    assert trained(context, tmp_path) == undisturbed
+    assert trained(context, tmp_path, reported=3) == undisturbed[3:]
 
 
 MEMORY_OF_TRIALS = """
@@ -137,7 +141,8 @@ def stop(report):
 trainable.report_to_tune = stop
 folder, dataset = map(Path, argv[1:])
 budget = Budget(iterations=2, samples_per_iteration=512)
-work = trainable.Work(RunDir(folder), SharedDataset(dataset, (15, 60)), budget, Hardware(precision="fp32"), ())
+hardware = Hardware(precision="fp32")
+context = trainable.TrainingContext(RunDir(folder), SharedDataset(dataset, (15, 60)), budget, hardware, ())
 
 def resident():
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20
@@ -145,7 +150,7 @@ def resident():
 def run(number, **changes):
     params = HYBRID.default() | {"windows": "15/60", "attention_span": 240} | changes
     try:
-        trainable.run_trial({"params": params, "number": number, "reported": 0, "micro_batch": None}, work, seed=0)
+        trainable.run_trial({"params": params, "number": number, "reported": 0, "micro_batch": None}, context, seed=0)
     except SystemExit:
         pass
     else:

@@ -77,7 +77,7 @@ def launch(
     from hybridtune.search.cli.console import stopwatch_lines
     from hybridtune.search.pipeline import launch as launch_run
     from hybridtune.search.pipeline import new_settings
-    from hybridtune.search.study.limits import parse_duration
+    from hybridtune.search.study.stopping import parse_duration
 
     settings = new_settings(
         dataset,
@@ -124,7 +124,7 @@ def resume(
     from hybridtune.search.cli.console import stopwatch_lines
     from hybridtune.search.pipeline import resume as resume_run
     from hybridtune.search.run.run_dir import RunDir
-    from hybridtune.search.study.limits import parse_duration
+    from hybridtune.search.study.stopping import parse_duration
 
     seconds = None if time_budget is None else parse_duration(time_budget)
     resume_run(RunDir.open(run), stopwatch_lines(out), trials, seconds)

@@ -36,7 +36,7 @@ from hybridtune.search.study.study import best_first, open_study
 from hybridtune.search.workers.callback import TrainingCallback
 from hybridtune.search.workers.progress import describe
 from hybridtune.search.workers.tasks import Tasks, run_tasks
-from hybridtune.search.workers.trainable import CHECKPOINT, Work, make_training, report_to_tune, train_to_end
+from hybridtune.search.workers.trainable import CHECKPOINT, TrainingContext, make_training, report_to_tune, train_to_end
 from hybridtune.spaces.parameters import Config
 from hybridtune.spaces.trial_config import Shape
 
@@ -93,13 +93,13 @@ class MemberTask:
         return cls(MemberSpec(**config["spec"]), config["micro_batch"])
 
 
-def train_member(config: dict[str, Any], work: Work) -> None:
+def train_member(config: dict[str, Any], context: TrainingContext) -> None:
     """A Tune function trainable: one member into its folder; member.json, or failed.json, is written last."""
     task = MemberTask.from_tune(config)
     spec = task.spec
-    folder = work.run.member(spec.id)
-    dataset = work.dataset.open()
-    training = make_training(work.with_micro_batch(task.micro_batch), spec.params, spec.seed, dataset)
+    folder = context.run.member(spec.id)
+    dataset = context.dataset.open()
+    training = make_training(context.with_micro_batch(task.micro_batch), spec.params, spec.seed, dataset)
 
     def report(report: TrialReport) -> None:
         if isinstance(report, Failed):
@@ -107,7 +107,7 @@ def train_member(config: dict[str, Any], work: Work) -> None:
             FailedMember(id=spec.id, origin=spec.origin, failure=report.reason).write(folder / FAILED)
         report_to_tune(report)
 
-    if not train_to_end(training, folder, work, report):
+    if not train_to_end(training, folder, context, report):
         return
     training.model.load_state_dict(training.best_weights())
     architecture, values = config_values(training.model.config)
@@ -129,10 +129,10 @@ def train_member(config: dict[str, Any], work: Work) -> None:
 
 
 def _train_members(run: RunDir, settings: Settings, specs: list[MemberSpec], say: Say) -> None:
-    work = Work(run, share_dataset(run.open_dataset()), settings.budget, settings.hardware, ())
+    context = TrainingContext(run, share_dataset(run.open_dataset()), settings.budget, settings.hardware, ())
     tasks = MemberTasks(specs, settings.concurrent)
     run_tasks(
-        tune.with_parameters(train_member, work=work),
+        tune.with_parameters(train_member, context=context),
         tasks,
         TrainingCallback(
             MemberTask.from_tune,

@@ -10,7 +10,7 @@ from hybridtune.search.run.curves import read_curves
 from hybridtune.search.run.run_dir import RunDir
 from hybridtune.search.run.say import Say
 from hybridtune.search.study.study import config_of, open_study, started
-from hybridtune.search.workers.trainable import Work, folded_training
+from hybridtune.search.workers.trainable import TrainingContext, folded_training
 
 COMPARED = ("train_loss", "tune_loss", "tune_auc")
 TOLERANCE = 1e-6
@@ -43,8 +43,10 @@ def replay(run: RunDir, number: int, say: Say) -> Replay:
     settings = run.document().settings
     dataset = run.open_dataset()
     shared = SharedDataset(settings.dataset, dataset.info.horizons)
-    work = Work(run, shared, settings.budget, settings.hardware, ()).with_micro_batch(trial.user_attrs["micro_batch"])
-    training = folded_training(work, config_of(trial), settings.seed)
+    context = TrainingContext(run, shared, settings.budget, settings.hardware, ()).with_micro_batch(
+        trial.user_attrs["micro_batch"]
+    )
+    training = folded_training(context, config_of(trial), settings.seed)
     rows = []
     for iteration, told in enumerate(curve.itertuples(), start=1):
         progress = training.run_iteration()

@@ -8,7 +8,7 @@ from hybridtune.search.run.run_dir import RunDir
 from hybridtune.search.run.say import Say
 from hybridtune.search.run.trial_report import Progressed, TrialReport
 from hybridtune.search.study.backup import back_up
-from hybridtune.search.study.limits import Limits
+from hybridtune.search.study.stopping import StoppingRule
 from hybridtune.search.study.study import best_first, started
 from hybridtune.search.tuning.events import EventFile
 from hybridtune.search.workers.progress import describe
@@ -26,14 +26,14 @@ class Recorder:
         study: optuna.Study,
         trials: int,
         rungs: tuple[int, ...],
-        limits: Limits,
+        stopping: StoppingRule,
         say: Say,
     ) -> None:
         self._run = run
         self._study = study
         self._trials = trials
         self._rungs = rungs
-        self._limits = limits
+        self._stopping = stopping
         self._say = say
         self._events: dict[int, EventFile] = {}
 
@@ -65,7 +65,7 @@ class Recorder:
             # was good to the last, for who wants to know why.
             (self._run.trial(task.number) / CHECKPOINT).unlink(missing_ok=True)
         self._close_events(task.number)
-        self._limits.save()
+        self._stopping.save()
         back_up(self._run)
         done = sum(t.state.is_finished() for t in started(self._study))
         best = best_first(self._study)

@@ -13,8 +13,8 @@ from hybridtune.search.cluster.shared_dataset import share_dataset
 from hybridtune.search.run.run_dir import RunDir
 from hybridtune.search.run.say import Say
 from hybridtune.search.run.settings import Settings
-from hybridtune.search.study.limits import Limits
 from hybridtune.search.study.rungs import SuccessiveHalving, bracket_of, decided_rungs, rung_iterations
+from hybridtune.search.study.stopping import StoppingRule
 from hybridtune.search.study.study import best_first, create_study, started
 from hybridtune.search.study.trials_table import write_tables
 from hybridtune.search.study.warm_start import warm_start
@@ -23,7 +23,7 @@ from hybridtune.search.tuning.scheduler import Asha
 from hybridtune.search.tuning.searcher import StudySearcher
 from hybridtune.search.workers.callback import TrainingCallback
 from hybridtune.search.workers.tasks import run_tasks
-from hybridtune.search.workers.trainable import TrialTask, Work, run_trial
+from hybridtune.search.workers.trainable import TrainingContext, TrialTask, run_trial
 
 
 class SearchFailedError(RuntimeError):
@@ -40,11 +40,11 @@ def search(run: RunDir, say: Say, workers: Workers) -> None:
     study = create_study(run, settings.space, settings.metric)
     if settings.warm_start is not None:
         warm_start(study, settings)
-    limits = Limits(study, settings.time_budget, settings.stop_after)
+    stopping = StoppingRule(study, settings.time_budget, settings.stop_after)
     wanted = wanted_trials(settings)
     left = wanted - sum(t.state.is_finished() for t in started(study))
     under_way = any(not trial.state.is_finished() for trial in started(study))
-    if left > 0 and not under_way and (reason := limits.reached()):
+    if left > 0 and not under_way and (reason := stopping.reached()):
         say(f"search: no further trial, {reason}")
     elif left > 0:
         rungs = _rungs(settings)
@@ -53,8 +53,8 @@ def search(run: RunDir, say: Say, workers: Workers) -> None:
             f"rungs at {', '.join(map(str, rungs)) or 'none'}"
         )
         workers.start()
-        _run_trials(run, settings, study, rungs, limits, say)
-        if (reason := limits.reached()) and wanted > sum(t.state.is_finished() for t in started(study)):
+        _run_trials(run, settings, study, rungs, stopping, say)
+        if (reason := stopping.reached()) and wanted > sum(t.state.is_finished() for t in started(study)):
             say(f"the search ends early: {reason}")
     write_tables(run, study)
     _refuse_failure(run, study)
@@ -73,7 +73,7 @@ def _bracket(settings: Settings, rungs: tuple[int, ...]) -> Callable[[int], int]
 
 
 def _run_trials(
-    run: RunDir, settings: Settings, study: optuna.Study, rungs: tuple[int, ...], limits: Limits, say: Say
+    run: RunDir, settings: Settings, study: optuna.Study, rungs: tuple[int, ...], stopping: StoppingRule, say: Say
 ) -> None:
     searcher = StudySearcher(
         study,
@@ -82,7 +82,7 @@ def _run_trials(
         settings.concurrent,
         settings.seed,
         settings.sampler,
-        enough=lambda: limits.reached() is not None,
+        enough=lambda: stopping.reached() is not None,
     )
     halving = SuccessiveHalving(
         decided_rungs(started(study), rungs),
@@ -90,14 +90,14 @@ def _run_trials(
         higher_is_better(settings.metric),
         _bracket(settings, rungs),
     )
-    work = Work(run, share_dataset(run.open_dataset()), settings.budget, settings.hardware, rungs)
+    context = TrainingContext(run, share_dataset(run.open_dataset()), settings.budget, settings.hardware, rungs)
     run_tasks(
-        tune.with_parameters(run_trial, work=work, seed=settings.seed),
+        tune.with_parameters(run_trial, context=context, seed=settings.seed),
         searcher,
         TrainingCallback(
             TrialTask.from_tune,
             searcher,
-            Recorder(run, study, wanted_trials(settings), rungs, limits, say),
+            Recorder(run, study, wanted_trials(settings), rungs, stopping, say),
             settings.iterations,
             settings.micro_batch,
             say,
@@ -105,7 +105,7 @@ def _run_trials(
         run.path / "tune",
         trial_folder,
         settings.gpus_per_trial,
-        Asha(halving, limits.stops_running),
+        Asha(halving, stopping.stops_running),
     )
 
 

@@ -34,7 +34,7 @@ CHECKPOINT_SHARE = 0.05
 
 
 @dataclass(frozen=True)
-class Work:
+class TrainingContext:
     """What all trials of a stage have in common."""
 
     run: RunDir
@@ -72,7 +72,7 @@ class TrialTask:
         return cls(**config)
 
 
-def run_trial(config: dict[str, Any], work: Work, seed: int) -> None:
+def run_trial(config: dict[str, Any], context: TrainingContext, seed: int) -> None:
     """A Tune function trainable: one TrialTask, one report an iteration.
 
     Every trial of a search has the same seed: the same draws of anchors for all, so that what differs between
@@ -80,7 +80,7 @@ def run_trial(config: dict[str, Any], work: Work, seed: int) -> None:
     """
     stopped = False
     try:
-        _train(TrialTask.from_tune(config), work, seed)
+        _train(TrialTask.from_tune(config), context, seed)
     except SystemExit:
         # Tune's way to end a trial that its scheduler stopped.
         stopped = True
@@ -91,29 +91,33 @@ def run_trial(config: dict[str, Any], work: Work, seed: int) -> None:
         raise SystemExit
 
 
-def _train(task: TrialTask, work: Work, seed: int) -> None:
-    training = folded_training(work.with_micro_batch(task.micro_batch), task.params, seed)
+def _train(task: TrialTask, context: TrainingContext, seed: int) -> None:
+    training = folded_training(context.with_micro_batch(task.micro_batch), task.params, seed)
     # The last iteration that the study knows is reported again: its rung may not have been decided.
-    train_to_end(training, work.run.trial(task.number), work, report_to_tune, reported=max(task.reported - 1, 0))
+    train_to_end(training, context.run.trial(task.number), context, report_to_tune, reported=max(task.reported - 1, 0))
 
 
-def folded_training(work: Work, params: Config, seed: int) -> AnyTraining:
+def folded_training(context: TrainingContext, params: Config, seed: int) -> AnyTraining:
     """What a search judges: a training on each walk-forward fold of the dataset, mostly one."""
-    folds = work.dataset.open().folds()
-    trainings = [make_training(work, params, seed, fold) for fold in folds]
+    folds = context.dataset.open().folds()
+    trainings = [make_training(context, params, seed, fold) for fold in folds]
     return trainings[0] if len(trainings) == 1 else FoldedTraining(trainings)
 
 
-def make_training(work: Work, params: Config, seed: int, dataset: Dataset) -> Training:
+def make_training(context: TrainingContext, params: Config, seed: int, dataset: Dataset) -> Training:
     use_one_core()
-    config = trial_config(params, Shape.of(dataset.info), work.budget)
+    config = trial_config(params, Shape.of(dataset.info), context.budget)
     model = build_model(config.model, seed)
     model.scaling.fit(train_bars(dataset))
-    return Training(model, dataset, config.train, seed, *pick(work.hardware))
+    return Training(model, dataset, config.train, seed, *pick(context.hardware))
 
 
 def train_to_end(
-    training: AnyTraining, folder: Path, work: Work, report: Callable[[TrialReport], None], reported: int = 0
+    training: AnyTraining,
+    folder: Path,
+    context: TrainingContext,
+    report: Callable[[TrialReport], None],
+    reported: int = 0,
 ) -> bool:
     """Goes on from the folder's checkpoint, if any, and reports every iteration after the first `reported`.
 
@@ -137,7 +141,7 @@ def train_to_end(
             return False
         ended = time.monotonic()
         due = ended - saved >= min(CHECKPOINT_SECONDS, cost / CHECKPOINT_SHARE)
-        if due or training.finished or training.iteration in work.checkpoint_iterations:
+        if due or training.finished or training.iteration in context.checkpoint_iterations:
             _save(training, checkpoint)
             saved = time.monotonic()
             cost = saved - ended

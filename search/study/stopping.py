@@ -21,7 +21,7 @@ HOPELESS = 5
 UNITS = {"h": 3600, "m": 60, "s": 1}
 
 
-class Limits:
+class StoppingRule:
     """Watches a study. The clock goes on from where an earlier process of the run left it."""
 
     def __init__(self, study: optuna.Study, seconds: float | None, stop_after: int | None) -> None:

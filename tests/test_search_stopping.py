@@ -7,7 +7,13 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from hybridtune.data.schema import InputError
-from hybridtune.search.study.limits import SEARCH_SECONDS, Limits, parse_duration, searched_seconds, trials_since_best
+from hybridtune.search.study.stopping import (
+    SEARCH_SECONDS,
+    StoppingRule,
+    parse_duration,
+    searched_seconds,
+    trials_since_best,
+)
 
 COMPLETE, PRUNED, FAIL = TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL
 
@@ -51,18 +57,18 @@ def study_of(*results: tuple[TrialState, float | None], seconds: float = 0.0) ->
 
 
 def test_a_search_without_limits_is_never_over() -> None:
-    limits = Limits(study_of((COMPLETE, 0.5), *[(PRUNED, 0.6)] * 50, seconds=1e9), None, None)
-    assert limits.reached() is None
-    assert not limits.stops_running()
+    stopping = StoppingRule(study_of((COMPLETE, 0.5), *[(PRUNED, 0.6)] * 50, seconds=1e9), None, None)
+    assert stopping.reached() is None
+    assert not stopping.stops_running()
 
 
 def test_a_search_all_of_whose_trials_fail_is_over_after_five_and_has_five_more_at_a_resume() -> None:
     study = study_of()
-    limits = Limits(study, None, None)
+    stopping = StoppingRule(study, None, None)
     for count in range(1, 6):
         study.add_trials(ended((FAIL, None)))
-        assert limits.reached() == ("all of its 5 trials failed" if count == 5 else None)
-    resumed = Limits(study, None, None)
+        assert stopping.reached() == ("all of its 5 trials failed" if count == 5 else None)
+    resumed = StoppingRule(study, None, None)
     study.add_trials(ended(*[(FAIL, None)] * 4))
     assert resumed.reached() is None
     study.add_trials(ended((FAIL, None)))
@@ -73,21 +79,21 @@ def test_a_search_all_of_whose_trials_fail_is_over_after_five_and_has_five_more_
 
 def test_time_that_an_earlier_process_spent_counts() -> None:
     study = study_of((COMPLETE, 0.5), seconds=50.0)
-    assert Limits(study, 60.0, None).reached() is None
-    assert Limits(study, 50.0, None).reached() == "its time budget of 50 seconds is spent"
-    Limits(study, 60.0, None).save()
+    assert StoppingRule(study, 60.0, None).reached() is None
+    assert StoppingRule(study, 50.0, None).reached() == "its time budget of 50 seconds is spent"
+    StoppingRule(study, 60.0, None).save()
     assert 50.0 <= searched_seconds(study) < 51.0
 
 
 def test_trials_under_way_end_with_the_time_only_once_one_is_complete() -> None:
     late = 100.0
-    assert not Limits(study_of((PRUNED, 0.5), seconds=late), 60.0, None).stops_running()
-    assert Limits(study_of((COMPLETE, 0.5), seconds=late), 60.0, None).stops_running()
+    assert not StoppingRule(study_of((PRUNED, 0.5), seconds=late), 60.0, None).stops_running()
+    assert StoppingRule(study_of((COMPLETE, 0.5), seconds=late), 60.0, None).stops_running()
     # Nothing better for long starts no trial, and stops none.
-    waited = Limits(study_of((COMPLETE, 0.5), (PRUNED, 0.6), (PRUNED, 0.7)), None, 2)
+    waited = StoppingRule(study_of((COMPLETE, 0.5), (PRUNED, 0.6), (PRUNED, 0.7)), None, 2)
     assert waited.reached() == "2 trials brought nothing better"
     assert not waited.stops_running()
-    assert Limits(study_of((COMPLETE, 0.5), (PRUNED, 0.6)), None, 2).reached() is None
+    assert StoppingRule(study_of((COMPLETE, 0.5), (PRUNED, 0.6)), None, 2).reached() is None
 
 
 @pytest.mark.parametrize(
