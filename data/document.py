@@ -73,11 +73,20 @@ def first_problem(error: ValidationError) -> str:
 
 def write_atomically(path: Path, content: bytes) -> None:
     """A reader sees the old file or the new one, even after a power cut."""
+    with new_file(path) as temporary:
+        temporary.write_bytes(content)
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[Path]:
+    """Yields a name to write to; that file takes the place of `path` when the block ends and vanishes if it raises.
+
+    A reader sees the old file or the new one, even after a power cut.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
+        yield temporary
+        with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
     except BaseException:

@@ -9,7 +9,7 @@ import pytest
 from hybridtune.data.schema import InputError
 from hybridtune.search.run.run_dir import RunDir
 from hybridtune.search.study import backup
-from hybridtune.search.study.backup import BACKUP, STUDY, back_up, check_study
+from hybridtune.search.study.backup import back_up, check_study
 from hybridtune.search.study.study import ask, create_study, open_study, started
 from hybridtune.spaces.hybrid import HYBRID
 
@@ -35,51 +35,51 @@ def damage(path: Path) -> None:
 def test_the_copy_is_the_study_of_its_moment(run: RunDir) -> None:
     ask(open_study(run), HYBRID, seed=0)
     check_study(run)
-    shutil.copy(run.path / BACKUP, run.path / STUDY)
+    shutil.copy(run.study_backup, run.study)
     assert len(started(open_study(run))) == 3
     ask(open_study(run), HYBRID, seed=0)
     back_up(run)
-    assert sorted(path.name for path in run.path.iterdir()) == [BACKUP, STUDY]
+    assert sorted(path.name for path in run.path.iterdir()) == ["study.backup.db", "study.db"]
 
 
 def test_a_damaged_study_is_said_and_its_copy_offered(run: RunDir) -> None:
-    damage(run.path / STUDY)
+    damage(run.study)
     with pytest.raises(
         InputError, match=r"study\.db is damaged \(.*\): `cp .*study\.backup\.db' .*study\.db'` puts back"
     ):
         open_study(run)
     with pytest.raises(InputError, match="is damaged"):
         create_study(run, HYBRID, "tune_loss")
-    shutil.copy(run.path / BACKUP, run.path / STUDY)
+    shutil.copy(run.study_backup, run.study)
     assert len(started(open_study(run))) == 3
 
 
 def test_a_study_that_is_gone_is_not_begun_anew_while_there_is_a_copy(run: RunDir) -> None:
-    (run.path / STUDY).unlink()
+    (run.study).unlink()
     for use in (open_study, lambda run: create_study(run, HYBRID, "tune_loss")):
         with pytest.raises(InputError, match=r"study\.db is damaged \(it is gone\): `cp .*` puts back"):
             use(run)
-    assert not (run.path / STUDY).exists()
+    assert not (run.study).exists()
 
 
 @pytest.mark.parametrize("content", [b"no database at all", b""])
 def test_a_study_that_is_something_else_is_said(run: RunDir, content: bytes) -> None:
-    (run.path / STUDY).write_bytes(content)
-    (run.path / BACKUP).unlink()
+    (run.study).write_bytes(content)
+    (run.study_backup).unlink()
     with pytest.raises(InputError, match=r"there is no intact copy of it|holds no study yet"):
         open_study(run)
 
 
 def test_a_damaged_copy_is_not_offered(run: RunDir) -> None:
-    damage(run.path / STUDY)
-    damage(run.path / BACKUP)
+    damage(run.study)
+    damage(run.study_backup)
     with pytest.raises(InputError, match="there is no intact copy of it; launch anew"):
         check_study(run)
 
 
 def test_a_locked_study_is_said_to_be_locked(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backup, "LOCK_SECONDS", 0.1)
-    other = sqlite3.connect(run.path / STUDY)
+    other = sqlite3.connect(run.study)
     other.execute("BEGIN EXCLUSIVE")
     with pytest.raises(InputError, match=r"study\.db is locked by another program: end it and try again"):
         open_study(run)

@@ -39,7 +39,7 @@ class RunStatus(BaseModel):
 
 def read_status(run: RunDir) -> RunStatus:
     document = run.document()
-    study = open_study(run) if (run.path / "study.db").exists() else None
+    study = open_study(run) if run.study.exists() else None
     trials = started(study) if study is not None else []
     best = best_first(study)[0] if study is not None and best_first(study) else None
     return RunStatus(

@@ -66,7 +66,7 @@ def blend(run: RunDir, say: Say) -> None:
         roles={member.id: member.roles for member in chosen},
         architectures={member.id: member.architecture for member in chosen},
         left_out={member.id: member.failure for member in failed_members(run)},
-        configurations_tried=distinct_configurations(pd.read_parquet(run.path / "trials.parquet")),
+        configurations_tried=distinct_configurations(pd.read_parquet(run.trials)),
     ).write(run.ensemble)
 
 

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from hybridtune.data.batches import frozen_labels
+from hybridtune.data.document import new_file
 from hybridtune.data.schema import SliceName
 from hybridtune.data.store import Dataset
 from hybridtune.models.training.fit import predict_slice
@@ -80,6 +81,5 @@ def write_predictions(
             columns[f"label/{horizon}"] = predictions.y_AH[:, h]
             columns |= {f"{who}/{horizon}": p_AH[:, h] for who, p_AH in said.items()}
         tables.append(pd.DataFrame(columns))
-    temporary = run.path / ".predictions.parquet.tmp"
-    pd.concat(tables).to_parquet(temporary, index=False)
-    temporary.replace(run.predictions)
+    with new_file(run.predictions) as file:
+        pd.concat(tables).to_parquet(file, index=False)

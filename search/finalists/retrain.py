@@ -142,7 +142,7 @@ def _train_members(run: RunDir, settings: Settings, specs: list[MemberSpec], say
             settings.micro_batch,
             say,
         ),
-        run.path / "tune" / "retrain",
+        run.tune / "retrain",
         lambda trial: MemberTask.from_tune(trial.config).spec.id,
         settings.gpus_per_trial,
     )

@@ -41,13 +41,13 @@ def write_report(run: RunDir, oracle: Path | None = None) -> Comparison:
     document = run.document()
     study = open_study(run)
     ensemble = finished(run)
-    tables = {name: pd.read_parquet(run.path / f"{name}.parquet") for name in ("trials", "curves", "predictions")}
-    trials, test = _ranked(tables["trials"], study), test_slice(tables["predictions"])
+    trials, curves = _ranked(pd.read_parquet(run.trials), study), pd.read_parquet(run.curves)
+    test = test_slice(pd.read_parquet(run.predictions))
     trained = members(run)
     page = render(
         "report.html",
         comparison=comparison,
-        recommendations=recommendations(comparison, trained, trials, tables["curves"], test),
+        recommendations=recommendations(comparison, trained, trials, curves, test),
         describe_gain=describe_gain,
         document=document,
         ensemble=ensemble,

@@ -70,12 +70,32 @@ class RunDir:
     @property
     def study_url(self) -> str:
         """Escaped: a path may hold what means something in a URL."""
-        url = URL.create("sqlite", database=str(self.path / "study.db"))
-        return url.render_as_string(hide_password=False)
+        return URL.create("sqlite", database=str(self.study)).render_as_string(hide_password=False)
+
+    @property
+    def study(self) -> Path:
+        return self.path / "study.db"
+
+    @property
+    def study_backup(self) -> Path:
+        return self.path / "study.backup.db"
+
+    @property
+    def trials(self) -> Path:
+        return self.path / "trials.parquet"
+
+    @property
+    def curves(self) -> Path:
+        return self.path / "curves.parquet"
+
+    @property
+    def tune(self) -> Path:
+        """Ray Tune's folder of the search."""
+        return self.path / "tune"
 
     @property
     def curve_log(self) -> Path:
-        return self.path / "tune" / "curves.jsonl"
+        return self.tune / "curves.jsonl"
 
     @property
     def predictions(self) -> Path:
@@ -94,7 +114,7 @@ class RunDir:
         return self.path / "members.json"
 
     def trial(self, number: int) -> Path:
-        return self.path / "tune" / f"trial_{number:05d}"
+        return self.tune / f"trial_{number:05d}"
 
     def member(self, member_id: str) -> Path:
         return self.path / "members" / member_id

@@ -6,27 +6,28 @@ from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote
 
+from hybridtune.data.document import new_file
 from hybridtune.data.schema import InputError
 from hybridtune.search.run.run_dir import RunDir
 
-STUDY, BACKUP = "study.db", "study.backup.db"
 LOCK_SECONDS = 5.0
 
 
 def back_up(run: RunDir) -> None:
     """Replaces the copy, in one step (SQLite's online backup: what others write meanwhile is in it or not at all)."""
-    temporary = run.path / f".{BACKUP}.tmp"
-    temporary.unlink(missing_ok=True)
-    with closing(_read_only(run.path / STUDY)) as source, closing(sqlite3.connect(temporary)) as target:
+    with (
+        new_file(run.study_backup) as file,
+        closing(_read_only(run.study)) as source,
+        closing(sqlite3.connect(file)) as target,
+    ):
         source.backup(target)
-    temporary.replace(run.path / BACKUP)
 
 
 def check_study(run: RunDir) -> None:
     """Raises InputError if study.db is damaged, locked, or gone though it has a copy; what to do about it is in the
     message. A run that has neither has not begun.
     """
-    path, backup = run.path / STUDY, run.path / BACKUP
+    path, backup = run.study, run.study_backup
     if not path.exists() and not backup.exists():
         return
     problem = _problem(path) if path.exists() else "it is gone"

@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from hybridtune.data.schema import InputError
 from hybridtune.models.training.config import Metric, higher_is_better
 from hybridtune.search.run.run_dir import RunDir
-from hybridtune.search.study.backup import STUDY, check_study
+from hybridtune.search.study.backup import check_study
 from hybridtune.search.study.sampler import make_sampler
 from hybridtune.search.study.storage import StudyFile
 from hybridtune.spaces.parameters import Choice, Config, Dimension, Float, Space
@@ -55,7 +55,7 @@ def open_study(run: RunDir) -> optuna.Study:
     none_yet = InputError(f"{run.path}/study.db holds no study yet: `hybridtune resume {run.path}` starts it")
     check_study(run)
     # Looking must not make the file.
-    if not (run.path / STUDY).exists():
+    if not run.study.exists():
         raise none_yet
     try:
         return optuna.load_study(storage=_file(run), study_name=STUDY_NAME)

@@ -6,6 +6,7 @@ import optuna
 import pandas as pd
 from optuna.trial import FrozenTrial
 
+from hybridtune.data.document import new_file
 from hybridtune.search.run.curves import read_curves
 from hybridtune.search.run.run_dir import RunDir
 from hybridtune.search.study.study import STATE_NAMES, started
@@ -22,10 +23,9 @@ def trials_table(study: optuna.Study, curves: pd.DataFrame) -> pd.DataFrame:
 
 def write_tables(run: RunDir, study: optuna.Study) -> None:
     curves = read_curves(run.curve_log)
-    for name, table in (("curves", curves), ("trials", trials_table(study, curves))):
-        temporary = run.path / f".{name}.parquet.tmp"
-        table.to_parquet(temporary, index=False)
-        temporary.replace(run.path / f"{name}.parquet")
+    for path, table in ((run.curves, curves), (run.trials, trials_table(study, curves))):
+        with new_file(path) as file:
+            table.to_parquet(file, index=False)
 
 
 def _trial_row(trial: FrozenTrial, spent: dict[int, dict[Any, Any]]) -> dict[str, Any]:

@@ -102,7 +102,7 @@ def _run_trials(
             settings.micro_batch,
             say,
         ),
-        run.path / "tune",
+        run.tune,
         trial_folder,
         settings.gpus_per_trial,
         Asha(halving, stopping.stops_running),
