@@ -77,8 +77,8 @@ def launch(dataset: AnyPath, run: AnyPath, space: str = "hybrid", say: Say = pri
     """Searches, retrains the best, blends them and writes the report into the new folder `run`.
 
     space: the name of a shipped space or a YAML file. say: called with a line now and then. settings: fields of
-    hybridtune.search.run.settings.Settings, for example `trials=30, iterations=20`. Raises InputError for what cannot
-    be used.
+    hybridtune.search.run.settings.Settings, for example `trials=30, iterations=20`. Raises InputError or, naming
+    the setting, pydantic's ValidationError for what cannot be used.
     """
     chosen = pipeline.new_settings(Path(dataset), space, settings)
     return Run(pipeline.launch(chosen, Path(run), say).path)

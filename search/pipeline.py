@@ -34,7 +34,11 @@ def new_settings(path: Path, space: str, values: Mapping[str, Any]) -> Settings:
         "reference": chosen.reference,
         "concurrent": cores(),
     }
-    return Settings.model_validate(given | {name: value for name, value in values.items() if value is not None})
+    settings = Settings.model_validate(given | {name: value for name, value in values.items() if value is not None})
+    if settings.warm_start is None:
+        return settings
+    # A resume may come from another folder.
+    return settings.model_copy(update={"warm_start": settings.warm_start.resolve()})
 
 
 def launch(settings: Settings, run_path: Path, say: Say) -> RunDir:

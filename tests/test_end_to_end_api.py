@@ -47,6 +47,7 @@ def test_a_finished_run_is_read_and_exported(finished: Workplace, tmp_path: Path
     assert run.scores().horizons == (15, 60)
     bundle = run.export(tmp_path / "bundle")
     assert bundle.document.horizons == (15, 60)
+    assert hybridtune.Bundle.load(str(tmp_path / "bundle")).document == bundle.document
     with pytest.raises(InputError, match="bundle exists already"):
         run.export(tmp_path / "bundle")
 

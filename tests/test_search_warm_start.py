@@ -8,6 +8,8 @@ import pytest
 from optuna.trial import TrialState
 
 from hybridtune.data.schema import InputError
+from hybridtune.data.store import Dataset
+from hybridtune.search.pipeline import new_settings
 from hybridtune.search.run.run_dir import RunDir
 from hybridtune.search.run.settings import Settings
 from hybridtune.search.study.study import WARM_START, ask, best_first, config_of, create_study, started, tell
@@ -150,3 +152,11 @@ def test_another_dataset_no_run_and_a_run_without_completed_trials_are_refused(t
     create_study(empty, HYBRID, "tune_loss")
     with pytest.raises(InputError, match="has no completed trial to start from"):
         check_warm_start(empty.path, settings(), FINGERPRINT)
+
+
+def test_its_path_is_kept_whole_as_a_resume_may_come_from_elsewhere(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert isinstance(dataset.source, Path)
+    assert new_settings(dataset.source, "basic", {"warm_start": "earlier"}).warm_start == tmp_path / "earlier"

@@ -27,7 +27,7 @@ class BasicLSTM(Forecaster):
         layers: int = 1
 
         def __post_init__(self) -> None:
-            ArchitectureConfig.__post_init__(self)
+            super().__post_init__()
             at_least("layers", self.layers, 1)
             check_window("window", self.window, self.history)
 

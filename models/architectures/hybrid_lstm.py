@@ -55,7 +55,7 @@ class HybridLSTM(Forecaster):
         horizon_heads: HorizonHeadsName = "hierarchical"
 
         def __post_init__(self) -> None:
-            ArchitectureConfig.__post_init__(self)
+            super().__post_init__()
             at_least("layers", self.layers, 1)
             at_least("attention_span", self.attention_span, 1)
             check_attention(self.hidden_size, self.attention_heads, self.positions)

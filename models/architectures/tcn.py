@@ -35,7 +35,7 @@ class TCN(Forecaster):
         """Minutes, a dilation apart, that a convolution reads."""
 
         def __post_init__(self) -> None:
-            ArchitectureConfig.__post_init__(self)
+            super().__post_init__()
             at_least("levels", self.levels, 1)
             at_least("kernel_size", self.kernel_size, 2)
             if self.levels > MOST_LEVELS:

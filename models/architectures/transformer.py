@@ -38,7 +38,7 @@ class Transformer(Forecaster):
         """Of the minutes."""
 
         def __post_init__(self) -> None:
-            ArchitectureConfig.__post_init__(self)
+            super().__post_init__()
             at_least("blocks", self.blocks, 1)
             check_attention(self.hidden_size, self.attention_heads, self.positions)
 

@@ -146,8 +146,9 @@ class Bundle:
         self._weights_NH = np.array([member.weights for member in document.members])
 
     @classmethod
-    def load(cls, path: Path) -> "Bundle":
+    def load(cls, path: str | Path) -> "Bundle":
         """Raises InputError if the folder is no bundle, was altered, or is of another format version."""
+        path = Path(path)
         if not path.is_dir():
             raise InputError(f"{path} is not a bundle folder: `hybridtune export` makes one")
         document = BundleDocument.read(path / "bundle.json")

@@ -1,17 +1,13 @@
 """Arguments that several commands take, and how they are read."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from hybridtune.data.schema import (
     InputError,
 )
-
-if TYPE_CHECKING:
-    pass
-
 
 RunArgument = Annotated[Path, typer.Argument(help="A run directory.", show_default=False)]
 

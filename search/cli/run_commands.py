@@ -94,7 +94,7 @@ def launch(
             "sampler": sampler,
             "time_budget": None if time_budget is None else parse_duration(time_budget),
             "stop_after": stop_after,
-            "warm_start": None if warm_start is None else warm_start.resolve(),
+            "warm_start": warm_start,
             "concurrent": concurrent,
             "gpus_per_trial": gpus_per_trial,
             "device": device,

@@ -19,8 +19,6 @@ from hybridtune.data.schema import InputError
 
 AHEAD = 8
 """Items of a parallel map that are started ahead, for each core: enough to keep it busy, few enough to hold."""
-
-
 ANSWER_SECONDS = 5.0
 """How long a cluster may take to answer at all."""
 

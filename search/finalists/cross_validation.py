@@ -1,4 +1,7 @@
-"""Which blending method and which calibration: by cross-validation over blocks of the blend slice."""
+"""Which blending method and which calibration: by cross-validation over blocks of the blend slice.
+
+Shapes: A anchors, H horizons, N members.
+"""
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -13,7 +16,6 @@ from hybridtune.search.finalists.calibrate import KINDS
 from hybridtune.search.finalists.predictions import Predictions
 
 FOLDS = 5
-
 
 Predictor = Callable[[Floats], Floats]
 """p_NAH -> p_AH"""

@@ -1,4 +1,7 @@
-"""What the members and the ensemble predict on blend and test, kept in predictions.parquet."""
+"""What the members and the ensemble predict on blend and test, kept in predictions.parquet.
+
+Shapes: A anchors, H horizons, N members.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
