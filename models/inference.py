@@ -11,11 +11,9 @@ from hybridtune.models.hardware import Precision
 
 def forward(model: nn.Module, batch: Batch, device: torch.device, precision: Precision) -> Tensor:
     """logits_MKH float32."""
-    x_MTF, length_M, anchor_MK = (
-        torch.from_numpy(values).to(device) for values in (batch.x_MTF, batch.length_M, batch.anchor_MK)
-    )
+    x_MTF, anchor_MK = (torch.from_numpy(values).to(device) for values in (batch.x_MTF, batch.anchor_MK))
     with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
-        logits: Tensor = model(x_MTF, length_M, anchor_MK)
+        logits: Tensor = model(x_MTF, anchor_MK)
     return logits.float()
 
 

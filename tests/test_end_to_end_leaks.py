@@ -104,12 +104,12 @@ def test_leak_of_a_bar_after_t(raw: Path, dataset: Dataset, tmp_path: Path, scal
         table.to_parquet(whole / path.name)
         minutes = (table["datetime"] - table["datetime"].iloc[0]).dt.total_seconds() / 60
         table[minutes <= t].to_parquet(cut / path.name)
-    ends = {p.file.name: p for p in bundle.predict(find_series(cut).files, Last())}
+    ends = {p.series.file.name: p for p in bundle.predict(find_series(cut).files, Last())}
     compared = 0
     for prediction in bundle.predict(find_series(whole).files):
-        end = ends[prediction.file.name]
-        if len(end.minute_K) and end.minute_K[0] == t:
-            at_t = prediction.p_KH[prediction.minute_K == t]
+        end = ends[prediction.series.file.name]
+        if len(end.series.minute_K) and end.series.minute_K[0] == t:
+            at_t = prediction.p_KH[prediction.series.minute_K == t]
             np.testing.assert_allclose(at_t, end.p_KH, rtol=0, atol=1e-6)
             compared += 1
     assert compared >= 3

@@ -26,11 +26,11 @@ from hybridtune.models.architectures.registry import ModelConfig, build_model, c
 from hybridtune.models.architectures.scaler import train_bars
 from hybridtune.models.architectures.tcn import TCN
 from hybridtune.models.architectures.transformer import Transformer
-from hybridtune.models.bundle.attention import Explainer
-from hybridtune.models.bundle.attention_folder import DRAWN_ANCHORS, Example, Explain
+from hybridtune.models.bundle.attention import AttentiveMember
+from hybridtune.models.bundle.attention_folder import DRAWN_ANCHORS, AttentionFolder, Example
 from hybridtune.models.bundle.bundle import BundleDocument, MemberEntry, save_bundle
 from hybridtune.models.bundle.calibration import Calibration
-from hybridtune.models.bundle.minutes import EVERY_MINUTE, Asked, At, Every, Last
+from hybridtune.models.bundle.minutes import EVERY_MINUTE, At, Every, Last, Requested
 from hybridtune.models.bundle.predict import predict_folder
 
 HORIZONS = (15, 60)
@@ -103,12 +103,12 @@ def bundle(tmp_path: Path, members: dict[str, Forecaster], dataset: Dataset) -> 
     return bundle_of(tmp_path / "bundle", members, {"transformer": 0.1, "basic": 0.6, "hybrid": 0.3}, dataset)
 
 
-def no_page(path: Path, explainer: Explainer, horizons: tuple[int, ...], examples: list[Example]) -> None:
+def no_page(path: Path, member: AttentiveMember, horizons: tuple[int, ...], examples: list[Example]) -> None:
     """Where the page is not what is tested."""
 
 
-def explained(bundle: Path, raw: Path, folder: Path, asked: Asked = At(MINUTES)) -> Path:  # noqa: B008 frozen
-    predict_folder(bundle, raw, folder.with_suffix(".parquet"), asked, Explain(folder, no_page))
+def explained(bundle: Path, raw: Path, folder: Path, requested: Requested = At(MINUTES)) -> Path:  # noqa: B008 frozen
+    predict_folder(bundle, raw, folder.with_suffix(".parquet"), requested, AttentionFolder(folder, no_page))
     return folder
 
 
@@ -156,10 +156,10 @@ def test_a_heads_weights_sum_to_one_and_lie_within_its_span(bundle: Path, raw: P
     assert (minutes.loc[~beyond, "weight"] > 0).all()
 
 
-@pytest.mark.parametrize("asked", [At(MINUTES), At(tuple(range(59, 240))), Last()])
-def test_explaining_changes_no_prediction(bundle: Path, raw: Path, tmp_path: Path, asked: Asked) -> None:
-    explained(bundle, raw, tmp_path / "ex", asked)
-    predict_folder(bundle, raw, tmp_path / "plain.parquet", asked)
+@pytest.mark.parametrize("requested", [At(MINUTES), At(tuple(range(59, 240))), Last()])
+def test_explaining_changes_no_prediction(bundle: Path, raw: Path, tmp_path: Path, requested: Requested) -> None:
+    explained(bundle, raw, tmp_path / "ex", requested)
+    predict_folder(bundle, raw, tmp_path / "plain.parquet", requested)
     plain = pd.read_parquet(tmp_path / "plain.parquet")
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "ex.parquet"), plain, check_exact=True)
     anchors = pd.read_parquet(tmp_path / "ex" / "windows.parquet")[["series", "anchor"]].drop_duplicates()
@@ -168,12 +168,12 @@ def test_explaining_changes_no_prediction(bundle: Path, raw: Path, tmp_path: Pat
 
 
 def test_the_heaviest_member_with_attention_is_explained_and_named(bundle: Path, raw: Path, tmp_path: Path) -> None:
-    summary = predict_folder(bundle, raw, tmp_path / "out", Last(), Explain(tmp_path / "ex", no_page))
-    assert str(summary.explainer) == "hybrid (hybrid_lstm, mean weight 0.30 in the ensemble)"
+    summary = predict_folder(bundle, raw, tmp_path / "out", Last(), AttentionFolder(tmp_path / "ex", no_page))
+    assert str(summary.attentive) == "hybrid (hybrid_lstm, mean weight 0.30 in the ensemble)"
     for name in ("minutes", "windows"):
         about = pq.read_schema(tmp_path / "ex" / f"{name}.parquet").metadata
         assert (about[b"member"], about[b"architecture"], about[b"mean_weight"]) == (b"hybrid", b"hybrid_lstm", b"0.3")
-    assert predict_folder(bundle, raw, tmp_path / "plain", Last()).explainer is None
+    assert predict_folder(bundle, raw, tmp_path / "plain", Last()).attentive is None
 
 
 def test_columns_are_compact(bundle: Path, raw: Path, tmp_path: Path) -> None:
@@ -213,27 +213,27 @@ def test_rows_are_written_as_predictions_come(
 def test_the_page_is_drawn_from_the_first_anchors(bundle: Path, raw: Path, tmp_path: Path) -> None:
     drawn: list[Example] = []
 
-    def draw(path: Path, explainer: Explainer, horizons: tuple[int, ...], examples: list[Example]) -> None:
+    def draw(path: Path, member: AttentiveMember, horizons: tuple[int, ...], examples: list[Example]) -> None:
         path.write_text("page")
-        assert (explainer.member, horizons) == ("hybrid", HORIZONS)
+        assert (member.member, horizons) == ("hybrid", HORIZONS)
         drawn.extend(examples)
 
-    predict_folder(bundle, raw, tmp_path / "out", At(MINUTES), Explain(tmp_path / "ex", draw))
+    predict_folder(bundle, raw, tmp_path / "out", At(MINUTES), AttentionFolder(tmp_path / "ex", draw))
     assert (tmp_path / "ex" / "index.html").read_text() == "page"
-    anchors = [(prediction.file.name, int(prediction.minute_K[k])) for prediction, k in drawn]
+    anchors = [(prediction.series.file.name, int(prediction.series.minute_K[k])) for prediction, k in drawn]
     names = [file.name for file in find_series(raw).files]
     assert anchors == [(name, minute) for name in names for minute in MINUTES][:DRAWN_ANCHORS]
     for prediction, _ in drawn:
-        price_T = read_series(prediction.file.path).price_T
-        np.testing.assert_array_equal(prediction.price_T, price_T[: len(prediction.price_T)])
+        price_T = read_series(prediction.series.file.path).price_T
+        np.testing.assert_array_equal(prediction.series.price_T, price_T[: len(prediction.series.price_T)])
 
 
-def broken_page(path: Path, explainer: Explainer, horizons: tuple[int, ...], examples: list[Example]) -> None:
+def broken_page(path: Path, member: AttentiveMember, horizons: tuple[int, ...], examples: list[Example]) -> None:
     raise InputError("no ink")
 
 
 @pytest.mark.parametrize(
-    ("asked", "weights", "draw", "message"),
+    ("requested", "weights", "draw", "message"),
     [
         (EVERY_MINUTE, {"hybrid": 1.0}, no_page, "explain needs --last or --minutes"),
         (Every(100), {"hybrid": 1.0}, no_page, "explain needs --last or --minutes"),
@@ -252,7 +252,7 @@ def test_what_cannot_be_explained_is_refused_and_leaves_nothing(
     tmp_path: Path,
     members: dict[str, Forecaster],
     dataset: Dataset,
-    asked: Asked,
+    requested: Requested,
     weights: dict[str, float],
     draw: object,
     message: str,
@@ -260,24 +260,28 @@ def test_what_cannot_be_explained_is_refused_and_leaves_nothing(
     bundle = bundle_of(tmp_path / "bundle", members, weights, dataset)
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(InputError, match=message):
-        predict_folder(bundle, raw, tmp_path / "out", asked, Explain(tmp_path / "deep" / "ex", draw))
+        predict_folder(bundle, raw, tmp_path / "out", requested, AttentionFolder(tmp_path / "deep" / "ex", draw))
     assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_nothing_to_predict_leaves_no_explanation(bundle: Path, tmp_path: Path, write_series: WriteSeries) -> None:
     write_series(tmp_path / "mine" / "a.csv", np.ones(80))
     before = sorted(tmp_path.rglob("*"))
-    with pytest.raises(InputError, match=r"nothing to predict in .*a\.csv has no observed minute among those asked"):
-        predict_folder(bundle, tmp_path / "mine", tmp_path / "out", At((200,)), Explain(tmp_path / "ex", no_page))
+    with pytest.raises(
+        InputError, match=r"nothing to predict in .*a\.csv has no observed minute among those requested"
+    ):
+        predict_folder(
+            bundle, tmp_path / "mine", tmp_path / "out", At((200,)), AttentionFolder(tmp_path / "ex", no_page)
+        )
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_the_command_says_who_was_explained_and_where(bundle: Path, raw: Path, tmp_path: Path) -> None:
+def test_the_command_says_whose_attention_and_where(bundle: Path, raw: Path, tmp_path: Path) -> None:
     place = Workplace(tmp_path)
     said = place.succeed(
         "predict", "bundle", str(raw), "--out", "new.parquet", "--minutes", "60,130", "--explain", "new"
     )
-    where = "where member hybrid (hybrid_lstm, mean weight 0.30 in the ensemble) looked: new/index.html"
+    where = "attention of member hybrid (hybrid_lstm, mean weight 0.30 in the ensemble): new/index.html"
     assert said.splitlines()[-1] == where
     assert sorted(p.name for p in (tmp_path / "new").iterdir()) == ["index.html", "minutes.parquet", "windows.parquet"]
     page = (tmp_path / "new" / "index.html").read_text()

@@ -24,7 +24,7 @@ from hybridtune.models.architectures.registry import build_model, config_values,
 from hybridtune.models.architectures.scaler import train_bars
 from hybridtune.models.bundle.bundle import Bundle, BundleDocument, MemberEntry, save_bundle
 from hybridtune.models.bundle.calibration import Calibration, calibrated
-from hybridtune.models.bundle.minutes import EVERY_MINUTE, Asked, At, Every, Last
+from hybridtune.models.bundle.minutes import EVERY_MINUTE, At, Every, Last, Requested
 from hybridtune.models.bundle.predict import predict_folder
 from hybridtune.search.cluster.maps import process_map
 
@@ -99,7 +99,7 @@ def said(model: Forecaster, x_TF: np.ndarray, minute: int) -> np.ndarray:
     """The model's probabilities from the bars up to a minute, and nothing else."""
     x_MTF = torch.from_numpy(x_TF[None, : minute + 1].copy())
     with torch.no_grad():
-        logits_MKH = model(x_MTF, torch.tensor([minute + 1]), torch.tensor([[minute]]))
+        logits_MKH = model(x_MTF, torch.tensor([[minute]]))
     return np.asarray(logits_MKH.sigmoid()[0, 0])
 
 
@@ -108,11 +108,11 @@ def test_predictions_are_the_weighted_mean_of_what_the_models_say(
 ) -> None:
     files = find_series(raw).files[:6]
     predictions = list(Bundle.load(bundle).predict(files, Every(17)))
-    assert [p.file for p in predictions] == files
+    assert [p.series.file for p in predictions] == files
     for prediction in predictions:
-        assert prediction.minute_K.tolist() == list(range(FIRST, LAST + 1, 17))
-        x_TF = features(read_series(prediction.file.path))
-        for k, minute in enumerate(prediction.minute_K):
+        assert prediction.series.minute_K.tolist() == list(range(FIRST, LAST + 1, 17))
+        x_TF = features(read_series(prediction.series.file.path))
+        for k, minute in enumerate(prediction.series.minute_K):
             p_NH = np.stack([said(model, x_TF, int(minute)) for model in models])
             expected_H = calibrated((p_NH * np.array(WEIGHTS)).sum(axis=0)[None], CALIBRATION)[0]
             np.testing.assert_allclose(prediction.p_KH[k], expected_H, atol=1e-6)
@@ -330,7 +330,7 @@ def test_every_minute_with_enough_history_is_predicted_and_the_rest_is_said(
 
 
 @pytest.mark.parametrize(
-    ("asked", "minutes"),
+    ("requested", "minutes"),
     [
         (EVERY_MINUTE, {"s60": [59], "s240": list(range(59, 240)), "s300": list(range(59, 240))}),
         (Every(100), {"s60": [59], "s240": [59, 159], "s300": [59, 159]}),
@@ -340,16 +340,16 @@ def test_every_minute_with_enough_history_is_predicted_and_the_rest_is_said(
     ],
 )
 def test_only_the_minutes_asked_for_are_predicted(
-    bundle: Path, mine: Path, tmp_path: Path, asked: Asked, minutes: dict[str, list[int]]
+    bundle: Path, mine: Path, tmp_path: Path, requested: Requested, minutes: dict[str, list[int]]
 ) -> None:
-    predict_folder(bundle, mine, tmp_path / "out.parquet", asked)
+    predict_folder(bundle, mine, tmp_path / "out.parquet", requested)
     assert minutes_of(tmp_path / "out.parquet") == minutes
 
 
 def test_a_series_without_a_bar_at_the_minutes_asked_for_is_said(bundle: Path, mine: Path, tmp_path: Path) -> None:
     summary = predict_folder(bundle, mine, tmp_path / "out.parquet", At((100,)))
     (problem,) = [p for p in summary.problems if "s60.csv" in p]
-    assert "has no observed minute among those asked for, its last is 59" in problem
+    assert "has no observed minute among those requested, its last is 59" in problem
 
 
 @pytest.mark.parametrize("minute", [FIRST - 1, LAST + 1, -5])
@@ -364,7 +364,7 @@ def test_a_stride_below_a_minute_is_refused() -> None:
 
 
 def test_a_prediction_does_not_depend_on_its_company(bundle: Path, mine: Path, tmp_path: Path) -> None:
-    """Neither on the series beside it, nor on how many minutes are asked for."""
+    """Neither on the series beside it, nor on how many minutes are requested for."""
     predict_folder(bundle, mine, tmp_path / "all.parquet")
     predict_folder(bundle, mine, tmp_path / "last.parquet", Last())
     keys = ["series", "minute", "horizon"]

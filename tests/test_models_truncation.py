@@ -71,7 +71,7 @@ def x_MTF(dataset: Dataset) -> Tensor:
 
 def logits(model: nn.Module, x_MTF: Tensor, anchor_MK: Tensor) -> Tensor:
     with torch.no_grad():
-        out: Tensor = model(x_MTF, torch.tensor([x_MTF.shape[1]] * len(x_MTF)), anchor_MK)
+        out: Tensor = model(x_MTF, anchor_MK)
     assert out.shape == (*anchor_MK.shape, 3)
     assert out.isfinite().all()
     return out

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from hybridtune.data.find import SeriesFile
 from hybridtune.models.architectures.basic_lstm import BasicLSTM
 from hybridtune.models.architectures.registry import build_model
-from hybridtune.models.bundle.attention import AnchorAttention, Explainer
+from hybridtune.models.bundle.attention import AnchorAttention, AttentiveMember
 from hybridtune.models.bundle.attention_folder import Example
-from hybridtune.models.bundle.bundle import SeriesPrediction
+from hybridtune.models.bundle.series import RequestedSeries, SeriesPrediction
 from hybridtune.search.report.attention_plot import draw_page
 
 ANCHOR = 79
@@ -22,21 +22,24 @@ ANCHOR = 79
 def page_of(path: Path, minutes_ET: NDArray[np.float32], windows: tuple[int, ...], name: str = "token") -> str:
     """Of one anchor at minute 79."""
     windows_ES = np.full((len(minutes_ET), len(windows)), 1 / max(1, len(windows)), dtype=np.float32)
-    looked = AnchorAttention(minutes_ET.astype(np.float32), windows_ES if windows else None)
-    prediction = SeriesPrediction(
+    attention = AnchorAttention(minutes_ET.astype(np.float32), windows_ES if windows else None)
+    series = RequestedSeries(
         file=SeriesFile(Path("token.csv"), name, ""),
         start=np.datetime64("2025-01-01T00:00", "m"),
         price_T=np.geomspace(1e-6, 1, 100),
         minute_K=np.array([ANCHOR]),
+    )
+    prediction = SeriesPrediction(
+        series,
         p_KH=np.array([[0.125, 0.75]]),
         spread_KH=np.zeros((1, 2)),
-        attention_K=(looked,),
+        attention_K=(attention,),
     )
-    explainer = Explainer(
+    member = AttentiveMember(
         "trial-7", "hybrid_lstm", 0.5, build_model(BasicLSTM.Config(input_size=2, horizons=2), 0), windows
     )
     examples: list[Example] = [(prediction, 0)]
-    draw_page(path, explainer, (15, 60), examples)
+    draw_page(path, member, (15, 60), examples)
     return path.read_text()
 
 

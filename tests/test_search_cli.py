@@ -157,7 +157,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write_series: WriteS
         ("predict missing good --out new --explain folder", "explain needs --last or --minutes"),
         ("predict missing good --out new --explain folder --stride 60", "explain needs --last or --minutes"),
         ("predict missing good --out new --explain empty --last", "empty exists already"),
-        ("predict missing good --out new --explain ./new --last", "need a place each, got new for both"),
+        ("predict missing good --out new --explain ./new --last", "need a path each, got new for both"),
         ("predict missing good", "Missing option '--out'"),
         ("forecast", "No such command 'forecast'"),
         ("--nope", "No such option: --nope"),

@@ -42,7 +42,7 @@ class BasicLSTM(Forecaster):
         self.dropout = nn.Dropout(dropout)
         self.heads = HorizonHeads(size, size // 2, config.horizons, dropout, config.horizon_heads)
 
-    def forward(self, x_MTF: Tensor, length_M: Tensor, anchor_MK: Tensor) -> Tensor:  # noqa: ARG002 the one signature
+    def forward(self, x_MTF: Tensor, anchor_MK: Tensor) -> Tensor:
         state_MKD = self.encoder(self.scaling(x_MTF), anchor_MK)
         logits_MKH: Tensor = self.heads(self.dropout(state_MKD))
         return logits_MKH

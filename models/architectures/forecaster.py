@@ -35,7 +35,7 @@ class Forecaster(nn.Module, ABC):
     """Every direct part that has parameters."""
 
     @abstractmethod
-    def forward(self, x_MTF: Tensor, length_M: Tensor, anchor_MK: Tensor) -> Tensor:
+    def forward(self, x_MTF: Tensor, anchor_MK: Tensor) -> Tensor:
         """logits_MKH: of a rise, for K anchors (minutes from launch) of each of M series of T bars."""
 
     def attention(self, x_MTF: Tensor, anchor_MK: Tensor) -> AttentionMaps | None:  # noqa: ARG002 the one signature

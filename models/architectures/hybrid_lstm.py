@@ -96,7 +96,7 @@ class HybridLSTM(Forecaster):
         self.fusion = nn.Sequential(nn.Linear(2 * size, size), nn.GELU(), nn.Dropout(dropout))
         self.heads = HorizonHeads(size, size // 2, config.horizons, dropout, config.horizon_heads)
 
-    def forward(self, x_MTF: Tensor, length_M: Tensor, anchor_MK: Tensor) -> Tensor:  # noqa: ARG002 the one signature
+    def forward(self, x_MTF: Tensor, anchor_MK: Tensor) -> Tensor:
         """logits_MKH. Bars after an anchor are never seen, so lengths and padding do not matter."""
         x_MTF = self.scaling(x_MTF)
         h_MTD, _ = self.expanding(x_MTF)

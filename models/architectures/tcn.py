@@ -65,7 +65,7 @@ class TCN(Forecaster):
         self.norm = nn.LayerNorm(size)
         self.heads = HorizonHeads(size, size // 2, config.horizons, dropout, config.horizon_heads)
 
-    def forward(self, x_MTF: Tensor, length_M: Tensor, anchor_MK: Tensor) -> Tensor:  # noqa: ARG002 the one signature
+    def forward(self, x_MTF: Tensor, anchor_MK: Tensor) -> Tensor:
         h_MTD = self.levels(self.embedding(self.scaling(x_MTF)))
         logits_MKH: Tensor = self.heads(self.norm(rows_at(h_MTD, anchor_MK)))
         return logits_MKH

@@ -62,7 +62,7 @@ class Transformer(Forecaster):
         self.norm = nn.LayerNorm(size)
         self.heads = HorizonHeads(size, size // 2, config.horizons, dropout, config.horizon_heads)
 
-    def forward(self, x_MTF: Tensor, length_M: Tensor, anchor_MK: Tensor) -> Tensor:  # noqa: ARG002 the one signature
+    def forward(self, x_MTF: Tensor, anchor_MK: Tensor) -> Tensor:
         h_MTD = self._up_to_last_block(x_MTF)
         allowed_MKT, places = self._looking_back(h_MTD, anchor_MK)
         state_MKD = self.blocks[-1](rows_at(h_MTD, anchor_MK), h_MTD, allowed_MKT, places)

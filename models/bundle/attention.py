@@ -1,4 +1,4 @@
-"""Where a member of a bundle looked: its attention weights at single anchors.
+"""The attention weights of a member of a bundle at single anchors.
 
 Shapes: M series, T minutes, K anchors of a series, A anchors in a row, E heads, S fixed windows.
 """
@@ -24,8 +24,8 @@ class AnchorAttention:
 
 
 @dataclass(frozen=True)
-class Explainer:
-    """A member that has attention."""
+class AttentiveMember:
+    """A member whose architecture has attention."""
 
     member: str
     architecture: str
@@ -39,8 +39,8 @@ class Explainer:
         return f"{self.member} ({self.architecture}, mean weight {self.weight:.2f} in the ensemble)"
 
     @torch.inference_mode()
-    def look(self, batch: Batch) -> list[AnchorAttention]:
-        """At the valid anchors of a batch, in their order."""
+    def attend(self, batch: Batch) -> list[AnchorAttention]:
+        """The weights at the valid anchors of a batch, in their order."""
         maps = self.model.eval().attention(torch.from_numpy(batch.x_MTF), torch.from_numpy(batch.anchor_MK))
         assert maps is not None
         minutes_AET = maps.minutes.transpose(1, 2).numpy()[batch.valid_MK]
@@ -50,17 +50,17 @@ class Explainer:
             for a, anchor in enumerate(batch.anchor_MK[batch.valid_MK])
         ]
 
-    def look_at(self, x_TF: NDArray[np.float32], minute: int) -> AnchorAttention:
-        """At one minute of one series."""
-        unknown = np.empty((1, 0), dtype=np.int8)
-        (looked,) = self.look(pad_batch([x_TF], [np.array([minute])], [unknown]))
-        return looked
+    def attend_at(self, x_TF: NDArray[np.float32], minute: int) -> AnchorAttention:
+        """The weights at one minute of one series."""
+        no_labels = np.empty((1, 0), dtype=np.int8)
+        (attention,) = self.attend(pad_batch([x_TF], [np.array([minute])], [no_labels]))
+        return attention
 
 
-def make_explainer(member: str, architecture: str, weight: float, model: Forecaster) -> Explainer | None:
+def attentive_member(member: str, architecture: str, weight: float, model: Forecaster) -> AttentiveMember | None:
     """None for an architecture without attention."""
     one_bar = torch.zeros(1, 1, model.config.input_size)
     maps = model.eval().attention(one_bar, torch.zeros(1, 1, dtype=torch.int64))
     if maps is None:
         return None
-    return Explainer(member, architecture, weight, model, () if maps.windows is None else model.config.windows)
+    return AttentiveMember(member, architecture, weight, model, () if maps.windows is None else model.config.windows)

@@ -1,4 +1,4 @@
-"""The folder of `predict --explain`: where a member looked at each anchor, as parquet and as one page.
+"""The folder of `predict --explain`: a member's attention weights at each anchor, as parquet and as one page.
 
     minutes.parquet    weight of every minute up to an anchor, by head
     windows.parquet    weight of every fixed window, by head, where the architecture has them
@@ -18,39 +18,68 @@ from numpy.typing import ArrayLike, NDArray
 
 from hybridtune.data.document import new_folder, refuse_existing
 from hybridtune.data.schema import InputError
-from hybridtune.models.bundle.attention import Explainer
-from hybridtune.models.bundle.bundle import SeriesPrediction
-from hybridtune.models.bundle.minutes import Asked, Every
+from hybridtune.models.bundle.attention import AttentiveMember
+from hybridtune.models.bundle.minutes import Every, Requested
 from hybridtune.models.bundle.row_groups import RowGroups
+from hybridtune.models.bundle.series import SeriesPrediction
 
 DRAWN_ANCHORS = 12
 
 Example = tuple[SeriesPrediction, int]
-"""A series, and the place of one of its anchors among them."""
+"""A series, and the index of one of its predicted minutes."""
 
-Draw = Callable[[Path, Explainer, tuple[int, ...], list[Example]], None]
+Draw = Callable[[Path, AttentiveMember, tuple[int, ...], list[Example]], None]
 """Writes the page: to a path, for a member, the horizons, and the first anchors."""
+
+Write = Callable[[SeriesPrediction], None]
 
 
 @dataclass(frozen=True)
-class Explain:
-    """What is asked for; the page is drawn by what can draw."""
+class AttentionFolder:
+    """A folder that is to be written. Its page is drawn by `draw`, as a bundle has no plotting library."""
 
-    folder: Path
+    path: Path
     draw: Draw
 
-    def refuse_unfit(self, asked: Asked, out: Path) -> None:
+    def refuse_unfit(self, requested: Requested, out: Path) -> None:
         """Raises InputError if the folder exists, is also `out`, or would take gigabytes."""
-        refuse_existing(self.folder)
-        if self.folder.absolute() == out.absolute():
-            raise InputError(f"predictions and their explanation need a place each, got {out} for both")
-        if isinstance(asked, Every):
+        refuse_existing(self.path)
+        if self.path.absolute() == out.absolute():
+            raise InputError(f"predictions and their explanation need a path each, got {out} for both")
+        if isinstance(requested, Every):
             raise InputError(
                 "explain needs --last or --minutes: the weights of every minute at every anchor would be gigabytes"
             )
 
+    @contextmanager
+    def writer(self, member: AttentiveMember, horizons: tuple[int, ...]) -> Iterator[Write]:
+        """Yields a function that takes each prediction in turn. The folder appears when the block ends, not before."""
+        examples: list[Example] = []
+        minutes, windows = _schema("minute", member), _schema("window", member)
+        window_S = np.array(member.windows, dtype=np.int32)
+        with new_folder(self.path) as folder:
+            with ExitStack() as files:
+                to_minutes = files.enter_context(RowGroups(folder / "minutes.parquet", minutes))
+                to_windows = (
+                    files.enter_context(RowGroups(folder / "windows.parquet", windows)) if len(window_S) else None
+                )
 
-def _schema(key: str, explainer: Explainer) -> pa.Schema:
+                def write(prediction: SeriesPrediction) -> None:
+                    name = prediction.series.file.name
+                    anchors = zip(prediction.series.minute_K, prediction.attention_K, strict=True)
+                    for k, (anchor, attention) in enumerate(anchors):
+                        minute_T = np.arange(anchor + 1, dtype=np.int32)
+                        to_minutes.add(_table(minutes, name, anchor, minute_T, attention.minutes_ET))
+                        if to_windows is not None and attention.windows_ES is not None:
+                            to_windows.add(_table(windows, name, anchor, window_S, attention.windows_ES))
+                        if len(examples) < DRAWN_ANCHORS:
+                            examples.append((prediction, k))
+
+                yield write
+            self.draw(folder / "index.html", member, horizons, examples)
+
+
+def _schema(key: str, member: AttentiveMember) -> pa.Schema:
     columns = {
         "series": pa.dictionary(pa.int32(), pa.string()),
         "anchor": pa.int32(),
@@ -58,14 +87,14 @@ def _schema(key: str, explainer: Explainer) -> pa.Schema:
         key: pa.int32(),
         "weight": pa.float32(),
     }
-    about = {"member": explainer.member, "architecture": explainer.architecture, "mean_weight": str(explainer.weight)}
+    about = {"member": member.member, "architecture": member.architecture, "mean_weight": str(member.weight)}
     return pa.schema(columns, about)
 
 
 def _table(
     schema: pa.Schema, series: str, anchor: int, key_J: NDArray[np.int32], weights_EJ: NDArray[np.float32]
 ) -> pa.Table:
-    """A row a head and key (minute or window)."""
+    """One row for each head and key (minute or window)."""
     heads, keys = weights_EJ.shape
     rows = heads * keys
     columns: list[ArrayLike] = [
@@ -76,30 +105,3 @@ def _table(
         weights_EJ.reshape(-1),
     ]
     return pa.Table.from_arrays([pa.array(column) for column in columns], schema=schema)
-
-
-@contextmanager
-def explanation(
-    explain: Explain, explainer: Explainer, horizons: tuple[int, ...]
-) -> Iterator[Callable[[SeriesPrediction], None]]:
-    """Yields what takes each prediction in turn. The folder appears when the block ends, and only then."""
-    examples: list[Example] = []
-    minutes, windows = _schema("minute", explainer), _schema("window", explainer)
-    window_S = np.array(explainer.windows, dtype=np.int32)
-    with new_folder(explain.folder) as folder:
-        with ExitStack() as files:
-            to_minutes = files.enter_context(RowGroups(folder / "minutes.parquet", minutes))
-            to_windows = files.enter_context(RowGroups(folder / "windows.parquet", windows)) if len(window_S) else None
-
-            def take(prediction: SeriesPrediction) -> None:
-                name = prediction.file.name
-                for k, (anchor, looked) in enumerate(zip(prediction.minute_K, prediction.attention_K, strict=True)):
-                    minute_T = np.arange(anchor + 1, dtype=np.int32)
-                    to_minutes.add(_table(minutes, name, anchor, minute_T, looked.minutes_ET))
-                    if to_windows is not None and looked.windows_ES is not None:
-                        to_windows.add(_table(windows, name, anchor, window_S, looked.windows_ES))
-                    if len(examples) < DRAWN_ANCHORS:
-                        examples.append((prediction, k))
-
-            yield take
-        explain.draw(folder / "index.html", explainer, horizons, examples)

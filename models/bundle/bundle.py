@@ -11,13 +11,11 @@ pydantic.
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
-import pandas as pd
 import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -27,15 +25,15 @@ from torch import Tensor
 
 from hybridtune.data.batches import Batch, pad_batch
 from hybridtune.data.document import Document, new_folder, write_atomically
-from hybridtune.data.features import FEATURE_NAMES, features
+from hybridtune.data.features import FEATURE_NAMES
 from hybridtune.data.find import SeriesFile
-from hybridtune.data.read import read_series
 from hybridtune.data.schema import MASKED, InputError
 from hybridtune.models.architectures.forecaster import Forecaster
 from hybridtune.models.architectures.registry import build_model, model_config
-from hybridtune.models.bundle.attention import AnchorAttention, Explainer, make_explainer
+from hybridtune.models.bundle.attention import AnchorAttention, AttentiveMember, attentive_member
 from hybridtune.models.bundle.calibration import Calibration, calibrated
-from hybridtune.models.bundle.minutes import EVERY_MINUTE, Asked, chosen, refuse_outside
+from hybridtune.models.bundle.minutes import EVERY_MINUTE, Requested, refuse_outside
+from hybridtune.models.bundle.series import RequestedSeries, SeriesPrediction, read_requested
 from hybridtune.models.inference import predict_batch
 from hybridtune.models.score import Score
 
@@ -96,42 +94,6 @@ class BundleDocument(Document):
         return self
 
 
-@dataclass(frozen=True)
-class SeriesPrediction:
-    """p_KH: probability that the price is higher h minutes after each of minute_K; spread_KH: the standard
-    deviation over the members.
-    """
-
-    file: SeriesFile
-    start: np.datetime64
-    price_T: NDArray[np.float64]
-    """Since launch; may reach one minute beyond the last that can be predicted from."""
-    minute_K: NDArray[np.int64]
-    p_KH: NDArray[np.float64]
-    spread_KH: NDArray[np.float64]
-    problem: str | None = None
-    """Why there is no prediction at all: the file is unreadable, or the series too short."""
-    goes_on: bool = False
-    """The series has bars after the last minute that can be predicted from."""
-    attention_K: tuple[AnchorAttention, ...] = ()
-    """Where an explainer looked at each of minute_K, if one was given."""
-
-    def frame(self, horizons: tuple[int, ...]) -> pd.DataFrame:
-        """One row an anchor and horizon."""
-        count = len(horizons)
-        times_K = self.start.astype("datetime64[us]") + self.minute_K * np.timedelta64(60_000_000, "us")
-        return pd.DataFrame(
-            {
-                "series": self.file.name,
-                "minute": np.repeat(self.minute_K, count).astype(np.int32),
-                "datetime": np.repeat(times_K, count),
-                "horizon": np.tile(np.array(horizons, dtype=np.int32), len(self.minute_K)),
-                "probability": self.p_KH.reshape(-1),
-                "spread": self.spread_KH.reshape(-1),
-            }
-        )
-
-
 class Bundle:
     """A loaded bundle.
 
@@ -157,94 +119,78 @@ class Bundle:
             raise InputError(f"{path} was made with other features: use the version of hybridtune that wrote it")
         return cls(document, [_load_member(path, entry) for entry in document.members])
 
-    def explainer(self) -> Explainer:
+    def attentive_member(self) -> AttentiveMember:
         """The heaviest of the members that have attention. Raises InputError if none has."""
         members = zip(self.document.members, self._models, strict=True)
-        made = [make_explainer(m.id, m.architecture, float(np.mean(m.weights)), model) for m, model in members]
-        explainers = [explainer for explainer in made if explainer is not None]
-        if not explainers:
+        made = [attentive_member(m.id, m.architecture, float(np.mean(m.weights)), model) for m, model in members]
+        attentive = [member for member in made if member is not None]
+        if not attentive:
             names = ", ".join(sorted({member.architecture for member in self.document.members}))
             raise InputError(f"no member of the bundle has attention to explain, got {names} only: predict alone")
-        return max(explainers, key=lambda explainer: explainer.weight)
+        return max(attentive, key=lambda member: member.weight)
 
     def predict(
-        self, files: Iterable[SeriesFile], asked: Asked = EVERY_MINUTE, explainer: Explainer | None = None
+        self,
+        files: Iterable[SeriesFile],
+        requested: Requested = EVERY_MINUTE,
+        attentive: AttentiveMember | None = None,
     ) -> Iterator[SeriesPrediction]:
-        """Predictions at the minutes asked for, and where the explainer looked.
+        """Predictions at the requested minutes, and the attention of `attentive` there.
 
         A file that cannot be read gives no rows and a problem, like a series that is too short. Raises InputError
-        if a minute is asked for at which nothing is predicted.
+        for a requested minute at which the bundle predicts nothing.
         """
-        refuse_outside(asked, self.document.expanding_min - 1, self.document.expanding_max - 1)
-        return self._predictions(files, asked, explainer)
+        refuse_outside(requested, self.document.expanding_min - 1, self.document.expanding_max - 1)
+        return self._predictions(files, requested, attentive)
 
     def _predictions(
-        self, files: Iterable[SeriesFile], asked: Asked, explainer: Explainer | None
+        self, files: Iterable[SeriesFile], requested: Requested, attentive: AttentiveMember | None
     ) -> Iterator[SeriesPrediction]:
-        waiting: list[tuple[SeriesPrediction, NDArray[np.float32]]] = []
+        document = self.document
+        waiting: list[tuple[RequestedSeries, NDArray[np.float32]]] = []
         anchors = 0
         for file in files:
-            waiting.append(self._open(file, asked))
-            anchors += min(len(waiting[-1][0].minute_K), ANCHORS_PER_PASS)
+            opened = read_requested(file, document.extras, document.expanding_min, document.expanding_max, requested)
+            waiting.append(opened)
+            anchors += min(len(opened[0].minute_K), ANCHORS_PER_PASS)
             if len(waiting) == SERIES_PER_BATCH or anchors >= ANCHORS_PER_BATCH:
-                yield from self._predict_together(waiting, explainer)
+                yield from self._predict_together(waiting, attentive)
                 waiting, anchors = [], 0
         if waiting:
-            yield from self._predict_together(waiting, explainer)
-
-    def _open(self, file: SeriesFile, asked: Asked) -> tuple[SeriesPrediction, NDArray[np.float32]]:
-        document = self.document
-        first = document.expanding_min - 1
-        none = np.empty((0, len(document.horizons)))
-        try:
-            # One minute more than is used tells whether the series goes on.
-            bars = read_series(file.path, document.extras, limit_minutes=document.expanding_max + 1)
-        except InputError as error:
-            nothing = np.empty((0, len(document.features)), dtype=np.float32)
-            launch, never = np.datetime64(0, "m"), np.empty(0, dtype=np.int64)
-            return SeriesPrediction(file, launch, np.empty(0), never, none, none, str(error)), nothing
-        observed_K = np.arange(first, min(len(bars), document.expanding_max))
-        observed_K = observed_K[bars.observed_T[observed_K]]
-        minute_K = chosen(asked, observed_K, first)
-        problem = None
-        if len(bars) < document.expanding_min:
-            problem = f"{file.path} has {len(bars)} minutes, a prediction needs {document.expanding_min}"
-        elif not len(observed_K):
-            problem = f"{file.path} has no observed minute from {first} to {document.expanding_max - 1} after launch"
-        elif not len(minute_K):
-            problem = f"{file.path} has no observed minute among those asked for, its last is {observed_K[-1]}"
-        goes_on = len(bars) > document.expanding_max
-        prediction = SeriesPrediction(file, bars.start, bars.price_T, minute_K, none, none, problem, goes_on)
-        return prediction, features(bars, document.extras)
+            yield from self._predict_together(waiting, attentive)
 
     def _predict_together(
-        self, waiting: list[tuple[SeriesPrediction, NDArray[np.float32]]], explainer: Explainer | None
+        self, waiting: list[tuple[RequestedSeries, NDArray[np.float32]]], attentive: AttentiveMember | None
     ) -> Iterator[SeriesPrediction]:
-        counts = [len(prediction.minute_K) for prediction, _ in waiting]
-        p_NKH: list[list[NDArray[np.float32]]] = [[] for _ in waiting]
+        counts = [len(series.minute_K) for series, _ in waiting]
+        p_NKH: list[list[NDArray[np.float32]]] = [[self._no_rows()] for _ in waiting]
         attention: list[list[AnchorAttention]] = [[] for _ in waiting]
         for first in range(0, max(counts), ANCHORS_PER_PASS):
             rows = [row for row, count in enumerate(counts) if count > first]
             minutes = [waiting[row][0].minute_K[first : first + ANCHORS_PER_PASS] for row in rows]
             batch = self._batch([waiting[row][1] for row in rows], minutes)
             p_NAH = np.stack([predict_batch(model, batch, torch.device("cpu"), "fp32") for model in self._models])
-            looks = iter([] if explainer is None else explainer.look(batch))
+            attended = iter([] if attentive is None else attentive.attend(batch))
             ends = np.cumsum([len(m) for m in minutes])[:-1]
             for row, minute_K, part in zip(rows, minutes, np.split(p_NAH, ends, axis=1), strict=True):
                 p_NKH[row].append(part)
-                attention[row].extend(islice(looks, len(minute_K)))
-        for (prediction, _), parts, looked in zip(waiting, p_NKH, attention, strict=True):
-            mixed = self._mixed(prediction, np.concatenate(parts, axis=1)) if parts else prediction
-            yield replace(mixed, attention_K=tuple(looked))
+                attention[row].extend(islice(attended, len(minute_K)))
+        for (series, _), parts, attention_K in zip(waiting, p_NKH, attention, strict=True):
+            yield self._prediction(series, np.concatenate(parts, axis=1), tuple(attention_K))
+
+    def _no_rows(self) -> NDArray[np.float32]:
+        return np.empty((len(self._models), 0, len(self.document.horizons)), dtype=np.float32)
 
     def _batch(self, series: list[NDArray[np.float32]], minutes: list[NDArray[np.int64]]) -> Batch:
         labels = [np.full((len(m), len(self.document.horizons)), MASKED, dtype=np.int8) for m in minutes]
         return pad_batch(series, minutes, labels)
 
-    def _mixed(self, prediction: SeriesPrediction, p_NKH: NDArray[np.float32]) -> SeriesPrediction:
+    def _prediction(
+        self, series: RequestedSeries, p_NKH: NDArray[np.float32], attention_K: tuple[AnchorAttention, ...]
+    ) -> SeriesPrediction:
         mixed_KH = np.einsum("nkh,nh->kh", p_NKH.astype(np.float64), self._weights_NH)
         p_KH = calibrated(mixed_KH, self.document.calibration)
-        return replace(prediction, p_KH=p_KH, spread_KH=p_NKH.std(axis=0))
+        return SeriesPrediction(series, p_KH, p_NKH.std(axis=0), attention_K)
 
 
 def save_bundle(

@@ -1,4 +1,4 @@
-"""Which minutes of a series are asked for."""
+"""At which minutes of a series a prediction is requested."""
 
 from dataclasses import dataclass
 
@@ -31,21 +31,21 @@ class At:
     minutes: tuple[int, ...]
 
 
-Asked = Every | Last | At
+Requested = Every | Last | At
 
 EVERY_MINUTE = Every()
 
 
-def refuse_outside(asked: Asked, first: int, last: int) -> None:
+def refuse_outside(requested: Requested, first: int, last: int) -> None:
     """Raises InputError for a minute at which nothing is predicted, whatever the series."""
-    for minute in asked.minutes if isinstance(asked, At) else ():
+    for minute in requested.minutes if isinstance(requested, At) else ():
         if not first <= minute <= last:
             raise InputError(f"minutes must lie within {first}..{last}, where this bundle predicts, got {minute}")
 
 
-def chosen(asked: Asked, minute_K: NDArray[np.int64], first: int) -> NDArray[np.int64]:
-    """Those of the minutes of a series (ascending) that are asked for; strides are counted from `first`."""
-    match asked:
+def chosen(requested: Requested, minute_K: NDArray[np.int64], first: int) -> NDArray[np.int64]:
+    """Those of the minutes of a series (ascending) that are requested; strides are counted from `first`."""
+    match requested:
         case Every(stride):
             on_stride_K: NDArray[np.bool_] = (minute_K - first) % stride == 0
             return minute_K[on_stride_K]

@@ -15,11 +15,12 @@ from hybridtune.data.find import SeriesFile, find_series
 from hybridtune.data.parallel import ParallelMap
 from hybridtune.data.schema import InputError
 from hybridtune.data.text import printable
-from hybridtune.models.bundle.attention import Explainer
-from hybridtune.models.bundle.attention_folder import Explain, explanation
-from hybridtune.models.bundle.bundle import SERIES_PER_BATCH, Bundle, SeriesPrediction
-from hybridtune.models.bundle.minutes import EVERY_MINUTE, Asked
+from hybridtune.models.bundle.attention import AttentiveMember
+from hybridtune.models.bundle.attention_folder import AttentionFolder, Write
+from hybridtune.models.bundle.bundle import SERIES_PER_BATCH, Bundle
+from hybridtune.models.bundle.minutes import EVERY_MINUTE, Requested
 from hybridtune.models.bundle.row_groups import RowGroups
+from hybridtune.models.bundle.series import SeriesPrediction
 from hybridtune.models.device import use_one_core
 
 SCHEMA = pa.schema(
@@ -43,71 +44,75 @@ class PredictSummary:
     """Of each series without a prediction: too short, or unreadable."""
     goes_on: int
     """Series that have bars after the last minute that can be predicted from."""
-    explainer: Explainer | None
-    """Whose attention was written."""
+    attentive: AttentiveMember | None
+    """The member whose attention was written."""
 
 
 def predict_folder(
     bundle_path: Path,
     raw: Path,
     out: Path,
-    asked: Asked = EVERY_MINUTE,
-    explain: Explain | None = None,
+    requested: Requested = EVERY_MINUTE,
+    attention: AttentionFolder | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
     parallel_map: ParallelMap | None = None,
 ) -> PredictSummary:
-    """Writes `out`, one row an anchor and horizon, and the folder that `explain` names. Raises InputError if nothing
-    can be predicted or explained, or a place is taken; then nothing is written. parallel_map: spreads many series
-    over its processes; to explain takes this one.
+    """Writes `out`, one row for each anchor and horizon, and the attention folder where one is wanted.
+
+    parallel_map: spreads many series over its processes; with an attention folder this process does all the work.
+    Raises InputError if nothing can be predicted or explained, or if a path is taken; then nothing is written.
     """
     use_one_core()
     refuse_existing(out)
     if not out.parent.is_dir():
         raise InputError(f"{out.parent} does not exist: make it first")
-    if explain is not None:
-        explain.refuse_unfit(asked, out)
+    if attention is not None:
+        attention.refuse_unfit(requested, out)
     bundle = Bundle.load(bundle_path)
     horizons = bundle.document.horizons
-    explainer = None if explain is None else bundle.explainer()
+    attentive = None if attention is None else bundle.attentive_member()
     found = find_series(raw)
-    if parallel_map is None or explainer is not None or len(found.files) <= SERIES_PER_BATCH:
-        predictions = bundle.predict(found.files, asked, explainer)
+    if parallel_map is None or attentive is not None or len(found.files) <= SERIES_PER_BATCH:
+        predictions = bundle.predict(found.files, requested, attentive)
     else:
         parts = _batched(found.files, SERIES_PER_BATCH)
-        predictions = chain.from_iterable(parallel_map(partial(_predict_part, bundle_path, asked), parts))
+        predictions = chain.from_iterable(parallel_map(partial(_predict_part, bundle_path, requested), parts))
     temporary = out.with_name(f".{out.name}.{secrets.token_hex(4)}.tmp")
     problems = [problem.reason for problem in found.problems]
     series = rows = goes_on = 0
     try:
-        with _explanation(explain, explainer, horizons) as explained, RowGroups(temporary, SCHEMA) as table:
+        with (
+            _attention_writer(attention, attentive, horizons) as write_attention,
+            RowGroups(temporary, SCHEMA) as table,
+        ):
             for done, prediction in enumerate(predictions, start=1):
-                goes_on += prediction.goes_on
-                if prediction.problem is not None:
-                    problems.append(prediction.problem)
-                if len(prediction.minute_K):
+                goes_on += prediction.series.goes_on
+                if prediction.series.problem is not None:
+                    problems.append(prediction.series.problem)
+                if len(prediction.series.minute_K):
                     frame = prediction.frame(horizons)
                     table.add(pa.Table.from_pandas(frame, SCHEMA, preserve_index=False))
-                    explained(prediction)
+                    write_attention(prediction)
                     series, rows = series + 1, rows + len(frame)
                 progress(done, len(found.files))
             if not series:
                 raise InputError(f"nothing to predict in {raw}: {problems[0]}")
         temporary.replace(out)
     except OSError as error:
-        raise InputError(f"{out} cannot be written ({error.strerror}): name another place") from None
+        raise InputError(f"{out} cannot be written ({error.strerror}): name another path") from None
     finally:
         temporary.unlink(missing_ok=True)
-    return PredictSummary(series, rows, tuple(printable(problem) for problem in problems), goes_on, explainer)
+    return PredictSummary(series, rows, tuple(printable(problem) for problem in problems), goes_on, attentive)
 
 
-def _predict_part(bundle_path: Path, asked: Asked, files: Sequence[SeriesFile]) -> list[SeriesPrediction]:
+def _predict_part(bundle_path: Path, requested: Requested, files: Sequence[SeriesFile]) -> list[SeriesPrediction]:
     use_one_core()
-    return list(_loaded(bundle_path).predict(files, asked))
+    return list(_loaded(bundle_path).predict(files, requested))
 
 
 @cache
 def _loaded(bundle_path: Path) -> Bundle:
-    """Once for each process of a parallel map, which ends with it."""
+    """Cached for the life of a process of the parallel map."""
     return Bundle.load(bundle_path)
 
 
@@ -116,9 +121,9 @@ def _batched(files: Sequence[SeriesFile], size: int) -> Iterator[Sequence[Series
         yield files[first : first + size]
 
 
-def _explanation(
-    explain: Explain | None, explainer: Explainer | None, horizons: tuple[int, ...]
-) -> AbstractContextManager[Callable[[SeriesPrediction], None]]:
-    if explain is None or explainer is None:
+def _attention_writer(
+    folder: AttentionFolder | None, member: AttentiveMember | None, horizons: tuple[int, ...]
+) -> AbstractContextManager[Write]:
+    if folder is None or member is None:
         return nullcontext(lambda prediction: None)
-    return explanation(explain, explainer, horizons)
+    return folder.writer(member, horizons)

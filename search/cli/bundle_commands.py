@@ -5,15 +5,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hybridtune.data.schema import (
-    InputError,
-)
+from hybridtune.data.schema import InputError
 from hybridtune.search.cli.arguments import RunArgument, minutes_of
 from hybridtune.search.cli.console import out
 
 if TYPE_CHECKING:
-    from hybridtune.models.bundle.attention_folder import Explain
-    from hybridtune.models.bundle.minutes import Asked
+    from hybridtune.models.bundle.attention_folder import AttentionFolder
+    from hybridtune.models.bundle.minutes import Requested
 
 
 def export(
@@ -45,12 +43,12 @@ def predict(
     explain: Annotated[
         Path | None,
         typer.Option(
-            help="New folder: where the model looked, as parquet and a page; with --last or --minutes.",
+            help="New folder: what the model attended to, as parquet and a page; with --last or --minutes.",
             show_default=False,
         ),
     ] = None,
 ) -> None:
-    """Probability of a rise at every horizon, for every minute of every series.
+    """Probability of up at every horizon, for every minute of every series.
 
     Example: hybridtune predict demo/bundle demo/raw/launches --out predictions.parquet --stride 15
     """
@@ -58,15 +56,15 @@ def predict(
     from hybridtune.search.cli.console import progress_bar
     from hybridtune.search.cluster.maps import cores, process_map
 
-    asked = _asked(stride, last, minutes)
+    requested = _requested(stride, last, minutes)
     with progress_bar(out) as bar, process_map(cores()) as parallel_map:
         task = bar.add_task("predicting series", total=None)
         summary = predict_folder(
             bundle,
             raw,
             out_file,
-            asked,
-            None if explain is None else _explain(explain),
+            requested,
+            None if explain is None else _attention_folder(explain),
             lambda done, total: bar.update(task, completed=done, total=total),
             parallel_map,
         )
@@ -76,13 +74,13 @@ def predict(
         out.print(f"{summary.goes_on} series go on after the last minute that can be predicted from (expanding-max)")
     out.print(f"{summary.rows} predictions for {summary.series} series in {out_file}")
     if explain is not None:
-        out.print(f"where member {summary.explainer} looked: {explain / 'index.html'}")
+        out.print(f"attention of member {summary.attentive}: {explain / 'index.html'}")
 
 
-def _asked(stride: int | None, last: bool, minutes: str | None) -> "Asked":
+def _requested(stride: int | None, last: bool, minutes: str | None) -> "Requested":
     from hybridtune.models.bundle.minutes import EVERY_MINUTE, At, Every, Last
 
-    given: dict[str, Asked] = {}
+    given: dict[str, Requested] = {}
     if stride is not None:
         given["--stride"] = Every(stride)
     if last:
@@ -94,8 +92,8 @@ def _asked(stride: int | None, last: bool, minutes: str | None) -> "Asked":
     return next(iter(given.values()), EVERY_MINUTE)
 
 
-def _explain(folder: Path) -> "Explain":
-    from hybridtune.models.bundle.attention_folder import Explain
+def _attention_folder(path: Path) -> "AttentionFolder":
+    from hybridtune.models.bundle.attention_folder import AttentionFolder
     from hybridtune.search.report.attention_plot import draw_page
 
-    return Explain(folder, draw_page)
+    return AttentionFolder(path, draw_page)

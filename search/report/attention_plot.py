@@ -1,4 +1,4 @@
-"""index.html of `predict --explain`: where a member looked, an anchor a figure, on one page that opens offline.
+"""index.html of `predict --explain`: a member's attention, one figure for each anchor, on a page that opens offline.
 
 Shapes: T minutes, E heads, R rows of the heatmap (the heads and their mean), S fixed windows.
 """
@@ -12,9 +12,9 @@ from plotly.offline import get_plotlyjs
 from plotly.subplots import make_subplots
 
 from hybridtune.data.document import write_atomically
-from hybridtune.models.bundle.attention import AnchorAttention, Explainer
+from hybridtune.models.bundle.attention import AnchorAttention, AttentiveMember
 from hybridtune.models.bundle.attention_folder import DRAWN_ANCHORS, Example
-from hybridtune.models.bundle.bundle import SeriesPrediction
+from hybridtune.models.bundle.series import SeriesPrediction
 from hybridtune.search.report.render import render
 
 INK, GREY, OUT_OF_REACH = "#2f6fab", "#8a97a5", "#e4e8ec"
@@ -22,36 +22,36 @@ LEAST_CONTRAST = 0.01
 """In doublings: weights closer to even than that are rounding."""
 
 
-def draw_page(path: Path, explainer: Explainer, horizons: tuple[int, ...], examples: list[Example]) -> None:
+def draw_page(path: Path, member: AttentiveMember, horizons: tuple[int, ...], examples: list[Example]) -> None:
     page = render(
         "attention.html",
-        explainer=explainer,
+        member=member,
         horizons=horizons,
-        anchors=[_anchor(explainer, prediction, k) for prediction, k in examples],
+        anchors=[_anchor(member, prediction, k) for prediction, k in examples],
         most_anchors=DRAWN_ANCHORS,
         plotly_js=get_plotlyjs(),
     )
     write_atomically(path, page.encode())
 
 
-def _anchor(explainer: Explainer, prediction: SeriesPrediction, k: int) -> dict[str, object]:
-    minute = int(prediction.minute_K[k])
-    looked = prediction.attention_K[k]
-    figure = attention_figure(prediction.price_T[: minute + 1], looked, explainer.windows, "price, log scale")
+def _anchor(member: AttentiveMember, prediction: SeriesPrediction, k: int) -> dict[str, object]:
+    minute = int(prediction.series.minute_K[k])
+    attention = prediction.attention_K[k]
+    figure = attention_figure(prediction.series.price_T[: minute + 1], attention, member.windows, "price, log scale")
     return {
-        "series": prediction.file.name,
+        "series": prediction.series.file.name,
         "minute": minute,
-        "time": str(prediction.start + np.timedelta64(minute, "m")).replace("T", " "),
+        "time": str(prediction.series.start + np.timedelta64(minute, "m")).replace("T", " "),
         "p_H": prediction.p_KH[k],
         "figure": figure.to_html(full_html=False, include_plotlyjs=False, config={"displayModeBar": False}),
     }
 
 
 def attention_figure(
-    price_T: NDArray[np.float64], looked: AnchorAttention, windows: tuple[int, ...], price: str
+    price_T: NDArray[np.float64], attention: AnchorAttention, windows: tuple[int, ...], price: str
 ) -> go.Figure:
     """Price above the heads' view of the minutes, on one axis of time; the windows beside them."""
-    both = looked.windows_ES is not None
+    both = attention.windows_ES is not None
     figure = make_subplots(
         rows=2,
         cols=2 if both else 1,
@@ -65,18 +65,18 @@ def attention_figure(
     figure.add_scatter(
         y=price_T, line={"color": INK, "width": 1.5}, hovertemplate="minute %{x}: %{y:.4g}<extra></extra>", row=1, col=1
     )
-    figure.add_trace(_minutes(looked.minutes_ET, colorbar_x=0.62 if both else 1.01), row=2, col=1)
+    figure.add_trace(_minutes(attention.minutes_ET, colorbar_x=0.62 if both else 1.01), row=2, col=1)
     figure.update_yaxes(title=price, type="log", tickformat=".3~g", nticks=6, row=1, col=1)
     figure.add_hrect(
-        y0=-0.5, y1=len(looked.minutes_ET) + 0.5, fillcolor=OUT_OF_REACH, line_width=0, layer="below", row=2, col=1
+        y0=-0.5, y1=len(attention.minutes_ET) + 0.5, fillcolor=OUT_OF_REACH, line_width=0, layer="below", row=2, col=1
     )
     figure.update_yaxes(title="self-attention, head", autorange="reversed", showgrid=False, row=2, col=1)
     figure.update_xaxes(title="minutes since launch", showgrid=False, row=2, col=1)
-    if looked.windows_ES is not None:
-        _add_windows(figure, looked.windows_ES, windows)
+    if attention.windows_ES is not None:
+        _add_windows(figure, attention.windows_ES, windows)
     figure.update_layout(
         template="plotly_white",
-        height=300 + 22 * len(looked.minutes_ET),
+        height=300 + 22 * len(attention.minutes_ET),
         margin={"t": 10, "b": 10, "l": 10, "r": 10},
         showlegend=False,
     )

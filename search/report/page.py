@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
 from hybridtune.data.document import write_atomically
-from hybridtune.models.bundle.attention import make_explainer
+from hybridtune.models.bundle.attention import attentive_member
 from hybridtune.models.metrics import mean_metric
 from hybridtune.search.finalists.ensemble import EnsembleDocument
 from hybridtune.search.finalists.members import load_member, members
@@ -100,23 +100,23 @@ def _cost(trials: pd.DataFrame, iterations: int) -> dict[str, float]:
 
 
 def _attention(run: RunDir, ensemble: EnsembleDocument) -> dict[str, Any] | None:
-    """Where the heaviest member that has attention looked at the last anchor of the blend slice."""
+    """The attention of the heaviest member that has some, at the last anchor of the blend slice."""
     weights = ensemble.methods[ensemble.method].weights
     trained = sorted(members(run), key=lambda m: -float(np.mean(weights[m.id])))
     dataset = run.open_dataset()
     anchors = dataset.frozen_anchors("blend")
     series, minute = int(anchors.series_A[-1]), int(anchors.minute_A[-1])
     for member in trained:
-        explainer = make_explainer(
+        attentive = attentive_member(
             member.id, member.architecture, float(np.mean(weights[member.id])), load_member(run, member)
         )
-        if explainer is not None:
+        if attentive is not None:
             x_TF = dataset.x_TF(series)[: minute + 1]
-            looked = explainer.look_at(x_TF, minute)
+            attention = attentive.attend_at(x_TF, minute)
             price_T = np.exp(x_TF[:, dataset.info.features.index("since_launch")].astype(np.float64))
-            figure = attention_figure(price_T, looked, explainer.windows, "price, in launch prices")
+            figure = attention_figure(price_T, attention, attentive.windows, "price, in launch prices")
             return {
-                "explainer": explainer,
+                "member": attentive,
                 "series": dataset.series.name_M[series],
                 "minute": minute,
                 "figure": _fragment(figure),
