@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 
 from benchmarks.machine import cpu_name
 from hybridtune.data.batches import frozen_labels
-from hybridtune.data.prepare import PrepareConfig, prepare
+from hybridtune.data.prepare import prepare
+from hybridtune.data.prepare_config import PrepareConfig
 from hybridtune.data.store import Dataset
 from hybridtune.data.synth import SynthConfig, generate
 from hybridtune.models.architectures.registry import build_model

@@ -22,7 +22,8 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.machine import cpu_name
-from hybridtune.data.prepare import PrepareConfig, prepare
+from hybridtune.data.prepare import prepare
+from hybridtune.data.prepare_config import PrepareConfig
 from hybridtune.data.store import Dataset
 from hybridtune.data.synth import SynthConfig, generate
 from hybridtune.models.metrics import mean_log_loss
@@ -140,14 +141,14 @@ def searched(folder: Path, signal: bool, seed: int, workers: Workers) -> Market:
     for stage in (search, retrain):
         stage(run, silent, workers)
     blend(run, silent)
-    return judged(compare(run), signal, seed)
+    return scored(compare(run), signal, seed)
 
 
 def silent(text: str) -> None:
     """What a search says of itself is of no use here."""
 
 
-def judged(comparison: Comparison, signal: bool, seed: int) -> Market:
+def scored(comparison: Comparison, signal: bool, seed: int) -> Market:
     skill = any(score.skill for score in comparison.rows["ensemble"].values())
     ensemble, single = (comparison.metrics(title) for title in ("ensemble", "best single"))
     gain_auc = comparison.mean_auc("ensemble") - comparison.mean_auc("best single")

@@ -16,7 +16,8 @@ from pathlib import Path
 import pandas as pd
 
 from benchmarks.machine import cpu_name
-from hybridtune.data.prepare import PrepareConfig, prepare
+from hybridtune.data.prepare import prepare
+from hybridtune.data.prepare_config import PrepareConfig
 from hybridtune.data.store import Dataset
 from hybridtune.data.synth import SynthConfig, generate
 from hybridtune.search.cluster.local_ray import Workers

@@ -56,8 +56,8 @@ def pad_batch(
 
 
 def padded_minutes(longest: int) -> int:
-    """How many minutes a batch is padded to. A matrix library keeps what it prepared for every shape that it has met:
-    with any length at all that is gigabytes in a long training, with a few it is nothing.
+    """How many minutes a batch is padded to. oneDNN caches a kernel for each input shape; arbitrary lengths would grow
+    that cache to gigabytes, so lengths are rounded up.
     """
     return -(-int(longest) // MINUTES_STEP) * MINUTES_STEP
 
@@ -95,14 +95,14 @@ class TrainingStream:
         return make_batch(self._dataset, series, minutes)
 
     def _visit(self, number: int) -> tuple[int, NDArray[np.int64]]:
-        epoch, place = divmod(number, len(self._members))
+        epoch, index = divmod(number, len(self._members))
         if epoch != self._epoch:
             rng = np.random.default_rng([self._seed, 0, epoch])
             self._epoch, self._order = epoch, rng.permutation(self._members)
-        index = int(self._order[place])
-        usable = usable_minutes(self._dataset.y_TH(index), self._dataset.info.expanding_min)
+        series = int(self._order[index])
+        usable = usable_minutes(self._dataset.y_TH(series), self._dataset.info.expanding_min)
         rng = np.random.default_rng([self._seed, 1, number])
-        return index, rng.permutation(usable)[: self._anchors_per_series]
+        return series, rng.permutation(usable)[: self._anchors_per_series]
 
 
 def frozen_batches(dataset: Dataset, name: SliceName, series_per_batch: int) -> Iterator[Batch]:

@@ -111,7 +111,7 @@ def new_folder(path: Path) -> Iterator[Path]:
         temporary.mkdir()
     except OSError as error:
         _remove_empty(missing_parents)
-        raise InputError(f"{path} cannot be written ({error.strerror}): name another place") from None
+        raise InputError(f"{path} cannot be written ({error.strerror}): name another path") from None
     try:
         yield temporary
         refuse_existing(path)
@@ -121,7 +121,7 @@ def new_folder(path: Path) -> Iterator[Path]:
         _remove_empty(missing_parents)
         if isinstance(error, OSError) and error.errno in FULL:
             raise InputError(
-                f"{path} cannot be written ({os.strerror(error.errno)}): free some space or name another place"
+                f"{path} cannot be written ({os.strerror(error.errno)}): free some space or name another path"
             ) from None
         raise
     _sync_folder(path.parent)
@@ -130,7 +130,7 @@ def new_folder(path: Path) -> Iterator[Path]:
 def refuse_existing(path: Path) -> None:
     # A dangling link counts: what is renamed onto it would vanish.
     if os.path.lexists(path):
-        raise InputError(f"{path} exists already: name another place or remove it")
+        raise InputError(f"{path} exists already: name another path or remove it")
 
 
 def _remove_empty(folders: list[Path]) -> None:

@@ -25,9 +25,9 @@ class SliceInfo(BaseModel):
     tied_labels: tuple[int, ...]
     """Of those anchors, for each horizon, where both prices are equal: masked or 0, as `ties` says."""
 
-    def only(self, places: Sequence[int]) -> Self:
+    def only(self, indices: Sequence[int]) -> Self:
         per_horizon = ("up_share", "known_labels", "tied_labels")
-        return self.model_copy(update={n: tuple(getattr(self, n)[place] for place in places) for n in per_horizon})
+        return self.model_copy(update={n: tuple(getattr(self, n)[i] for i in indices) for n in per_horizon})
 
 
 class Rejected(BaseModel):
@@ -64,13 +64,13 @@ class DatasetInfo(Document):
     fingerprint: str
     """Identifies values, slices and anchors: equal fingerprints, equal results."""
 
-    def only(self, places: Sequence[int]) -> "DatasetInfo":
-        """The same with some of its horizons, given by their places."""
+    def only(self, indices: Sequence[int]) -> "DatasetInfo":
+        """The same with some of its horizons, given by their indices."""
 
         def chosen(slices: dict[SliceName, SliceInfo]) -> dict[SliceName, SliceInfo]:
-            return {name: part.only(places) for name, part in slices.items()}
+            return {name: part.only(indices) for name, part in slices.items()}
 
-        horizons = tuple(self.horizons[place] for place in places)
+        horizons = tuple(self.horizons[i] for i in indices)
         folds = tuple(chosen(fold) for fold in self.folds)
         return self.model_copy(update={"horizons": horizons, "slices": chosen(self.slices), "folds": folds})
 
@@ -81,7 +81,7 @@ class DatasetInfo(Document):
             shares = self._by_horizon(f"{share:.2f}" for share in part.up_share)
             lines.append(
                 f"{name}: {part.series} series ({part.purged} purged: they reach into the next slice), {part.anchors} "
-                f"anchors, share of rises {shares}"
+                f"anchors, share of up {shares}"
             )
             masked = self._by_horizon(part.anchors - known for known in part.known_labels)
             treated = "masked" if self.ties == "drop" else "called down"

@@ -1,4 +1,4 @@
-"""Labels: did the price rise within each horizon."""
+"""Labels: is the price higher (up) or not (down) at each horizon."""
 
 from collections.abc import Sequence
 

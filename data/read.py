@@ -160,7 +160,7 @@ def _column_names(path: Path) -> list[str]:
         return list(pq.read_schema(path).names)
     # As a row of text, because pandas renames the second of two equal names of a header.
     header = pd.read_csv(path, header=None, nrows=1, dtype=str, keep_default_na=False).iloc[0]
-    return [name or f"Unnamed: {place}" for place, name in enumerate(header)]
+    return [name or f"Unnamed: {index}" for index, name in enumerate(header)]
 
 
 def _load(path: Path) -> pd.DataFrame:
@@ -180,9 +180,9 @@ def _load(path: Path) -> pd.DataFrame:
 
 
 def _decimals_as_floats(table: pa.Table) -> pa.Table:
-    for place, field in enumerate(table.schema):
+    for index, field in enumerate(table.schema):
         if pa.types.is_decimal(field.type):
-            table = table.set_column(place, field.name, table.column(place).cast(pa.float64()))
+            table = table.set_column(index, field.name, table.column(index).cast(pa.float64()))
     return table
 
 

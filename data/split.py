@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hybridtune.data.schema import SLICES, InputError, SliceName
-from hybridtune.data.short import empty_slice
+from hybridtune.data.shortage import empty_slice
 
 PURGED = -1
 

@@ -3,7 +3,7 @@
     dataset.json    DatasetInfo
     series.arrow    one row a kept series: name, category, start, bars, slice, and fold_<k> of earlier folds
     bars.arrow      one record batch a series, in the order of series.arrow: x (T, F) float32, y (T, H) int8
-    anchors.arrow   every series' frozen anchors, on which all configurations are judged: series, minute
+    anchors.arrow   every series' frozen anchors, on which all configurations are scored: series, minute
 
 Arrow IPC without compression, so that a memory-mapped array is the file itself: every process of a machine
 shares one copy. Nothing is pickled.
@@ -70,7 +70,7 @@ class Dataset:
     """A prepared dataset, memory-mapped. Opening it reads the index only, not the bars, and checks that index."""
 
     def __init__(self, source: Path | DatasetBytes) -> None:
-        """Raises InputError if the source is no dataset or was damaged; `verify` looks at the bars too."""
+        """Raises InputError if the source is no dataset or was damaged; `verify` reads the bars too."""
         self.source = source
         if isinstance(source, Path) and not source.is_dir():
             raise InputError(f"{source} is not a dataset folder: `hybridtune prepare` makes one")
@@ -162,7 +162,7 @@ class Dataset:
         return chosen[np.argsort(self.series.start_M[chosen], kind="stable")]
 
     def frozen_anchors(self, name: SliceName) -> Anchors:
-        """The anchors on which every configuration is judged in a slice."""
+        """The anchors on which every configuration is scored in a slice."""
         chosen = self.series.slice_M[self._anchors.series_A] == SLICES.index(name)
         return Anchors(self._anchors.series_A[chosen], self._anchors.minute_A[chosen])
 
@@ -177,7 +177,7 @@ class Dataset:
             raise InputError(f"horizons must be ascending minutes, each once, got {tuple(horizons)}")
         chosen = [self.info.horizons.index(horizon) for horizon in horizons]
         view = copy.copy(self)
-        view._columns = [self._columns[place] for place in chosen]
+        view._columns = [self._columns[index] for index in chosen]
         view.info = self.info.only(chosen)
         return view
 
@@ -187,7 +187,7 @@ class Dataset:
         for slice_M, slices in zip(self.series.earlier_folds, self.info.folds, strict=True):
             view = copy.copy(self)
             view.series = replace(self.series, slice_M=slice_M, earlier_folds=())
-            # Whoever asks for the share of rises in train must not learn it from launches after this fold's train.
+            # The base rate of a fold must not come from launches after its train slice.
             view.info = self.info.model_copy(update={"slices": slices, "folds": ()})
             views.append(view)
         return [*views, self]

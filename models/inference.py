@@ -19,7 +19,7 @@ def forward(model: nn.Module, batch: Batch, device: torch.device, precision: Pre
 
 @torch.inference_mode()
 def predict_batch(model: nn.Module, batch: Batch, device: torch.device, precision: Precision) -> NDArray[np.float32]:
-    """p_AH: probabilities of a rise at the valid anchors of a batch, in their order."""
+    """p_AH: probabilities of up at the valid anchors of a batch, in their order."""
     model.eval()
     p_MKH = forward(model, batch, device, precision).sigmoid().cpu().numpy()
     return np.asarray(p_MKH[batch.valid_MK])

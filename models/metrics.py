@@ -20,17 +20,17 @@ CALIBRATION_BINS = 15
 
 
 def horizon_metrics(p_A: Values, y_A: NDArray[np.int8]) -> HorizonMetrics:
-    """p_A: probability of a rise; y_A: 1, 0 or below 0 for unknown. At least one label must be known."""
+    """p_A: probability of up; y_A: 1, 0 or below 0 for unknown. At least one label must be known."""
     p, y = _known(p_A, y_A)
-    called = p > 0.5
-    precision, recall, f1, _ = precision_recall_fscore_support(y, called, average="binary", zero_division=0)
+    predicted_up = p > 0.5
+    precision, recall, f1, _ = precision_recall_fscore_support(y, predicted_up, average="binary", zero_division=0)
     return HorizonMetrics(
         labels=len(y),
         up_share=float(y.mean()),
         auc=auc(p, y),
         log_loss=float(log_loss(y, p, labels=[0, 1])),
         brier=float(brier_score_loss(y, p)),
-        accuracy=float((called == y).mean()),
+        accuracy=float((predicted_up == y).mean()),
         precision=float(precision),
         recall=float(recall),
         f1=float(f1),
@@ -39,7 +39,7 @@ def horizon_metrics(p_A: Values, y_A: NDArray[np.int8]) -> HorizonMetrics:
 
 
 def calibration_error(p: Values, y: NDArray[np.int8]) -> float:
-    """Expected calibration error (Guo et al. 2017, equation 3) of the probability of a rise."""
+    """Expected calibration error (Guo et al. 2017, equation 3) of the probability of up."""
     bin_A = np.minimum((p * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
     gap_B = np.bincount(bin_A, weights=p - y, minlength=CALIBRATION_BINS)
     return float(np.abs(gap_B).sum() / len(p))
@@ -49,8 +49,8 @@ def all_metrics(p_AH: Values, y_AH: NDArray[np.int8]) -> tuple[HorizonMetrics, .
     return tuple(horizon_metrics(p_AH[:, h], y_AH[:, h]) for h in range(p_AH.shape[1]))
 
 
-def constant_metrics(rate_H: tuple[float, ...], y_AH: NDArray[np.int8]) -> tuple[HorizonMetrics, ...]:
-    """Of always saying the same: each horizon's share of rises in train, what a prediction has to beat."""
+def base_rate_metrics(rate_H: tuple[float, ...], y_AH: NDArray[np.int8]) -> tuple[HorizonMetrics, ...]:
+    """Of the base rate: each horizon's share of up labels in train, which a prediction has to beat."""
     return all_metrics(np.broadcast_to(np.array(rate_H), y_AH.shape), y_AH)
 
 
@@ -92,10 +92,12 @@ def bootstrap_log_loss(
 ) -> Values:
     """loss_B in nats, under the same resamples as bootstrap_auc; NaN where none of the labels drawn is known."""
     known = y_A >= 0
-    said_A = np.where(y_A == 1, p_A, 1 - p_A)[known].astype(np.float64).clip(EPSILON, 1 - EPSILON)
+    likelihood_A = np.where(y_A == 1, p_A, 1 - p_A)[known].astype(np.float64).clip(EPSILON, 1 - EPSILON)
     weight_BA = _draws(group_A, resamples, seed)[:, known]
     total_B = weight_BA.sum(axis=1)
-    loss_B: Values = np.divide(weight_BA @ -np.log(said_A), total_B, out=np.full(resamples, np.nan), where=total_B > 0)
+    loss_B: Values = np.divide(
+        weight_BA @ -np.log(likelihood_A), total_B, out=np.full(resamples, np.nan), where=total_B > 0
+    )
     return loss_B
 
 
@@ -108,7 +110,8 @@ def _draws(group_A: NDArray[np.int64], resamples: int, seed: int) -> NDArray[np.
 
 
 def weighted_auc(p_A: Values, y_A: NDArray[np.int8], weight_BA: NDArray[np.integer]) -> Values:
-    """auc_B: the share of pairs of a rise and a fall that p orders rightly, a tie counting half, for many weightings.
+    """auc_B: the share of pairs of an up and a down label that p orders correctly, a tie counting half, for many
+    weightings.
 
     The Mann-Whitney form (Hanley and McNeil 1982). scikit-learn's takes one weighting at a time and sorts anew for
     each: a report needs thousands.

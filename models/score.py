@@ -15,19 +15,19 @@ class HorizonMetrics:
     """In nats."""
     brier: float
     accuracy: float
-    """Of calling a rise where its probability is above 0.5; precision, recall and F1 are of those calls too."""
+    """Of predicting up where its probability is above 0.5; precision, recall and F1 are of the same predictions."""
     precision: float
-    """0 where no rise is called."""
+    """0 where up is never predicted."""
     recall: float
-    """0 where there is no rise."""
+    """0 where no label is up."""
     f1: float
     calibration_error: float
-    """Expected: mean distance between probability and share of rises over bins, weighted by their labels."""
+    """Expected: mean distance between probability and share of up labels over bins, weighted by their labels."""
 
 
 @dataclass(frozen=True)
 class Score:
-    """One contender at one horizon on the test slice. The interval covers 95%, by bootstrap over launch hours; it is
+    """One prediction at one horizon on the test slice. The interval covers 95%, by bootstrap over launch hours; it is
     NaN where there are too few of them.
     """
 

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hybridtune.data.info import DatasetInfo
-from hybridtune.data.prepare import PrepareConfig
 from hybridtune.data.prepare import prepare as prepare_dataset
+from hybridtune.data.prepare_config import PrepareConfig
 from hybridtune.search import pipeline
 from hybridtune.search.cluster.maps import process_map
 from hybridtune.search.dashboard.status import RunStatus, read_status
@@ -63,8 +63,8 @@ class Run:
 def prepare(raw: AnyPath, out: AnyPath, processes: int = 1, **settings: Any) -> DatasetInfo:
     """Writes the dataset `out` from the series below `raw`.
 
-    settings: fields of hybridtune.data.prepare.PrepareConfig, for example `horizons=(15, 60)`. With more than one
-    process a script needs `if __name__ == "__main__":` around the call. Raises InputError for what cannot be used.
+    settings: fields of hybridtune.data.prepare_config.PrepareConfig, for example `horizons=(15, 60)`. With more than
+    one process a script needs `if __name__ == "__main__":` around the call. Raises InputError for what cannot be used.
     """
     config = PrepareConfig(**settings)
     if processes == 1:

@@ -24,10 +24,10 @@ def export(run: RunDir, out: Path) -> BundleDocument:
     info = run.open_dataset().info
     chosen = ensemble.methods[ensemble.method]
     trained = {member.id: member for member in members(run)}
-    voices = [member_id for member_id, weights in chosen.weights.items() if any(weights)]
+    weighted = [member_id for member_id, weights in chosen.weights.items() if any(weights)]
     entries = {
         member_id: _entry(trained[member_id], number, chosen.weights[member_id])
-        for number, member_id in enumerate(voices)
+        for number, member_id in enumerate(weighted)
     }
     best = _entry(trained[ensemble.best_single], 0, chosen.weights[ensemble.best_single])
     document = BundleDocument(
@@ -44,7 +44,7 @@ def export(run: RunDir, out: Path) -> BundleDocument:
         provenance={"dataset": info.fingerprint, "seed": str(run_document.settings.seed)} | run_document.versions,
     )
     states: dict[str, dict[str, Tensor]] = {
-        member_id: load_file(run.member(member_id) / WEIGHTS) for member_id in {*voices, best.id}
+        member_id: load_file(run.member(member_id) / WEIGHTS) for member_id in {*weighted, best.id}
     }
     save_bundle(out, document, states, best, _card(document))
     return document

@@ -181,11 +181,11 @@ class Space:
 
     @cached_property
     def _condition_values(self) -> dict[str, tuple[Scalar, ...]]:
-        asked: dict[str, tuple[Scalar, ...]] = {}
+        needed: dict[str, tuple[Scalar, ...]] = {}
         for dimension in self.dimensions.values():
             for other, values in dimension.when.items():
-                asked[other] = tuple(dict.fromkeys((*asked.get(other, ()), *values)))
-        return asked
+                needed[other] = tuple(dict.fromkeys((*needed.get(other, ()), *values)))
+        return needed
 
     def _size(self, names: list[str], params: Config) -> float:
         if not names:

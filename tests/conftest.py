@@ -21,7 +21,8 @@ import pandas as pd
 import pytest
 from numpy.typing import ArrayLike
 
-from hybridtune.data.prepare import PrepareConfig, prepare
+from hybridtune.data.prepare import prepare
+from hybridtune.data.prepare_config import PrepareConfig
 from hybridtune.data.read import Bars
 from hybridtune.data.store import Dataset
 from hybridtune.data.synth import SynthConfig, generate

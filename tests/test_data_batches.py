@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 
 from hybridtune.data.batches import Batch, TrainingStream, frozen_batches, frozen_labels, make_batch, padded_minutes
-from hybridtune.data.prepare import PrepareConfig, prepare
+from hybridtune.data.prepare import prepare
+from hybridtune.data.prepare_config import PrepareConfig
 from hybridtune.data.schema import MASKED, SLICES, SliceName
 from hybridtune.data.store import Dataset, usable_minutes
 from hybridtune.data.synth import SynthConfig, generate

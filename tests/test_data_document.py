@@ -87,7 +87,7 @@ def test_a_folder_vanishes_when_its_block_raises(tmp_path: Path, failure: type[B
 
 def test_an_existing_folder_is_never_replaced(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
-    with pytest.raises(InputError, match="out exists already: name another place or remove it"):
+    with pytest.raises(InputError, match="out exists already: name another path or remove it"):
         new_folder(tmp_path / "out").__enter__()
     with pytest.raises(InputError, match="late exists already"), new_folder(tmp_path / "late"):
         (tmp_path / "late").write_text("precious")

@@ -21,7 +21,8 @@ from hybridtune.data.features import FEATURE_NAMES, features
 from hybridtune.data.find import find_series
 from hybridtune.data.info import DatasetInfo
 from hybridtune.data.labels import labels
-from hybridtune.data.prepare import PrepareConfig, prepare
+from hybridtune.data.prepare import prepare
+from hybridtune.data.prepare_config import PrepareConfig
 from hybridtune.data.read import read_series
 from hybridtune.data.schema import SLICES, InputError, Ties
 from hybridtune.data.split import PURGED, Shares

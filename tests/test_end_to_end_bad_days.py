@@ -113,7 +113,7 @@ def test_a_run_that_may_not_be_written_is_refused_and_left_as_it_is(finished: Wo
     with pytest.raises(InputError, match=r"run cannot be written \(Permission denied\)"):
         as_nobody(lambda: resume(run, print, more_trials=1))
     assert {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()} == before
-    with pytest.raises(InputError, match=r"new cannot be written \(Permission denied\): name another place"):
+    with pytest.raises(InputError, match=r"new cannot be written \(Permission denied\): name another path"):
         as_nobody(lambda: RunDir.create(open_folder / "new", run.document().settings, "abc"))
 
 

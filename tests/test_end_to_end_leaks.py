@@ -15,7 +15,8 @@ from conftest import EXPANDING_MAX, HORIZONS, SCORE
 from hybridtune.data.batches import frozen_labels
 from hybridtune.data.features import FEATURE_NAMES
 from hybridtune.data.find import find_series
-from hybridtune.data.prepare import PrepareConfig, prepare
+from hybridtune.data.prepare import prepare
+from hybridtune.data.prepare_config import PrepareConfig
 from hybridtune.data.schema import SLICES
 from hybridtune.data.store import Dataset
 from hybridtune.models.architectures.registry import build_model

@@ -207,9 +207,9 @@ def test_the_report_is_one_page_that_needs_no_network(finished: Workplace, run: 
     assert not re.findall(r"url\(|@import|https?://", markup)
     for horizon in HORIZONS:
         assert f"<th>{horizon} min</th>" in markup
-    for contender in ("oracle", "ensemble", "best single", "reference", "basic LSTM"):
-        assert f"<td>{contender}</td>" in markup
-        assert contender.split()[0] in output
+    for title in ("oracle", "ensemble", "best single", "reference", "basic LSTM"):
+        assert f"<td>{title}</td>" in markup
+        assert title.split()[0] in output
     assert "4 configurations were tried" in markup
 
 

@@ -34,7 +34,7 @@ HORIZONS, FIRST, LAST = (15, 60), 59, 239
 WEIGHTS = ((0.25, 1.0), (0.75, 0.0))
 CALIBRATION = (
     Calibration(kind="temperature", temperature=2.0),
-    Calibration(kind="isotonic", said=(0.2, 0.8), meant=(0.4, 0.6)),
+    Calibration(kind="isotonic", thresholds=(0.2, 0.8), values=(0.4, 0.6)),
 )
 
 
@@ -234,8 +234,8 @@ def test_the_checksums_are_those_of_sha256sum(bundle: Path) -> None:
         (remove("bundle.json"), "does not exist"),
         (add_file, r"notes\.txt is not part of the bundle"),
         (add_folder, "__pycache__ is not part of the bundle"),
-        (edit(version=1), "has format version 1, this program reads 2"),
-        (edit(version=3, new="key"), "has format version 3, this program reads 2"),
+        (edit(version=2), "has format version 2, this program reads 3"),
+        (edit(version=4, new="key"), "has format version 4, this program reads 3"),
         (edit(surprise=1), "surprise"),
         (escape, r"members\.0\.file: String should match pattern"),
         (edit(file="/etc/passwd"), r"members\.0\.file: String should match pattern"),

@@ -12,7 +12,7 @@ CALIBRATIONS = [
     Calibration(),
     Calibration(kind="temperature", temperature=0.05),
     Calibration(kind="temperature", temperature=20.0),
-    Calibration(kind="isotonic", said=(0.2, 0.4, 0.7), meant=(0.1, 0.1, 0.9)),
+    Calibration(kind="isotonic", thresholds=(0.2, 0.4, 0.7), values=(0.1, 0.1, 0.9)),
 ]
 
 
@@ -47,12 +47,12 @@ def test_each_horizon_has_its_own() -> None:
         ({"kind": "platt"}, "Input should be 'none', 'temperature' or 'isotonic'"),
         ({"kind": "temperature", "temperature": 0.0}, "greater than or equal to 0.05"),
         ({"kind": "temperature", "temperature": float("nan")}, "finite number"),
-        ({"kind": "isotonic"}, "as many values said as meant"),
-        ({"kind": "none", "said": (0.1,), "meant": (0.1,)}, "as many values said as meant"),
-        ({"kind": "isotonic", "said": (0.1, 0.2), "meant": (0.1,)}, "as many values said as meant"),
-        ({"kind": "isotonic", "said": (0.2, 0.2), "meant": (0.1, 0.3)}, "said must rise"),
-        ({"kind": "isotonic", "said": (0.1, 0.2), "meant": (0.4, 0.3)}, "meant must not fall"),
-        ({"kind": "isotonic", "said": (0.1, 0.2), "meant": (0.4, 1.1)}, "nor leave 0 to 1"),
+        ({"kind": "isotonic"}, "as many thresholds as values"),
+        ({"kind": "none", "thresholds": (0.1,), "values": (0.1,)}, "as many thresholds as values"),
+        ({"kind": "isotonic", "thresholds": (0.1, 0.2), "values": (0.1,)}, "as many thresholds as values"),
+        ({"kind": "isotonic", "thresholds": (0.2, 0.2), "values": (0.1, 0.3)}, "thresholds must ascend"),
+        ({"kind": "isotonic", "thresholds": (0.1, 0.2), "values": (0.4, 0.3)}, "values must not descend"),
+        ({"kind": "isotonic", "thresholds": (0.1, 0.2), "values": (0.4, 1.1)}, "nor leave 0 to 1"),
     ],
 )
 def test_what_is_no_calibration_is_refused(values: dict[str, Any], message: str) -> None:

@@ -1,4 +1,4 @@
-"""A configuration on several walk-forward folds is judged by their mean, and goes on where it stopped."""
+"""A configuration on several walk-forward folds is scored by their mean, and goes on where it stopped."""
 
 import dataclasses
 import io
@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from hybridtune.data.prepare import PrepareConfig, prepare
+from hybridtune.data.prepare import prepare
+from hybridtune.data.prepare_config import PrepareConfig
 from hybridtune.data.store import Dataset
 from hybridtune.models.architectures.registry import build_model, model_config
 from hybridtune.models.architectures.scaler import train_bars

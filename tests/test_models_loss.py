@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 
 from hybridtune.data.batches import frozen_labels
-from hybridtune.data.prepare import PrepareConfig, prepare
+from hybridtune.data.prepare import prepare
+from hybridtune.data.prepare_config import PrepareConfig
 from hybridtune.data.schema import InputError
 from hybridtune.data.store import Dataset, usable_minutes
 from hybridtune.models.training.loss import Loss, make_loss

@@ -9,8 +9,8 @@ from sklearn import metrics as sk
 from hybridtune.models.metrics import (
     all_metrics,
     auc,
+    base_rate_metrics,
     bootstrap_auc,
-    constant_metrics,
     horizon_metrics,
     interval,
     mean_auc,
@@ -163,7 +163,7 @@ def test_calibrated_probabilities_have_a_small_calibration_error_and_shifted_one
 
 def test_saying_the_train_rate_always_has_no_skill_and_the_loss_of_its_rate() -> None:
     y_AH = np.array([[1, 1], [0, -1], [0, 0], [0, 1]], dtype=np.int8)
-    first, second = constant_metrics((0.25, 0.5), y_AH)
+    first, second = base_rate_metrics((0.25, 0.5), y_AH)
     assert (first.auc, first.up_share) == (0.5, 0.25)
     assert first.log_loss == pytest.approx(-(np.log(0.25) + 3 * np.log(0.75)) / 4)
     assert first.calibration_error == pytest.approx(0.0)

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from sklearn.preprocessing import QuantileTransformer
 
 from hybridtune.data.features import features
-from hybridtune.data.prepare import PrepareConfig, prepare
+from hybridtune.data.prepare import prepare
+from hybridtune.data.prepare_config import PrepareConfig
 from hybridtune.data.read import Bars
 from hybridtune.data.store import Dataset
 from hybridtune.models.architectures.scaler import (

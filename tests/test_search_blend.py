@@ -1,4 +1,4 @@
-"""Methods and calibrations are judged on series that they never saw."""
+"""Methods and calibrations are scored on series that they never saw."""
 
 import numpy as np
 import pytest
@@ -65,7 +65,7 @@ def test_cross_validation_never_fits_on_the_series_that_it_judges() -> None:
     assert all(max(block) - min(block) == len(block) - 1 for block in held_out)
 
 
-def test_the_judged_loss_is_that_of_the_held_out_predictions() -> None:
+def test_the_scored_loss_is_that_of_the_held_out_predictions() -> None:
     """A method that goes wrong wherever it is not fitted must look as bad as it is."""
     rng = np.random.default_rng(6)
     truth_AH, y_AH = outcomes(rng)
@@ -87,8 +87,8 @@ def test_the_judged_loss_is_that_of_the_held_out_predictions() -> None:
 def test_one_series_alone_can_only_be_weighed_uniformly() -> None:
     rng = np.random.default_rng(7)
     _, y_AH = outcomes(rng)
-    judged = method_losses(METHODS, predictions(noise(rng, 3), y_AH, series=1))
-    assert list(judged) == ["uniform"]
+    scored = method_losses(METHODS, predictions(noise(rng, 3), y_AH, series=1))
+    assert list(scored) == ["uniform"]
     assert set(method_losses(METHODS, predictions(noise(rng, 3), y_AH, series=2))) == set(METHODS)
 
 
@@ -97,9 +97,9 @@ def test_a_horizon_that_only_the_last_series_know_can_be_cross_validated() -> No
     rng = np.random.default_rng(10)
     truth_AH, y_AH = outcomes(rng)
     y_AH[: -2 * ANCHORS_PER_SERIES, 1] = -1
-    judged = method_losses(METHODS, predictions(np.concatenate([noise(rng, 2), truth_AH[None]]), y_AH))
-    assert set(judged) == set(METHODS)
-    assert np.isfinite(list(judged.values())).all()
+    scored = method_losses(METHODS, predictions(np.concatenate([noise(rng, 2), truth_AH[None]]), y_AH))
+    assert set(scored) == set(METHODS)
+    assert np.isfinite(list(scored.values())).all()
 
 
 @pytest.mark.parametrize(("squeezed", "temperature"), [(0.5, 0.5), (2.0, 2.0)])
@@ -109,20 +109,20 @@ def test_cross_validation_finds_the_calibration_that_a_horizon_needs(squeezed: f
     truth_AH, y_AH = outcomes(rng)
     p_AH = truth_AH.copy()
     p_AH[:, 1] = 1 / (1 + (1 / truth_AH[:, 1] - 1) ** squeezed)
-    judged = calibration_losses(uniform, predictions(p_AH[None], y_AH))
-    kind_H = chosen_kinds(judged, HORIZONS)
+    scored = calibration_losses(uniform, predictions(p_AH[None], y_AH))
+    kind_H = chosen_kinds(scored, HORIZONS)
     assert kind_H == ("none", "temperature")
     fitted_H = fit_calibration(p_AH, y_AH, kind_H)
     assert fitted_H[1].temperature == pytest.approx(temperature, rel=0.15)
-    assert judged["temperature"][1] < judged["none"][1] - 0.01
+    assert scored["temperature"][1] < scored["none"][1] - 0.01
 
 
 def test_a_bent_probability_is_calibrated_by_steps() -> None:
     rng = np.random.default_rng(12)
     truth_AH, y_AH = outcomes(rng)
     p_AH = np.where(truth_AH < 0.5, truth_AH, 0.5 + (truth_AH - 0.5) ** 4)
-    judged = calibration_losses(uniform, predictions(p_AH[None], y_AH))
-    assert chosen_kinds(judged, HORIZONS) == ("isotonic", "isotonic")
+    scored = calibration_losses(uniform, predictions(p_AH[None], y_AH))
+    assert chosen_kinds(scored, HORIZONS) == ("isotonic", "isotonic")
     for h, calibration in enumerate(fit_calibration(p_AH, y_AH, ("isotonic",) * HORIZONS)):
         assert np.abs(calibration.apply(p_AH[:, h]) - truth_AH[:, h]).mean() < 0.05
         assert 0 < calibration.apply(np.zeros(1))[0] < calibration.apply(np.ones(1))[0] < 1

@@ -16,11 +16,11 @@ from hybridtune.search.report.recommend import recommendations
 HORIZONS = (15, 60)
 
 
-def comparison(losses: dict[str, float], rises: tuple[float, float] = (0.5, 0.5)) -> Comparison:
+def comparison(losses: dict[str, float], up_share: tuple[float, float] = (0.5, 0.5)) -> Comparison:
     """losses: architecture -> what its one member loses on the blend slice."""
     scores: dict[int, Score] = {
         h: replace(SCORE, metrics=replace(SCORE.metrics, up_share=share))
-        for h, share in zip(HORIZONS, rises, strict=True)
+        for h, share in zip(HORIZONS, up_share, strict=True)
     }
     finalists = tuple(
         Finalist(name, name, name, (0.6, loss, 0.6), (0.6, 0.6, 0.6), ()) for name, loss in losses.items()
@@ -100,7 +100,7 @@ def test_the_architecture_is_the_one_that_blends_best(losses: dict[str, float], 
         ({"15": [0.7] * 4, "60": [0.1] * 2}, []),  # too few to say
     ],
 )
-def test_windows_are_judged_where_every_trial_still_ran(early: dict[str, list[float]], words: list[str]) -> None:
+def test_windows_are_scored_where_every_trial_still_ran(early: dict[str, list[float]], words: list[str]) -> None:
     trials, curves = searched(early, best=1)
     found = said("Windows", trials=trials, curves=curves)
     assert all(expected in sentence for sentence, expected in zip(found, words, strict=True))
@@ -140,7 +140,7 @@ def test_uneven_horizons_are_named() -> None:
     losses = {"tcn": 0.6}
     assert not said("Class imbalance", comparison=comparison(losses, (0.4, 0.6)))
     (sentence,) = said("Class imbalance", comparison=comparison(losses, (0.5, 0.3)))
-    assert sentence.startswith("Class imbalance: 60 min (30% rise).")
+    assert sentence.startswith("Class imbalance: 60 min (30% up).")
 
 
 def test_the_horizon_with_the_best_sure_calls_is_named() -> None:

@@ -148,12 +148,12 @@ def test_a_training_that_gets_further_has_all_its_retries_again(lost: Lost) -> N
     watched = Retries()
     for iteration in range(1, 5):
         assert watched.after(task("x"), None, lost(), None) is not None
-        watched.look(task("x").name, iteration)
+        watched.inspect(task("x").name, iteration)
     assert watched.after(task("x"), None, lost(), None) is not None
     assert watched.after(task("x"), None, lost(), None) is not None
     # What an attempt repeats from the checkpoint is nothing new.
     for iteration in (2, 3, 4):
-        watched.look(task("x").name, iteration)
+        watched.inspect(task("x").name, iteration)
     assert watched.after(task("x"), None, lost(), None) is None
 
 
@@ -165,7 +165,7 @@ def test_the_same_exception_twice_without_any_progress_is_final(lost: Lost) -> N
     watched = Retries()
     assert watched.after(task("x"), None, broken("ValueError: wrong"), None) is not None
     assert watched.after(task("x"), None, broken("OSError: another"), None) is not None
-    watched.look(task("x").name, 1)
+    watched.inspect(task("x").name, 1)
     assert watched.after(task("x"), None, broken("OSError: another"), None) is not None
     assert watched.after(task("y"), None, broken("OSError: another"), None) is not None
     assert watched.after(task("x"), None, broken("OSError: another"), None) is None

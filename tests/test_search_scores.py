@@ -6,7 +6,7 @@ import pytest
 
 from hybridtune.search.finalists.blend import distinct_configurations
 from hybridtune.search.report.comparison import Comparison, describe_gain
-from hybridtune.search.report.scores import FEWEST_HOURS, Gain, auc_gain, constant_scores, log_loss_gain
+from hybridtune.search.report.scores import FEWEST_HOURS, Gain, auc_gain, base_rate_scores, log_loss_gain
 from hybridtune.search.report.scores import test_scores as scores_of
 
 HORIZONS = (15, 30, 60)
@@ -28,14 +28,14 @@ def predictions(series: int, skill: float, seed: int, gap: str = "1h") -> pd.Dat
         known = skill * drift + np.repeat(rng.normal(size=series), ANCHORS)
         columns[f"label/{horizon}"] = (outcome > 0).astype(np.int8)
         columns[f"ensemble/{horizon}"] = 1 / (1 + np.exp(-known))
-        columns[f"constant/{horizon}"] = 0.4
+        columns[f"base_rate/{horizon}"] = 0.4
     return pd.DataFrame(columns)
 
 
 def compared(frame: pd.DataFrame) -> Comparison:
     rows = {"ensemble": scores_of(frame, "ensemble", HORIZONS, seed=0)}
     hours = frame["launch"].dt.floor("h").nunique()
-    return Comparison(HORIZONS, rows, constant_scores(frame, HORIZONS), frame["series"].nunique(), hours, {}, ())
+    return Comparison(HORIZONS, rows, base_rate_scores(frame, HORIZONS), frame["series"].nunique(), hours, {}, ())
 
 
 @pytest.mark.parametrize(("series", "gap"), [(FEWEST_HOURS - 1, "1h"), (45, "12min")])
@@ -74,8 +74,8 @@ def test_a_gain_is_shown_where_there_is_one_and_not_where_there_is_none() -> Non
     assert gain.low < gain.value < gain.high
     assert auc_gain(frame, "ensemble", "same", HORIZONS, seed=0) == Gain(0.0, 0.0, 0.0)
     assert not auc_gain(frame, "coin", "ensemble", HORIZONS, seed=0).shown
-    saved = log_loss_gain(frame, "coin", "constant", HORIZONS, seed=0)
-    assert saved.value == pytest.approx(mean(frame, "constant", "log_loss") - mean(frame, "coin", "log_loss"))
+    saved = log_loss_gain(frame, "coin", "base_rate", HORIZONS, seed=0)
+    assert saved.value == pytest.approx(mean(frame, "base_rate", "log_loss") - mean(frame, "coin", "log_loss"))
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_a_gain_is_shown_where_there_is_one_and_not_where_there_is_none() -> Non
         (Gain(0.01, 0.002, 0.02), "+0.0100 [+0.0020, +0.0200], a gain"),
         (Gain(0.01, -0.002, 0.02), "+0.0100 [-0.0020, +0.0200], no gain shown"),
         (Gain(0.01, float("nan"), float("nan")), "+0.0100, too few launch hours for an interval"),
-        (Gain(*[float("nan")] * 3), "not known, as no horizon has both rises and falls"),
+        (Gain(*[float("nan")] * 3), "not known, as no horizon has both classes"),
     ],
 )
 def test_a_gain_is_told_with_its_interval_and_in_words(gain: Gain, words: str) -> None:
@@ -109,10 +109,10 @@ def test_without_skill_a_claim_is_rare(series: int) -> None:
 
 def test_the_constant_beside_has_no_skill_and_the_loss_of_its_rate() -> None:
     frame = predictions(20, skill=0.0, seed=3)
-    for horizon, metrics in zip(HORIZONS, compared(frame).constant, strict=True):
-        rises = frame[f"label/{horizon}"].mean()
+    for horizon, metrics in zip(HORIZONS, compared(frame).base_rate, strict=True):
+        up_share = frame[f"label/{horizon}"].mean()
         assert metrics.auc == 0.5
-        assert metrics.log_loss == pytest.approx(-(rises * np.log(0.4) + (1 - rises) * np.log(0.6)))
+        assert metrics.log_loss == pytest.approx(-(up_share * np.log(0.4) + (1 - up_share) * np.log(0.6)))
 
 
 def test_configurations_tried_are_counted_once() -> None:

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from hybridtune.data.prepare import PrepareConfig, prepare
+from hybridtune.data.prepare import prepare
+from hybridtune.data.prepare_config import PrepareConfig
 from hybridtune.data.store import Dataset
 from hybridtune.models.device import worker_environment
 from hybridtune.models.hardware import Hardware

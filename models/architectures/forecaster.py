@@ -13,7 +13,7 @@ Component = Literal["encoder", "attention", "head"]
 
 
 class AttentionMaps(NamedTuple):
-    """Where each anchor looked; the weights of a head sum to one."""
+    """Attention weights of each anchor; those of a head sum to one."""
 
     minutes: Tensor
     """(M, heads, K, T): over the minutes since launch."""
@@ -25,7 +25,7 @@ class Forecaster(nn.Module, ABC):
     """Raw features in, a logit for each anchor and horizon out.
 
     The exactness contract: in eval mode the logits of an anchor are, to 1e-5, those that the same weights give
-    when its series is cut there and fed alone. So nothing looks ahead, and neither padding nor company matters.
+    when its series is cut there and fed alone. So neither later bars nor padding nor the rest of the batch matter.
     """
 
     Config: type[Any]
@@ -36,8 +36,8 @@ class Forecaster(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, x_MTF: Tensor, anchor_MK: Tensor) -> Tensor:
-        """logits_MKH: of a rise, for K anchors (minutes from launch) of each of M series of T bars."""
+        """logits_MKH of up, for K anchors (minutes from launch) of each of M series of T bars."""
 
     def attention(self, x_MTF: Tensor, anchor_MK: Tensor) -> AttentionMaps | None:  # noqa: ARG002 the one signature
-        """Where each anchor looked, in eval mode; None for an architecture without attention."""
+        """Attention weights in eval mode; None for an architecture without attention."""
         return None

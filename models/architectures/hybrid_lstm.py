@@ -1,7 +1,7 @@
 """The hybrid LSTM: fixed windows and an expanding window, joined by attention.
 
 - An LSTM runs once over each series from launch; its state at minute t has seen bars 0..t.
-- Self-attention: each anchor's state looks back over the states up to it (or over the last
+- Self-attention: each anchor's state attends to the states up to it (or over the last
   `attention_span` minutes of them). Only anchors are queries: O(K * T) a series, not O(T * T).
 - Each fixed window has an LSTM of its own, read at the anchor. Their states are the keys to which the
   expanding state cross-attends, so the weights say which time scale an anchor relied on.
@@ -29,7 +29,7 @@ from hybridtune.models.architectures.forecaster import AttentionMaps, Component,
 from hybridtune.models.architectures.layers import (
     Attention,
     HorizonHeads,
-    Places,
+    Rotation,
     WindowEncoder,
     anchor_mask,
     make_lstm,
@@ -49,7 +49,7 @@ class HybridLSTM(Forecaster):
         layers: int = 1
         """Layers of each LSTM."""
         attention_span: int = 720
-        """Minutes up to the anchor that self-attention looks at."""
+        """Minutes up to the anchor that self-attention may attend to."""
         positions: PositionsName = "none"
         """Of the minutes in self-attention."""
         horizon_heads: HorizonHeadsName = "hierarchical"
@@ -128,9 +128,9 @@ class HybridLSTM(Forecaster):
         normed: Tensor = self.self_norm(rows_at(h_MTD, anchor_MK) + self.dropout(attended_MKD))
         return normed
 
-    def _minutes(self, h_MTD: Tensor, anchor_MK: Tensor) -> tuple[Tensor, Tensor, Tensor, Places]:
-        """What self-attention takes: the anchors' states ask, those of the minutes up to each answer."""
+    def _minutes(self, h_MTD: Tensor, anchor_MK: Tensor) -> tuple[Tensor, Tensor, Tensor, Rotation]:
+        """The arguments of self-attention: queries at the anchors, keys at all minutes, the mask, the rotation."""
         minute_1T = minutes_of(h_MTD, self.config.history)
-        placed_MTD = self.positions.added(h_MTD, minute_1T)
+        encoded_MTD = self.positions.added(h_MTD, minute_1T)
         allowed_MKT = anchor_mask(anchor_MK, h_MTD.shape[1], self.config.attention_span)
-        return rows_at(placed_MTD, anchor_MK), placed_MTD, allowed_MKT, Places(self.positions, anchor_MK, minute_1T)
+        return rows_at(encoded_MTD, anchor_MK), encoded_MTD, allowed_MKT, Rotation(self.positions, anchor_MK, minute_1T)

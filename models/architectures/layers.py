@@ -45,12 +45,12 @@ class WindowEncoder(nn.Module):
         return rows_at(h_NWD, last_N[:, None]).view(*anchor_MK.shape, -1)
 
 
-class Places(NamedTuple):
-    """Where queries and keys stand, for positions that turn them."""
+class Rotation(NamedTuple):
+    """The minutes of queries and keys, for positions that rotate them."""
 
     positions: Positions
-    query_NK: Tensor
-    key_NJ: Tensor
+    query_minute_NK: Tensor
+    key_minute_NJ: Tensor
 
 
 class Attention(nn.Module):
@@ -68,23 +68,23 @@ class Attention(nn.Module):
         query_NKD: Tensor,
         keys_NJD: Tensor,
         allowed_NKJ: Tensor | None = None,
-        places: Places | None = None,
+        rotation: Rotation | None = None,
         causal: bool = False,
     ) -> Tensor:
-        """allowed_NKJ: which keys a query may look at, at least one; None allows all, or with `causal`, where queries
-        and keys are the same minutes, those up to the query's.
+        """allowed_NKJ: which keys a query may attend to, at least one. None allows all; with `causal`, for which
+        queries and keys are the same minutes, None allows those up to the query's.
         """
-        q, k, v = self.project(query_NKD, keys_NJD, places)
+        q, k, v = self.project(query_NKD, keys_NJD, rotation)
         mask = None if allowed_NKJ is None else allowed_NKJ[:, None]
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal)
         out: Tensor = self.out(mixed.transpose(1, 2).flatten(2))
         return out
 
     def weights(
-        self, query_NKD: Tensor, keys_NJD: Tensor, allowed_NKJ: Tensor | None = None, places: Places | None = None
+        self, query_NKD: Tensor, keys_NJD: Tensor, allowed_NKJ: Tensor | None = None, rotation: Rotation | None = None
     ) -> Tensor:
         """The attention weights (N, heads, K, J); each row sums to one."""
-        q, k, _ = self.project(query_NKD, keys_NJD, places)
+        q, k, _ = self.project(query_NKD, keys_NJD, rotation)
         scores = q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5
         if allowed_NKJ is not None:
             scores = scores.masked_fill(~allowed_NKJ[:, None], -torch.inf)
@@ -92,14 +92,14 @@ class Attention(nn.Module):
         return weights
 
     def project(
-        self, query_NKD: Tensor, keys_NJD: Tensor, places: Places | None = None
+        self, query_NKD: Tensor, keys_NJD: Tensor, rotation: Rotation | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values, each (N, heads, its length, D / heads)."""
         k, v = self.key_value(keys_NJD).chunk(2, dim=-1)
         q, k, v = self._split(self.query(query_NKD)), self._split(k), self._split(v)
-        if places is not None:
-            q = places.positions.turned(q, places.query_NK)
-            k = places.positions.turned(k, places.key_NJ)
+        if rotation is not None:
+            q = rotation.positions.rotated(q, rotation.query_minute_NK)
+            k = rotation.positions.rotated(k, rotation.key_minute_NJ)
         return q, k, v
 
     def _split(self, x_NJD: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Positional encodings: how attention learns where a minute stands. Minutes count from launch.
+"""Positional encodings: how attention learns which minute a state belongs to. Minutes count from launch.
 
 Shapes: N series, J minutes, D hidden, E = D / heads.
 """
@@ -16,13 +16,13 @@ LONGEST_WAVE: Final = 10_000.0
 
 
 class Positions(nn.Module):
-    """Says nothing. What follows adds something to each minute's state, or turns queries and keys."""
+    """No encoding. Subclasses add a vector to each minute's state, or rotate queries and keys."""
 
     def added(self, x_NJD: Tensor, minute_NJ: Tensor) -> Tensor:  # noqa: ARG002 the one signature
         return x_NJD
 
-    def turned(self, x_NhJE: Tensor, minute_NJ: Tensor) -> Tensor:  # noqa: ARG002 the one signature
-        """Queries or keys of h heads."""
+    def rotated(self, x_NhJE: Tensor, minute_NJ: Tensor) -> Tensor:  # noqa: ARG002 the one signature
+        """x: queries or keys of h heads."""
         return x_NhJE
 
 
@@ -54,7 +54,7 @@ class LearnedPositions(Positions):
 
 
 class RotaryPositions(Positions):
-    """Turns queries and keys by an angle that grows with the minute, so that their product knows the distance
+    """Rotates queries and keys by an angle that grows with the minute, so that their product depends on the distance
     (Su et al. 2021, section 3.2).
     """
 
@@ -67,7 +67,7 @@ class RotaryPositions(Positions):
         self.register_buffer("cosine_TE", angle_TE.cos(), persistent=False)
         self.register_buffer("sine_TE", angle_TE.sin(), persistent=False)
 
-    def turned(self, x_NhJE: Tensor, minute_NJ: Tensor) -> Tensor:
+    def rotated(self, x_NhJE: Tensor, minute_NJ: Tensor) -> Tensor:
         left, right = x_NhJE.chunk(2, dim=-1)
         quarter_turn = torch.cat([-right, left], dim=-1)
         cosine, sine = (table[minute_NJ][:, None].to(x_NhJE.dtype) for table in (self.cosine_TE, self.sine_TE))
@@ -75,7 +75,7 @@ class RotaryPositions(Positions):
 
 
 def minutes_of(x_MTD: Tensor, history: int) -> Tensor:
-    """minute_1T since launch. Minutes beyond the history are padding, at which nobody looks."""
+    """minute_1T since launch. Minutes beyond the history are padding, to which no query attends."""
     return torch.arange(x_MTD.shape[1], device=x_MTD.device).clamp(max=history - 1)[None]
 
 

@@ -1,6 +1,6 @@
 """The transformer: causal self-attention over the minutes since launch, and nothing else.
 
-Every block but the last runs over all minutes; the last is asked by the anchors only. So one pass over a series
+Every block but the last runs over all minutes; the queries of the last are the anchors only. So one pass over a series
 serves all its anchors, as with an LSTM.
 
 Shapes: M series, T minutes, K anchors, F features, D hidden, H horizons.
@@ -20,7 +20,7 @@ from hybridtune.models.architectures.config import (
     check_attention,
 )
 from hybridtune.models.architectures.forecaster import AttentionMaps, Component, Forecaster
-from hybridtune.models.architectures.layers import Attention, HorizonHeads, Places, anchor_mask, rows_at
+from hybridtune.models.architectures.layers import Attention, HorizonHeads, Rotation, anchor_mask, rows_at
 from hybridtune.models.architectures.positions import make_positions, minutes_of
 from hybridtune.models.architectures.scaler import make_scaling
 
@@ -64,8 +64,8 @@ class Transformer(Forecaster):
 
     def forward(self, x_MTF: Tensor, anchor_MK: Tensor) -> Tensor:
         h_MTD = self._up_to_last_block(x_MTF)
-        allowed_MKT, places = self._looking_back(h_MTD, anchor_MK)
-        state_MKD = self.blocks[-1](rows_at(h_MTD, anchor_MK), h_MTD, allowed_MKT, places)
+        allowed_MKT, rotation = self._mask_and_rotation(h_MTD, anchor_MK)
+        state_MKD = self.blocks[-1](rows_at(h_MTD, anchor_MK), h_MTD, allowed_MKT, rotation)
         logits_MKH: Tensor = self.heads(self.norm(state_MKD))
         return logits_MKH
 
@@ -76,24 +76,24 @@ class Transformer(Forecaster):
         last = self.blocks[-1]
         assert isinstance(last, Block)
         normed_MTD = last.attention_norm(h_MTD)
-        allowed_MKT, places = self._looking_back(h_MTD, anchor_MK)
+        allowed_MKT, rotation = self._mask_and_rotation(h_MTD, anchor_MK)
         return AttentionMaps(
-            last.attention.weights(rows_at(normed_MTD, anchor_MK), normed_MTD, allowed_MKT, places), None
+            last.attention.weights(rows_at(normed_MTD, anchor_MK), normed_MTD, allowed_MKT, rotation), None
         )
 
     def _up_to_last_block(self, x_MTF: Tensor) -> Tensor:
         """h_MTD: what the last block reads of every minute."""
         minute_1T = minutes_of(x_MTF, self.config.history)
         h_MTD: Tensor = self.dropout(self.positions.added(self.embedding(self.scaling(x_MTF)), minute_1T))
-        places = Places(self.positions, minute_1T, minute_1T)
+        rotation = Rotation(self.positions, minute_1T, minute_1T)
         for block in self.blocks[:-1]:
-            h_MTD = block(h_MTD, h_MTD, None, places)
+            h_MTD = block(h_MTD, h_MTD, None, rotation)
         return h_MTD
 
-    def _looking_back(self, h_MTD: Tensor, anchor_MK: Tensor) -> tuple[Tensor, Places]:
+    def _mask_and_rotation(self, h_MTD: Tensor, anchor_MK: Tensor) -> tuple[Tensor, Rotation]:
         minute_1T = minutes_of(h_MTD, self.config.history)
         allowed_MKT = anchor_mask(anchor_MK, h_MTD.shape[1], span=h_MTD.shape[1])
-        return allowed_MKT, Places(self.positions, anchor_MK, minute_1T)
+        return allowed_MKT, Rotation(self.positions, anchor_MK, minute_1T)
 
 
 class Block(nn.Module):
@@ -113,13 +113,11 @@ class Block(nn.Module):
             nn.Dropout(dropout),
         )
 
-    def forward(self, query_MKD: Tensor, h_MTD: Tensor, allowed_MKT: Tensor | None, places: Places) -> Tensor:
-        """Some minutes' states (query_MKD) after the block; all minutes ask, causally, where nothing says what each
-        may see.
-        """
+    def forward(self, query_MKD: Tensor, h_MTD: Tensor, allowed_MKT: Tensor | None, rotation: Rotation) -> Tensor:
+        """The states query_MKD after the block. allowed_MKT None: the queries are all minutes, attention is causal."""
         keys_MTD = self.attention_norm(h_MTD)
-        asked_MKD = keys_MTD if allowed_MKT is None else self.attention_norm(query_MKD)
-        attended_MKD = self.attention(asked_MKD, keys_MTD, allowed_MKT, places, causal=allowed_MKT is None)
+        normed_MKD = keys_MTD if allowed_MKT is None else self.attention_norm(query_MKD)
+        attended_MKD = self.attention(normed_MKD, keys_MTD, allowed_MKT, rotation, causal=allowed_MKT is None)
         state_MKD = query_MKD + self.dropout(attended_MKD)
         after_MKD: Tensor = state_MKD + self.feed_forward(state_MKD)
         return after_MKD

@@ -59,9 +59,9 @@ class MemberEntry(BaseModel):
 class BundleDocument(Document):
     """bundle.json"""
 
-    current_version: ClassVar[int] = 2
+    current_version: ClassVar[int] = 3
 
-    version: int = 2
+    version: int = 3
     horizons: tuple[int, ...]
     features: tuple[str, ...]
     extras: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""What turns the ensemble's probability at a horizon into one that comes true as often as it says.
+"""What maps the ensemble's probability at a horizon to one that matches the observed frequency.
 
 Only how it is applied: search/finalists/calibrate.py fits it, a bundle carries it.
 """
@@ -20,18 +20,19 @@ class Calibration(BaseModel):
     kind: Literal["none", "temperature", "isotonic"] = "none"
     temperature: float = Field(default=1.0, ge=0.05, le=20.0)
     """Divides the logit (Guo et al. 2017, section 4.2)."""
-    said: tuple[float, ...] = ()
-    """Isotonic: probabilities, in rising order, and what they stand for below; in between it is interpolated."""
-    meant: tuple[float, ...] = ()
+    thresholds: tuple[float, ...] = ()
+    """Isotonic: probabilities before calibration, ascending. Between two of them the values are interpolated."""
+    values: tuple[float, ...] = ()
+    """Isotonic: the calibrated probability at each threshold."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if (self.kind == "isotonic") != bool(self.said) or len(self.said) != len(self.meant):
-            raise ValueError("an isotonic calibration, and no other, has as many values said as meant")
-        if any(low >= high for low, high in pairwise(self.said)):
-            raise ValueError("the probabilities said must rise")
-        if any(low > high for low, high in pairwise((0.0, *self.meant, 1.0))):
-            raise ValueError("the probabilities meant must not fall, nor leave 0 to 1")
+        if (self.kind == "isotonic") != bool(self.thresholds) or len(self.thresholds) != len(self.values):
+            raise ValueError("an isotonic calibration, and no other, has as many thresholds as values")
+        if any(low >= high for low, high in pairwise(self.thresholds)):
+            raise ValueError("the thresholds must ascend")
+        if any(low > high for low, high in pairwise((0.0, *self.values, 1.0))):
+            raise ValueError("the values must not descend, nor leave 0 to 1")
         return self
 
     def apply(self, p_A: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -39,11 +40,11 @@ class Calibration(BaseModel):
         if self.kind == "none":
             return p_A
         if self.kind == "temperature":
-            rise_A = p_A.clip(EPSILON, 1 - EPSILON) ** (1 / self.temperature)
-            fall_A = (1 - p_A).clip(EPSILON, 1 - EPSILON) ** (1 / self.temperature)
-            scaled_A: NDArray[np.float64] = rise_A / (rise_A + fall_A)
+            up_A = p_A.clip(EPSILON, 1 - EPSILON) ** (1 / self.temperature)
+            down_A = (1 - p_A).clip(EPSILON, 1 - EPSILON) ** (1 / self.temperature)
+            scaled_A: NDArray[np.float64] = up_A / (up_A + down_A)
             return scaled_A
-        return np.interp(p_A, self.said, self.meant)
+        return np.interp(p_A, self.thresholds, self.values)
 
 
 def calibrated(p_AH: NDArray[np.float64], calibration_H: tuple[Calibration, ...]) -> NDArray[np.float64]:

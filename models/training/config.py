@@ -13,7 +13,7 @@ Schedule = Literal["cosine", "plateau"]
 """How the learning rate falls after its warm-up."""
 LossName = Literal["cross_entropy", "focal"]
 ClassWeights = Literal["none", "auto"] | tuple[float, ...]
-"""Of rises against falls: none, auto (from the train slice), or a weight for each horizon."""
+"""Of label 1 against label 0: none, auto (from the train slice), or a weight for each horizon."""
 
 
 def higher_is_better(metric: Metric) -> bool:

@@ -1,7 +1,7 @@
 """The training loop: an iteration at a time, stoppable and resumable between any two. Knows no Ray, no paths.
 
 An iteration is `samples_per_iteration` anchors of the train slice, whatever the batch size, and ends with a
-look at the frozen anchors of the tune slice.
+score on the frozen anchors of the tune slice.
 """
 
 import copy

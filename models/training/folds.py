@@ -1,4 +1,4 @@
-"""One configuration trained on several walk-forward folds side by side and judged by their mean."""
+"""One configuration trained on several walk-forward folds side by side and scored by their mean."""
 
 from collections.abc import Sequence
 from dataclasses import asdict

@@ -24,7 +24,7 @@ class Loss:
 
     name: LossName
     positive_H: tuple[float, ...] | None
-    """Weight of a rise at each horizon, a fall weighs one; None: one too."""
+    """Weight of label 1 (up) at each horizon; label 0 weighs one. None: both weigh one."""
 
     def summed(self, logits_MKH: Tensor, y_MKH: Tensor) -> Tensor:
         known = y_MKH >= 0
@@ -40,7 +40,7 @@ class Loss:
 
 
 def make_loss(name: LossName, class_weights: ClassWeights, dataset: Dataset) -> Loss:
-    """`auto` gives rises and falls of the train slice the same sum of weights at each horizon."""
+    """`auto` gives both labels of the train slice the same sum of weights at each horizon."""
     horizons = dataset.info.horizons
     if class_weights == "auto":
         # A horizon at which train knows one class only has nothing to balance.

@@ -50,10 +50,10 @@ def prepare(
     expanding_min: Annotated[int, typer.Option(help="Fewest bars that an anchor sees.")] = DEFAULT_EXPANDING_MIN,
     expanding_max: Annotated[int, typer.Option(help="Most bars that an anchor sees.")] = DEFAULT_EXPANDING_MAX,
     anchor_stride: Annotated[
-        int, typer.Option(help="Minutes between two anchors on which configurations are judged.")
+        int, typer.Option(help="Minutes between two anchors on which configurations are scored.")
     ] = 15,
     folds: Annotated[
-        int, typer.Option(help="Walk-forward folds of train and tune; a trial is judged by their mean.")
+        int, typer.Option(help="Walk-forward folds of train and tune; a trial is scored by their mean.")
     ] = 1,
     address: Annotated[
         str | None,
@@ -65,8 +65,8 @@ def prepare(
 
     Example: hybridtune prepare demo/raw/launches demo/dataset
     """
-    from hybridtune.data.prepare import PrepareConfig
     from hybridtune.data.prepare import prepare as prepare_dataset
+    from hybridtune.data.prepare_config import PrepareConfig
     from hybridtune.data.split import Shares
     from hybridtune.search.cli.console import progress_bar
     from hybridtune.search.cluster.maps import cores, process_map, ray_map

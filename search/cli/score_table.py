@@ -13,8 +13,8 @@ from hybridtune.search.report.comparison import Comparison
 def terminal_table(comparison: Comparison) -> Table:
     """A row for each horizon; fits a terminal of 80 columns."""
     table = score_table(comparison.horizons, comparison.rows)
-    constant = mean_metric(comparison.constant, "log_loss")
-    table.caption = f"log loss: mean over horizons, nats; of always saying train's share of rises {constant:.4f}"
+    base_rate = mean_metric(comparison.base_rate, "log_loss")
+    table.caption = f"log loss: mean over horizons, nats; of the base rate {base_rate:.4f}"
     return table
 
 

@@ -1,4 +1,4 @@
-"""Ensemble weights, fitted and chosen on the blend slice; then the one look at the sealed test slice.
+"""Ensemble weights, fitted and chosen on the blend slice; then the sealed test slice is scored, once.
 
 Shapes: A anchors, H horizons, N members.
 """
@@ -8,7 +8,7 @@ import pandas as pd
 from hybridtune.data.schema import SliceName
 from hybridtune.models.bundle.calibration import calibrated
 from hybridtune.models.metrics import all_metrics
-from hybridtune.search.finalists.blend_methods import Floats, Labels, best_single, judged_horizons, methods, mix
+from hybridtune.search.finalists.blend_methods import Floats, Labels, best_single, methods, mix, two_class_horizons
 from hybridtune.search.finalists.cross_validation import (
     calibration_losses,
     chosen_kinds,
@@ -28,7 +28,7 @@ def blend(run: RunDir, say: Say) -> None:
     chosen = members(run)
     ids = [member.id for member in chosen]
     fitting = predict(run, dataset, "blend")
-    _say_unjudged(dataset.info.horizons, fitting.y_AH, say)
+    _say_one_class(dataset.info.horizons, fitting.y_AH, say)
     every = methods([member.architecture for member in chosen])
     losses = method_losses(every, fitting)
     winner = min(losses, key=lambda name: losses[name])
@@ -41,10 +41,10 @@ def blend(run: RunDir, say: Say) -> None:
 
     test = predict(run, dataset, "test")
     slices: dict[SliceName, Predictions] = {"blend": fitting, "test": test}
-    said: dict[SliceName, Floats] = {
+    p_AH: dict[SliceName, Floats] = {
         name: calibrated(mix(part.p_NAH, weights[winner]), calibration_H) for name, part in slices.items()
     }
-    write_predictions(run, dataset, ids, slices, said)
+    write_predictions(run, dataset, ids, slices, p_AH)
     EnsembleDocument(
         horizons=dataset.info.horizons,
         method=winner,
@@ -59,8 +59,8 @@ def blend(run: RunDir, say: Say) -> None:
         },
         calibration=calibration_H,
         calibration_losses=by_kind,
-        blend=all_metrics(said["blend"], fitting.y_AH),
-        test=all_metrics(said["test"], test.y_AH),
+        blend=all_metrics(p_AH["blend"], fitting.y_AH),
+        test=all_metrics(p_AH["test"], test.y_AH),
         best_single=ids[int(best_single(fitting.p_NAH, fitting.y_AH).mean(axis=1).argmax())],
         members={member.id: member.origin for member in chosen},
         roles={member.id: member.roles for member in chosen},
@@ -70,11 +70,11 @@ def blend(run: RunDir, say: Say) -> None:
     ).write(run.ensemble)
 
 
-def _say_unjudged(horizons: tuple[int, ...], y_AH: Labels, say: Say) -> None:
-    alike = [str(h) for h, judged in zip(horizons, judged_horizons(y_AH), strict=True) if not judged]
+def _say_one_class(horizons: tuple[int, ...], y_AH: Labels, say: Say) -> None:
+    alike = [str(h) for h, two_classes in zip(horizons, two_class_horizons(y_AH), strict=True) if not two_classes]
     if alike:
         minutes = ", ".join(alike)
-        say(f"the blend slice has rises alone or falls alone at {minutes} minutes: equal weights, no calibration there")
+        say(f"the labels of the blend slice are of one class at {minutes} minutes: equal weights, no calibration there")
 
 
 def distinct_configurations(trials: pd.DataFrame) -> int:

@@ -1,4 +1,4 @@
-"""How the members' probabilities are weighed. Pure: what members said and what came of it in, weights out.
+"""How the members' probabilities are weighed. Pure: probabilities and labels in, weights out.
 
 Shapes: A anchors, H horizons, N members.
 """
@@ -37,10 +37,10 @@ def methods(architectures: Sequence[str]) -> Mapping[str, Method]:
     return every | {"best_single": best_single}
 
 
-def judged_horizons(y_AH: Labels) -> NDArray[np.bool_]:
-    """Whether a horizon has both a rise and a fall; where it has not, every method weighs uniformly."""
-    judged_H: NDArray[np.bool_] = (y_AH == 1).any(axis=0) & (y_AH == 0).any(axis=0)
-    return judged_H
+def two_class_horizons(y_AH: Labels) -> NDArray[np.bool_]:
+    """Whether a horizon has labels of both classes; where it has not, every method weighs uniformly."""
+    two_class_H: NDArray[np.bool_] = (y_AH == 1).any(axis=0) & (y_AH == 0).any(axis=0)
+    return two_class_H
 
 
 def uniform(p_NAH: Floats, y_AH: Labels) -> Floats:  # noqa: ARG001 the one signature of a method
@@ -55,18 +55,18 @@ def fixed(architectures: Sequence[str], p_NAH: Floats, y_AH: Labels) -> Floats: 
 
 def best_single(p_NAH: Floats, y_AH: Labels) -> Floats:
     """All on the member with the lowest mean log loss over the horizons."""
-    judged_H = judged_horizons(y_AH)
+    two_class_H = two_class_horizons(y_AH)
     weights_NH = uniform(p_NAH, y_AH)
-    if judged_H.any():
+    if two_class_H.any():
         weights_NH[:] = 0.0
-        weights_NH[np.argmin(_mean_losses(p_NAH[:, :, judged_H], y_AH[:, judged_H]))] = 1.0
+        weights_NH[np.argmin(_mean_losses(p_NAH[:, :, two_class_H], y_AH[:, two_class_H]))] = 1.0
     return weights_NH
 
 
 def convex(p_NAH: Floats, y_AH: Labels) -> Floats:
     """Weights of each horizon on the simplex that minimise its log loss, shrunk towards uniform."""
     weights_NH = uniform(p_NAH, y_AH)
-    for h in np.flatnonzero(judged_horizons(y_AH)):
+    for h in np.flatnonzero(two_class_horizons(y_AH)):
         weights_NH[:, h] = _convex_weights(p_NAH[:, :, h], y_AH[:, h])
     return weights_NH
 
@@ -75,9 +75,9 @@ def greedy(p_NAH: Floats, y_AH: Labels) -> Floats:
     """Selection with replacement by the mean log loss over the horizons, bagged (Caruana et al. 2004, sections 2.1
     and 2.3): from each of some random halves of the members, add what helps most until nothing does.
     """
-    judged_H = judged_horizons(y_AH)
+    two_class_H = two_class_horizons(y_AH)
     weights_NH = uniform(p_NAH, y_AH)
-    if not judged_H.any():
+    if not two_class_H.any():
         return weights_NH
     count = len(p_NAH)
     size = max(-(-count // 2), min(count, SMALLEST_BAG))
@@ -85,7 +85,7 @@ def greedy(p_NAH: Floats, y_AH: Labels) -> Floats:
     picks_N = np.zeros(count)
     for _ in range(BAGS):
         bag = np.sort(rng.choice(count, size=size, replace=False))
-        picks_N[bag] += _selected(p_NAH[np.ix_(bag, np.arange(len(y_AH)), judged_H)], y_AH[:, judged_H])
+        picks_N[bag] += _selected(p_NAH[np.ix_(bag, np.arange(len(y_AH)), two_class_H)], y_AH[:, two_class_H])
     weights_NH[:] = (picks_N / picks_N.sum())[:, None]
     return weights_NH
 
@@ -99,8 +99,8 @@ def mix(p_NAH: Floats, weights_NH: Floats) -> Floats:
 def _mean_losses(p_NAH: Floats, y_AH: Labels) -> Floats:
     """losses_N: log loss, first over the known labels of each horizon, then over the horizons."""
     known_AH = y_AH >= 0
-    said_NAH = np.where(y_AH == 1, p_NAH, 1 - p_NAH).clip(EPSILON, 1)
-    losses_NH: Floats = -(np.log(said_NAH) * known_AH).sum(axis=1) / known_AH.sum(axis=0)
+    likelihood_NAH = np.where(y_AH == 1, p_NAH, 1 - p_NAH).clip(EPSILON, 1)
+    losses_NH: Floats = -(np.log(likelihood_NAH) * known_AH).sum(axis=1) / known_AH.sum(axis=0)
     losses_N: Floats = losses_NH.mean(axis=1)
     return losses_N
 
@@ -129,9 +129,9 @@ def _convex_weights(p_NA: Floats, y_A: Labels) -> Floats:
 
     def loss(weights_N: Floats) -> tuple[float, Floats]:
         mixed = (weights_N @ p).clip(EPSILON, 1 - EPSILON)
-        said = np.where(y, mixed, 1 - mixed)
-        gradient = -(np.where(y, p, -p) / said).mean(axis=1) + 2 * SHRINKAGE * (weights_N - uniform_N)
-        return -np.log(said).mean() + SHRINKAGE * ((weights_N - uniform_N) ** 2).sum(), gradient
+        likelihood = np.where(y, mixed, 1 - mixed)
+        gradient = -(np.where(y, p, -p) / likelihood).mean(axis=1) + 2 * SHRINKAGE * (weights_N - uniform_N)
+        return -np.log(likelihood).mean() + SHRINKAGE * ((weights_N - uniform_N) ** 2).sum(), gradient
 
     result = minimize(
         loss,

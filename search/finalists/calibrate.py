@@ -25,8 +25,8 @@ def temperature(p_A: Floats, y_A: Labels) -> Calibration:
     p, y = p_A[y_A >= 0], y_A[y_A >= 0]
 
     def loss(log_temperature: float) -> float:
-        said = Calibration(kind="temperature", temperature=float(np.exp(log_temperature))).apply(p)
-        return float(-np.log(np.where(y == 1, said, 1 - said).clip(EPSILON)).mean())
+        calibrated = Calibration(kind="temperature", temperature=float(np.exp(log_temperature))).apply(p)
+        return float(-np.log(np.where(y == 1, calibrated, 1 - calibrated).clip(EPSILON)).mean())
 
     best = minimize_scalar(loss, bounds=tuple(np.log(TEMPERATURES)), method="bounded")
     return Calibration(kind="temperature", temperature=float(np.exp(best.x)))
@@ -41,7 +41,7 @@ def isotonic(p_A: Floats, y_A: Labels) -> Calibration:
     certain = 1 / (len(y) + 2)
     fitted = IsotonicRegression(y_min=certain, y_max=1 - certain).fit(p, y)
     return Calibration(
-        kind="isotonic", said=tuple(fitted.X_thresholds_.tolist()), meant=tuple(fitted.y_thresholds_.tolist())
+        kind="isotonic", thresholds=tuple(fitted.X_thresholds_.tolist()), values=tuple(fitted.y_thresholds_.tolist())
     )
 
 

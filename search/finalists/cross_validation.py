@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from hybridtune.models.bundle.calibration import Calibration, calibrated
 from hybridtune.models.metrics import all_metrics, mean_log_loss
-from hybridtune.search.finalists.blend_methods import Floats, Labels, Method, judged_horizons, mix
+from hybridtune.search.finalists.blend_methods import Floats, Labels, Method, mix, two_class_horizons
 from hybridtune.search.finalists.calibrate import KINDS
 from hybridtune.search.finalists.predictions import Predictions
 
@@ -58,10 +58,10 @@ def calibration_losses(method: Method, predictions: Predictions) -> dict[str, tu
 
 def fit_calibration(p_AH: Floats, y_AH: Labels, kind_H: tuple[str, ...]) -> tuple[Calibration, ...]:
     """One for each horizon; none where there is but one class."""
-    judged_H = judged_horizons(y_AH)
+    two_class_H = two_class_horizons(y_AH)
     return tuple(
-        KINDS[kind if judged else "none"](p_AH[:, h], y_AH[:, h])
-        for h, (kind, judged) in enumerate(zip(kind_H, judged_H, strict=True))
+        KINDS[kind if two_classes else "none"](p_AH[:, h], y_AH[:, h])
+        for h, (kind, two_classes) in enumerate(zip(kind_H, two_class_H, strict=True))
     )
 
 

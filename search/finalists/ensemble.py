@@ -24,9 +24,9 @@ class MethodResult(BaseModel):
 class EnsembleDocument(Document):
     """ensemble.json"""
 
-    current_version: ClassVar[int] = 3
+    current_version: ClassVar[int] = 4
 
-    version: int = 3
+    version: int = 4
     horizons: tuple[int, ...]
     method: str
     methods: dict[str, MethodResult]

@@ -24,13 +24,13 @@ from hybridtune.search.run.run_dir import RunDir
 ENSEMBLE: Final = "ensemble"
 
 
-CONSTANT: Final = "constant"
-"""Of predictions.parquet: always the share of rises in train."""
+BASE_RATE: Final = "base_rate"
+"""The column of predictions.parquet that holds the share of up labels in train."""
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """What every member said at the frozen anchors of a slice."""
+    """What every member predicts at the frozen anchors of a slice."""
 
     p_NAH: Floats
     y_AH: Labels
@@ -63,8 +63,8 @@ def write_predictions(
     slices: Mapping[SliceName, Predictions],
     ensemble: Mapping[SliceName, Floats],
 ) -> None:
-    """One row an anchor of blend and test: series, its launch, minute; `label/15`, and `<member>/15`, `ensemble/15`,
-    `constant/15` as probabilities. ensemble: slice -> p_AH.
+    """One row for each anchor of blend and test: series, its launch, minute; `label/15`; and, as probabilities,
+    `<member>/15`, `ensemble/15`, `base_rate/15`. ensemble: slice -> p_AH.
     """
     rate_H = np.array(dataset.info.slices["train"].up_share)
     names = np.array(dataset.series.name_M)
@@ -76,13 +76,13 @@ def write_predictions(
             "launch": dataset.series.start_M[predictions.series_A].astype("datetime64[us]"),
             "minute": predictions.minute_A,
         }
-        said = dict(zip(ids, predictions.p_NAH, strict=True)) | {
+        p_by_name = dict(zip(ids, predictions.p_NAH, strict=True)) | {
             ENSEMBLE: ensemble[slice_name],
-            CONSTANT: np.broadcast_to(rate_H, predictions.y_AH.shape),
+            BASE_RATE: np.broadcast_to(rate_H, predictions.y_AH.shape),
         }
         for h, horizon in enumerate(dataset.info.horizons):
             columns[f"label/{horizon}"] = predictions.y_AH[:, h]
-            columns |= {f"{who}/{horizon}": p_AH[:, h] for who, p_AH in said.items()}
+            columns |= {f"{who}/{horizon}": p_AH[:, h] for who, p_AH in p_by_name.items()}
         tables.append(pd.DataFrame(columns))
     with new_file(run.predictions) as file:
         pd.concat(tables).to_parquet(file, index=False)

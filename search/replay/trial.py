@@ -48,10 +48,10 @@ def replay(run: RunDir, number: int, say: Say) -> Replay:
     )
     training = folded_training(context, config_of(trial), settings.seed)
     rows = []
-    for iteration, told in enumerate(curve.itertuples(), start=1):
+    for iteration, recorded in enumerate(curve.itertuples(), start=1):
         progress = training.run_iteration()
-        rows.append([abs(getattr(progress, name) - getattr(told, name)) for name in COMPARED])
-        say(f"iteration {iteration} of {len(curve)}: tune_loss {progress.tune_loss:.6f}, then {told.tune_loss:.6f}")
+        rows.append([abs(getattr(progress, name) - getattr(recorded, name)) for name in COMPARED])
+        say(f"iteration {iteration} of {len(curve)}: tune_loss {progress.tune_loss:.6f}, then {recorded.tune_loss:.6f}")
     largest = float(pd.DataFrame(rows).to_numpy().max())
     replayed = Replay(len(curve), largest, trial.user_attrs["runs_on"], training.runs_on)
     if largest > TOLERANCE and replayed.ran_on == replayed.runs_on:

@@ -11,14 +11,14 @@ from hybridtune.models.metrics import all_metrics, mean_auc, mean_log_loss
 from hybridtune.models.score import HorizonMetrics, Score
 from hybridtune.search.finalists.ensemble import EnsembleDocument
 from hybridtune.search.finalists.members import members
-from hybridtune.search.finalists.predictions import CONSTANT, ENSEMBLE
+from hybridtune.search.finalists.predictions import BASE_RATE, ENSEMBLE
 from hybridtune.search.report.scores import (
     FEWEST_HOURS,
     ORACLE,
     Gain,
     auc_gain,
-    constant_scores,
-    contenders,
+    base_rate_scores,
+    compared,
     launch_hours,
     log_loss_gain,
     test_scores,
@@ -45,9 +45,9 @@ class Finalist:
 class Comparison:
     horizons: tuple[int, ...]
     rows: dict[str, dict[int, Score]]
-    """Title of the contender -> its scores."""
-    constant: tuple[HorizonMetrics, ...]
-    """Of always saying the share of rises in train; its AUC is a coin's."""
+    """Title of the prediction -> its scores."""
+    base_rate: tuple[HorizonMetrics, ...]
+    """Of the share of up labels in train as the probability; its AUC is 0.5."""
     test_series: int
     test_hours: int
     """In which they launched."""
@@ -84,7 +84,7 @@ class Comparison:
 
 def describe_gain(gain: Gain) -> str:
     if np.isnan(gain.value):
-        return "not known, as no horizon has both rises and falls"
+        return "not known, as no horizon has both classes"
     if np.isnan(gain.low):
         return f"{gain.value:+.4f}, too few launch hours for an interval"
     words = "a gain" if gain.shown else "no gain shown"
@@ -92,10 +92,10 @@ def describe_gain(gain: Gain) -> str:
 
 
 def compare(run: RunDir, oracle: Path | None = None) -> Comparison:
-    """Every contender on the stored test predictions; nothing is read from the dataset's test slice again."""
+    """Every prediction on the stored test predictions; nothing is read from the dataset's test slice again."""
     ensemble = finished(run)
     predictions = pd.read_parquet(run.predictions)
-    named = contenders(ensemble)
+    named = compared(ensemble)
     if oracle is not None:
         predictions = with_oracle(predictions, oracle, ensemble.horizons)
         named = {"oracle": ORACLE} | named
@@ -105,10 +105,10 @@ def compare(run: RunDir, oracle: Path | None = None) -> Comparison:
     return Comparison(
         ensemble.horizons,
         rows,
-        constant_scores(predictions, ensemble.horizons),
+        base_rate_scores(predictions, ensemble.horizons),
         int(test["series"].nunique()),
         len(np.unique(launch_hours(test))),
-        _gains(predictions, contenders(ensemble), ensemble.horizons, seed),
+        _gains(predictions, compared(ensemble), ensemble.horizons, seed),
         _finalists(run, predictions, ensemble.horizons),
     )
 
@@ -118,8 +118,8 @@ def _gains(predictions: pd.DataFrame, named: dict[str, str], horizons: tuple[int
     gains = {
         f"mean AUC over {title}": auc_gain(predictions, ENSEMBLE, who, horizons, seed) for title, who in others.items()
     }
-    constant = log_loss_gain(predictions, ENSEMBLE, CONSTANT, horizons, seed)
-    return gains | {"log loss saved over always saying train's share of rises": constant}
+    base_rate = log_loss_gain(predictions, ENSEMBLE, BASE_RATE, horizons, seed)
+    return gains | {"log loss saved over the base rate": base_rate}
 
 
 def _finalists(run: RunDir, predictions: pd.DataFrame, horizons: tuple[int, ...]) -> tuple[Finalist, ...]:

@@ -64,21 +64,21 @@ def roc(test: pd.DataFrame, horizons: tuple[int, ...]) -> go.Figure:
     lines = {}
     for horizon, p, y in _known(test, horizons):
         if 0 < y.mean() < 1:
-            false_rises, rises, _ = roc_curve(y, p)
-            thin = np.unique(np.linspace(0, len(rises) - 1, POINTS).astype(int))
-            lines[f"{horizon} min"] = false_rises[thin], rises[thin]
-    figure = _lines(lines, "share of falls called a rise", "share of rises called", mode="lines")
+            false_up, true_up, _ = roc_curve(y, p)
+            thin = np.unique(np.linspace(0, len(true_up) - 1, POINTS).astype(int))
+            lines[f"{horizon} min"] = false_up[thin], true_up[thin]
+    figure = _lines(lines, "false positive rate", "true positive rate (up)", mode="lines")
     return _with_diagonal(figure, "coin")
 
 
 def calibration(test: pd.DataFrame, horizons: tuple[int, ...]) -> go.Figure:
-    """Of the ensemble: how often it rose where it said so much."""
+    """Of the ensemble: share of up labels by predicted probability."""
     lines = {}
     for horizon, p, y in _known(test, horizons):
         if len(y) >= BINS:
-            rose, said = calibration_curve(y, p, n_bins=BINS, strategy="quantile")
-            lines[f"{horizon} min"] = said, rose
-    return _with_diagonal(_lines(lines, "probability of a rise, said", "share that rose"), "as said")
+            up_share, p_mean = calibration_curve(y, p, n_bins=BINS, strategy="quantile")
+            lines[f"{horizon} min"] = p_mean, up_share
+    return _with_diagonal(_lines(lines, "probability of up", "share of up labels"), "calibrated")
 
 
 def confidence(test: pd.DataFrame, horizons: tuple[int, ...]) -> go.Figure:

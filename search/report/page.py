@@ -126,7 +126,7 @@ def _attention(run: RunDir, ensemble: EnsembleDocument) -> dict[str, Any] | None
 
 def _csv_tables(comparison: Comparison, ensemble: EnsembleDocument) -> dict[str, pd.DataFrame]:
     scores = [
-        {"contender": title, "horizon": horizon, "auc_low": s.auc_low, "auc_high": s.auc_high, "skill": s.skill}
+        {"prediction": title, "horizon": horizon, "auc_low": s.auc_low, "auc_high": s.auc_high, "skill": s.skill}
         | vars(s.metrics)
         for title, row in comparison.rows.items()
         for horizon, s in row.items()

@@ -10,7 +10,7 @@ from hybridtune.search.finalists.predictions import ENSEMBLE
 from hybridtune.search.report.comparison import Comparison, Finalist
 
 EVEN = (0.4, 0.6)
-"""Shares of rises that need no weights."""
+"""Shares of up labels that need no weights."""
 NOTICEABLE = 0.002
 """Nats of log loss; less is within what another seed changes."""
 FEWEST_TRIALS = 3
@@ -29,7 +29,7 @@ def recommendations(
     test: pd.DataFrame,
 ) -> list[str]:
     """trials: with `rank`, 0 for the best of the complete ones."""
-    said = [
+    sentences = [
         _architecture(comparison.finalists),
         _scales(trials, curves),
         _trials(trials),
@@ -37,7 +37,7 @@ def recommendations(
         _imbalance(comparison),
         _use(test, comparison.horizons),
     ]
-    return [sentence for sentence in said if sentence is not None]
+    return [sentence for sentence in sentences if sentence is not None]
 
 
 def _architecture(finalists: Sequence[Finalist]) -> str | None:
@@ -108,7 +108,7 @@ def _data(trained: Sequence[MemberDocument]) -> str | None:
 
 def _imbalance(comparison: Comparison) -> str | None:
     uneven = [
-        f"{horizon} min ({m.up_share:.0%} rise)"
+        f"{horizon} min ({m.up_share:.0%} up)"
         for horizon, m in zip(comparison.horizons, comparison.metrics(ENSEMBLE), strict=True)
         if not EVEN[0] <= m.up_share <= EVEN[1]
     ]
@@ -116,7 +116,7 @@ def _imbalance(comparison: Comparison) -> str | None:
         return None
     return (
         f"Class imbalance: {', '.join(uneven)}. A probability above one half is no good threshold there: "
-        "compare with the share of rises, or search class_weights."
+        "compare with the base rate, or search class_weights."
     )
 
 
@@ -126,9 +126,9 @@ def _use(test: pd.DataFrame, horizons: tuple[int, ...]) -> str | None:
         known = test[test[f"label/{horizon}"] >= 0]
         if len(known) * SURE < 1:
             continue
-        p, rose = known[f"{ENSEMBLE}/{horizon}"].to_numpy(), known[f"label/{horizon}"].to_numpy() == 1
+        p, up = known[f"{ENSEMBLE}/{horizon}"].to_numpy(), known[f"label/{horizon}"].to_numpy() == 1
         sure = np.argsort(-np.abs(p - 0.5), kind="stable")[: int(len(p) * SURE)]
-        surest[horizon] = float(((p[sure] > 0.5) == rose[sure]).mean())
+        surest[horizon] = float(((p[sure] > 0.5) == up[sure]).mean())
     if not surest:
         return None
     best = max(surest, key=lambda horizon: surest[horizon])

@@ -1,4 +1,4 @@
-"""What predictions.parquet says of every contender, with its uncertainty. Pure: a frame in, scores out."""
+"""What predictions.parquet says of every prediction, with its uncertainty. Pure: a frame in, scores out."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from hybridtune.models.metrics import Values, auc, bootstrap_auc, bootstrap_log_
 from hybridtune.models.score import HorizonMetrics, Score
 from hybridtune.search.finalists.ensemble import EnsembleDocument
 from hybridtune.search.finalists.members import Role
-from hybridtune.search.finalists.predictions import CONSTANT, ENSEMBLE
+from hybridtune.search.finalists.predictions import BASE_RATE, ENSEMBLE
 
 RESAMPLES = 1000
 FEWEST_HOURS = 10
@@ -23,7 +23,7 @@ ORACLE = "oracle"
 
 @dataclass(frozen=True)
 class Gain:
-    """How much better one contender is than another on the test slice: the mean over the horizons, and the interval
+    """How much better one prediction is than another on the test slice: the mean over the horizons, and the interval
     that covers 95% of it; NaN where there are too few launch hours.
     """
 
@@ -36,7 +36,7 @@ class Gain:
         return self.low > 0
 
 
-def contenders(ensemble: EnsembleDocument) -> dict[str, str]:
+def compared(ensemble: EnsembleDocument) -> dict[str, str]:
     """Title -> whose predictions: the rows of the comparison."""
     titles: dict[Role, str] = {"reference": "reference", "basic": "basic LSTM"}
     named = {
@@ -59,7 +59,7 @@ def test_slice(predictions: pd.DataFrame) -> pd.DataFrame:
 
 
 def test_scores(predictions: pd.DataFrame, who: str, horizons: tuple[int, ...], seed: int) -> dict[int, Score]:
-    """Scores of one contender for each horizon. Every contender meets the same bootstrap resamples."""
+    """Scores of one prediction for each horizon. Every prediction meets the same bootstrap resamples."""
     test = test_slice(predictions)
     hour_A = launch_hours(test)
     scores = {}
@@ -75,19 +75,19 @@ def test_scores(predictions: pd.DataFrame, who: str, horizons: tuple[int, ...], 
 def auc_gain(predictions: pd.DataFrame, who: str, over: str, horizons: tuple[int, ...], seed: int) -> Gain:
     """Of AUC, over the horizons that have both classes."""
     test = test_slice(predictions)
-    judged = [h for h in horizons if {0, 1} <= set(test[f"label/{h}"])]
-    return _gain(test, judged, seed, who, over, lambda p, y: auc(p[y >= 0], y[y >= 0]) or 0.0, bootstrap_auc)
+    two_class = [h for h in horizons if {0, 1} <= set(test[f"label/{h}"])]
+    return _gain(test, two_class, seed, who, over, lambda p, y: auc(p[y >= 0], y[y >= 0]) or 0.0, bootstrap_auc)
 
 
 def log_loss_gain(predictions: pd.DataFrame, who: str, over: str, horizons: tuple[int, ...], seed: int) -> Gain:
     """Of log loss, in nats; positive where `who` loses less."""
     test = test_slice(predictions)
-    judged = [h for h in horizons if (test[f"label/{h}"] >= 0).any()]
+    two_class = [h for h in horizons if (test[f"label/{h}"] >= 0).any()]
 
     def loss(p_A: Values, y_A: NDArray[np.int8]) -> float:
         return horizon_metrics(p_A, y_A).log_loss
 
-    return _gain(test, judged, seed, over, who, loss, bootstrap_log_loss)
+    return _gain(test, two_class, seed, over, who, loss, bootstrap_log_loss)
 
 
 def _gain(
@@ -118,10 +118,10 @@ def _interval(values_B: Values, hour_A: NDArray[np.int64], level: float = 0.95) 
     return interval(values_B, level) if usable else (float("nan"), float("nan"))
 
 
-def constant_scores(predictions: pd.DataFrame, horizons: tuple[int, ...]) -> tuple[HorizonMetrics, ...]:
-    """On the test slice, of always saying the share of rises in train."""
+def base_rate_scores(predictions: pd.DataFrame, horizons: tuple[int, ...]) -> tuple[HorizonMetrics, ...]:
+    """On the test slice, of the base rate."""
     test = test_slice(predictions)
-    columns = [(test[f"{CONSTANT}/{h}"].to_numpy(), test[f"label/{h}"].to_numpy()) for h in horizons]
+    columns = [(test[f"{BASE_RATE}/{h}"].to_numpy(), test[f"label/{h}"].to_numpy()) for h in horizons]
     return tuple(horizon_metrics(p_A, y_A) for p_A, y_A in columns)
 
 

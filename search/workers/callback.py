@@ -64,9 +64,9 @@ class TrainingCallback(Callback, Generic[Task]):  # type: ignore[misc]
         if not isinstance(report, Progressed):
             return
         task = self._task_from_tune(trial.config)
-        self._retries.look(task.name, report.progress.iteration)
+        self._retries.inspect(task.name, report.progress.iteration)
         self._listener.progressed(task, report)
-        self._hardware.look(task.name, task.params, report)
+        self._hardware.inspect(task.name, task.params, report)
         self._heartbeat.beat(task.name, report.progress.iteration, report.progress.objective)
 
     def on_trial_complete(self, trial: Trial, **info: Any) -> None:  # noqa: ARG002

@@ -38,7 +38,7 @@ class HardwareLines:
         self._runs_on: set[str] = set()
         self._lowered: dict[str, int] = {}
 
-    def look(self, name: str, params: Config, report: Progressed) -> None:
+    def inspect(self, name: str, params: Config, report: Progressed) -> None:
         if report.runs_on not in self._runs_on:
             self._runs_on.add(report.runs_on)
             self._say(f"training on {report.runs_on}")

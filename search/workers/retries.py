@@ -42,7 +42,7 @@ class Retries:
         self._errors: dict[str, str] = {}
         """What the last attempt raised. The same once more, from the same checkpoint, would be raised for ever."""
 
-    def look(self, name: str, iteration: int) -> None:
+    def inspect(self, name: str, iteration: int) -> None:
         """A training that got further than ever has not lost its worker in vain: it has all its retries again."""
         if iteration > self._furthest[name]:
             self._furthest[name] = iteration

@@ -1,4 +1,4 @@
-"""What is said where series are too few or too short: the numbers, and the options that help."""
+"""Messages for series that are too few or too short: the numbers, and the options that help."""
 
 from collections.abc import Sequence
 

@@ -1,0 +1,61 @@
+"""The settings of a prepared dataset, checked where they are declared."""
+
+from dataclasses import dataclass, field
+from typing import get_args
+
+from hybridtune.data.schema import (
+    DEFAULT_EXPANDING_MAX,
+    DEFAULT_EXPANDING_MIN,
+    DEFAULT_HORIZONS,
+    InputError,
+    Ties,
+    check_choice,
+)
+from hybridtune.data.split import Shares
+
+LONGEST_MINUTES = 10_000_000
+"""Nineteen years: longer than any series, and no sum of such minutes overflows."""
+
+
+@dataclass(frozen=True)
+class PrepareConfig:
+    horizons: tuple[int, ...] = DEFAULT_HORIZONS
+    """Minutes ahead, ascending."""
+    ties: Ties = "drop"
+    """Equal prices: masked (drop) or label 0 (down)."""
+    shares: Shares = field(default_factory=Shares)
+    expanding_min: int = DEFAULT_EXPANDING_MIN
+    expanding_max: int = DEFAULT_EXPANDING_MAX
+    """Fewest and most bars from launch that an anchor sees."""
+    anchor_stride: int = 15
+    """Minutes between two frozen anchors of a series in tune, blend and test."""
+    folds: int = 1
+    """Walk-forward folds of train and tune; blend and test are those of the last."""
+    strict: bool = False
+    """A file that cannot be used ends everything instead of being rejected."""
+
+    def __post_init__(self) -> None:
+        if not self.horizons or min(self.horizons) < 1 or list(self.horizons) != sorted(set(self.horizons)):
+            raise InputError(f"horizons must be ascending minutes above 0, got {self.horizons}")
+        if not 1 <= self.expanding_min <= self.expanding_max:
+            raise InputError(
+                "1 <= expanding-min <= expanding-max must hold, "
+                f"got (expanding-min={self.expanding_min}, expanding-max={self.expanding_max})"
+            )
+        for name, minutes in (
+            ("horizons", self.horizons[-1]),
+            ("expanding-max", self.expanding_max),
+            ("anchor-stride", self.anchor_stride),
+        ):
+            if minutes > LONGEST_MINUTES:
+                raise InputError(f"{name} must be at most {LONGEST_MINUTES} minutes, got {minutes}")
+        if self.folds < 1:
+            raise InputError(f"folds must be at least 1, got {self.folds}")
+        if self.anchor_stride < 1:
+            raise InputError(f"anchor-stride must be at least 1 minute, got {self.anchor_stride}")
+        check_choice("ties", self.ties, get_args(Ties))
+
+    @property
+    def used_minutes(self) -> int:
+        """Bars beyond this minute reach neither a feature nor a label."""
+        return self.expanding_max + self.horizons[-1]
