@@ -3,10 +3,10 @@
 Every shipped architecture with its defaults, five seeds each, the same schedule, on generated launches of a
 market that nothing was tuned on (its seed). Each training keeps the weights of its best tune loss; the test slice is
 read once, after all of them. An AUC is the mean over horizons. A gain is the mean over seeds of one architecture's
-less that of another; its interval covers 95% under resampling of test series and of seeds together. The generator's
+less that of another; its interval covers 95% of what blocks of calendar time and seeds change. The generator's
 oracle stands beside them.
 
-Shapes: A anchors, H horizons, S seeds, B bootstrap resamples.
+Shapes: A anchors, H horizons.
 """
 
 import argparse
@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from scipy.stats import t as student_t
 
 from benchmarks.machine import cpu_name
 from hybridtune.data.batches import frozen_labels
@@ -32,17 +33,18 @@ from hybridtune.models.architectures.registry import build_model
 from hybridtune.models.architectures.scaler import train_bars
 from hybridtune.models.device import pick, use_one_core
 from hybridtune.models.hardware import Hardware
-from hybridtune.models.metrics import Values, bootstrap_auc, horizon_metrics, interval
+from hybridtune.models.metrics import horizon_metrics
 from hybridtune.models.training.config import Budget
 from hybridtune.models.training.fit import Training, predict_slice
 from hybridtune.search.cluster.maps import cores, process_map
+from hybridtune.search.finalists.predictions import StoredPredictions
+from hybridtune.search.report.scores import ORACLE, auc_gain, blocks_at, with_oracle
 from hybridtune.spaces.load import SHIPPED
 from hybridtune.spaces.trial_config import Shape, trial_config
 
 MARKET = 2026
 """Seed of the generated market."""
 SEEDS = 5
-RESAMPLES = 1000
 SPACES = {"hybrid_lstm": "hybrid", "basic_lstm": "basic", "transformer": "transformer", "tcn": "tcn"}
 CPU = torch.device("cpu")
 
@@ -51,6 +53,9 @@ CPU = torch.device("cpu")
 class Arm:
     architecture: str
     seed: int
+
+    def __str__(self) -> str:
+        return f"{self.architecture}-{self.seed}"
 
 
 @dataclass(frozen=True)
@@ -100,32 +105,16 @@ def train(arm: Arm, folder: Path, budget: Budget) -> Trained:
 
 
 def compare(dataset: Dataset, trained: list[Trained], oracle: Path) -> dict[str, object]:
-    anchors = dataset.frozen_anchors("test")
-    y_AH = frozen_labels(dataset, "test")
-    rows = pd.DataFrame(
-        {"series": np.array(dataset.series.name_M)[anchors.series_A], "minute": anchors.minute_A.astype(np.int32)}
-    )
-    known = rows.merge(pd.read_parquet(oracle), on=["series", "minute"], how="left", validate="one_to_one")
-    oracle_AH = known[[f"p_{horizon}" for horizon in dataset.info.horizons]].to_numpy()
-    assert np.isfinite(oracle_AH).all()
-
-    def mean_auc(p_AH: NDArray[np.floating]) -> Values:
-        """The value itself, then resampled ones: the same resamples of series for every arm."""
-        columns = [(p_AH[:, h], y_AH[:, h]) for h in range(y_AH.shape[1])]
-        value_H = [horizon_metrics(p_A, y_A).auc or 0.5 for p_A, y_A in columns]
-        resampled_HB = [bootstrap_auc(p_A, y_A, anchors.series_A, RESAMPLES, seed=0) for p_A, y_A in columns]
-        return np.concatenate([[np.mean(value_H)], np.mean(resampled_HB, axis=0)])
-
-    aucs: dict[str, list[Values]] = {}
-    for part in trained:
-        aucs.setdefault(part.arm.architecture, []).append(mean_auc(part.p_AH))
-    gains = {name: gain(aucs["hybrid_lstm"], values) for name, values in aucs.items() if name != "hybrid_lstm"}
+    test = with_oracle(stored(dataset, trained), oracle)
+    names = list(dict.fromkeys(part.arm.architecture for part in trained))
+    aucs = {name: [mean_auc(test, str(p.arm)) for p in trained if p.arm.architecture == name] for name in names}
+    gains = {name: gain(test, trained, name) for name in names if name != "hybrid_lstm"}
     return {
         "test_series": len(dataset.members("test")),
-        "oracle_auc": round(float(mean_auc(oracle_AH)[0]), 4),
+        "oracle_auc": round(mean_auc(test, ORACLE), 4),
         "arms": {
             name: {
-                "auc_of_each_seed": [round(float(value[0]), 4) for value in values],
+                "auc_of_each_seed": [round(value, 4) for value in values],
                 "tune_loss": [round(p.tune_loss, 4) for p in trained if p.arm.architecture == name],
                 "iterations": [p.iterations for p in trained if p.arm.architecture == name],
                 "cpu_seconds": round(float(np.mean([p.cpu_seconds for p in trained if p.arm.architecture == name]))),
@@ -138,19 +127,39 @@ def compare(dataset: Dataset, trained: list[Trained], oracle: Path) -> dict[str,
     }
 
 
-def gain(ours_SB: list[Values], other_SB: list[Values]) -> dict[str, float]:
-    """Resamples series (the columns) and, for each of them, seeds."""
-    rng = np.random.default_rng(0)
+def stored(dataset: Dataset, trained: list[Trained]) -> StoredPredictions:
+    """The test slice as a run would store it, with a column for each training."""
+    anchors = dataset.frozen_anchors("test")
+    y_AH = frozen_labels(dataset, "test")
+    columns: dict[str, object] = {
+        "series": np.array(dataset.series.name_M)[anchors.series_A],
+        "launch": dataset.series.start_M[anchors.series_A].astype("datetime64[us]"),
+        "minute": anchors.minute_A.astype(np.int32),
+    }
+    for h, horizon in enumerate(dataset.info.horizons):
+        columns[f"label/{horizon}"] = y_AH[:, h]
+        columns |= {f"{part.arm}/{horizon}": part.p_AH[:, h] for part in trained}
+    return StoredPredictions(pd.DataFrame(columns), dataset.info.horizons)
 
-    def over_seeds(values_SB: list[Values]) -> Values:
-        values = np.stack(values_SB)
-        drawn = rng.integers(0, len(values), (len(values), RESAMPLES))
-        resampled = np.take_along_axis(values[:, 1:], drawn, axis=0).mean(axis=0)
-        return np.concatenate([values[:, :1].mean(axis=0), resampled])
 
-    difference = over_seeds(ours_SB) - over_seeds(other_SB)
-    low, high = interval(difference[1:])
-    return {"gain": round(float(difference[0]), 4), "low": round(low, 4), "high": round(high, 4)}
+def mean_auc(test: StoredPredictions, who: str) -> float:
+    """Over the horizons; they have both classes."""
+    aucs = [horizon_metrics(test.p_A(who, h), test.label_A(h)).auc for h in test.horizons]
+    return float(np.mean([value for value in aucs if value is not None]))
+
+
+def gain(test: StoredPredictions, trained: list[Trained], other: str) -> dict[str, float]:
+    """Of the hybrid, seed by seed. The variance of their mean: over blocks of time, and over seeds."""
+    seeds = sorted({part.arm.seed for part in trained})
+    pairs = [auc_gain(test, str(Arm("hybrid_lstm", s)), str(Arm(other, s))) for s in seeds]
+    values = np.array([pair.estimate.value for pair in pairs])
+    blocks = blocks_at(test, max(test.horizons))
+    t = float(student_t.isf(0.025, blocks - 1))
+    errors = np.array([(pair.estimate.high - pair.estimate.low) / (2 * t) for pair in pairs])
+    # The blocks are the same for every seed, so their errors do not average out.
+    reach = t * float(np.sqrt((errors**2).mean() + values.var(ddof=1) / len(seeds)))
+    value = float(values.mean())
+    return {"gain": round(value, 4), "low": round(value - reach, 4), "high": round(value + reach, 4)}
 
 
 if __name__ == "__main__":

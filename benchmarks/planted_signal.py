@@ -3,21 +3,22 @@
 Reads what `make search` left (run that first). The margin is the test AUC less 0.5; the oracle is the exact Bayesian
 filter with the generator's parameters, so its margin is the most that anyone could reach. The hybrids are the
 retrained finalists; the claim is about the best configuration, whatever its seed. Their gain over the basic LSTM is
-the difference of the mean test AUC over the horizons, with a 95% interval by bootstrap over series, pair by pair on
-the same resamples.
+the difference of the mean test AUC over the horizons, with a 95% interval by jackknife over
+blocks of calendar time.
 """
 
 import argparse
 import json
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
 import torch
 
-from hybridtune.models.metrics import Values, bootstrap_auc, horizon_metrics, interval
+from hybridtune.models.metrics import horizon_metrics
+from hybridtune.search.finalists.baselines import LOGISTIC, TREES
+from hybridtune.search.finalists.predictions import ENSEMBLE, StoredPredictions
+from hybridtune.search.report.blocks import Estimate
 from hybridtune.search.report.comparison import finished
-from hybridtune.search.report.scores import ORACLE, RESAMPLES, with_oracle
+from hybridtune.search.report.scores import ORACLE, auc_gain, with_oracle
 from hybridtune.search.run.run_dir import RunDir
 
 CLAIM = 0.9
@@ -34,43 +35,37 @@ def measure(demo: Path) -> dict[str, object]:
     run = RunDir.open(demo / "run")
     ensemble = finished(run)
     horizons = ensemble.horizons
-    frame = with_oracle(pd.read_parquet(run.predictions), demo / "raw" / "oracle.parquet", horizons)
-    test = frame[frame["slice"] == "test"]
-    aucs = {who: margins_of(test, who, horizons) for who in ("ensemble", ORACLE, *ensemble.members)}
-    margins = {h: aucs["ensemble"][h][0] / aucs[ORACLE][h][0] for h in horizons}
+    test = with_oracle(StoredPredictions.read(run, horizons), demo / "raw" / "oracle.parquet").slice("test")
+    aucs = {who: auc_of(test, who) for who in (ENSEMBLE, LOGISTIC, TREES, ORACLE, *ensemble.members)}
+    margins = {h: (aucs[ENSEMBLE][h] - 0.5) / (aucs[ORACLE][h] - 0.5) for h in horizons}
     hybrids = [member for member in ensemble.members if member.startswith("trial-")]
     basic = next(member for member, roles in ensemble.roles.items() if "basic" in roles)
-    gains = {member: gain(aucs[member], aucs[basic]) for member in hybrids}
+    gains = {member: auc_gain(test, member, basic).estimate for member in hybrids}
     best = ensemble.members[hybrids[0]]
-    beaten = all(gains[member]["gain"] > 0 for member in hybrids if ensemble.members[member] == best)
+    beaten = all(gains[member].value > 0 for member in hybrids if ensemble.members[member] == best)
     return {
         "benchmark": "planted_signal",
         "machine": {"torch": torch.__version__},
-        "arms": {who: {h: round(0.5 + float(values[h][0]), 4) for h in horizons} for who, values in aucs.items()},
-        "share_of_oracle_margin": {h: round(float(margin), 3) for h, margin in margins.items()},
-        "gain_of_hybrids_over_basic": gains,
+        "arms": {who: {h: round(value, 4) for h, value in values.items()} for who, values in aucs.items()},
+        "share_of_oracle_margin": {h: round(margin, 3) for h, margin in margins.items()},
+        "gain_of_hybrids_over_basic": {member: rounded(estimate) for member, estimate in gains.items()},
         "claim": CLAIM,
         "holds": beaten and all(margins[h] >= CLAIM for h in CLAIMED_HORIZONS),
     }
 
 
-def margins_of(test: pd.DataFrame, who: str, horizons: tuple[int, ...]) -> dict[int, Values]:
-    """Test AUC less 0.5 for each horizon: of the slice itself, then of RESAMPLES resamples of its series."""
-    series_A = pd.factorize(test["series"])[0].astype(np.int64)
-    margins: dict[int, Values] = {}
-    for horizon in horizons:
-        p_A, y_A = test[f"{who}/{horizon}"].to_numpy(), test[f"label/{horizon}"].to_numpy()
-        value = horizon_metrics(p_A, y_A).auc
+def auc_of(test: StoredPredictions, who: str) -> dict[int, float]:
+    """Horizon -> test AUC."""
+    aucs = {}
+    for horizon in test.horizons:
+        value = horizon_metrics(test.p_A(who, horizon), test.label_A(horizon)).auc
         assert value is not None
-        resampled = bootstrap_auc(p_A, y_A, series_A, RESAMPLES, seed=0)
-        margins[horizon] = np.concatenate([[value], resampled]) - 0.5
-    return margins
+        aucs[horizon] = value
+    return aucs
 
 
-def gain(hybrid: dict[int, Values], basic: dict[int, Values]) -> dict[str, float]:
-    difference_B = np.mean([hybrid[h] - basic[h] for h in basic], axis=0)
-    low, high = interval(difference_B[1:])
-    return {"gain": round(float(difference_B[0]), 4), "low": round(low, 4), "high": round(high, 4)}
+def rounded(gain: Estimate) -> dict[str, float]:
+    return {"gain": round(gain.value, 4), "low": round(gain.low, 4), "high": round(gain.high, 4)}
 
 
 if __name__ == "__main__":

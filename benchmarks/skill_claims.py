@@ -30,8 +30,9 @@ from hybridtune.models.metrics import mean_log_loss
 from hybridtune.search.cluster.local_ray import Workers
 from hybridtune.search.cluster.maps import cores, process_map
 from hybridtune.search.finalists.blend import blend
+from hybridtune.search.finalists.predictions import ENSEMBLE
 from hybridtune.search.finalists.retrain import retrain
-from hybridtune.search.report.comparison import Comparison, compare
+from hybridtune.search.report.comparison import BEST_SINGLE, Comparison, compare
 from hybridtune.search.run.run_dir import RunDir
 from hybridtune.search.run.settings import Settings
 from hybridtune.search.tuning.tune import search
@@ -149,10 +150,10 @@ def silent(text: str) -> None:
 
 
 def scored(comparison: Comparison, signal: bool, seed: int) -> Market:
-    skill = any(score.skill for score in comparison.rows["ensemble"].values())
-    ensemble, single = (comparison.metrics(title) for title in ("ensemble", "best single"))
-    gain_auc = comparison.mean_auc("ensemble") - comparison.mean_auc("best single")
-    return Market(signal, seed, skill, mean_log_loss(single) - mean_log_loss(ensemble), gain_auc)
+    skill = any(score.skill for score in comparison.ensemble.scores.values())
+    ensemble, single = (comparison.rows[key] for key in (ENSEMBLE, BEST_SINGLE))
+    gain_auc = ensemble.mean_auc - single.mean_auc
+    return Market(signal, seed, skill, mean_log_loss(single.metrics) - mean_log_loss(ensemble.metrics), gain_auc)
 
 
 def random_walks(folder: Path, seed: int) -> None:

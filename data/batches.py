@@ -111,17 +111,23 @@ def frozen_batches(dataset: Dataset, name: SliceName, series_per_batch: int) -> 
 
 
 def anchor_batches(dataset: Dataset, anchors: Anchors, series_per_batch: int) -> Iterator[Batch]:
-    firsts = np.flatnonzero(np.diff(anchors.series_A, prepend=-1))
-    groups = np.split(anchors.minute_A, firsts[1:])
-    series = anchors.series_A[firsts].tolist()
-    for first in range(0, len(series), series_per_batch):
-        chosen = slice(first, first + series_per_batch)
-        yield make_batch(dataset, series[chosen], groups[chosen])
+    groups = list(by_series(anchors))
+    for first in range(0, len(groups), series_per_batch):
+        series, minutes = zip(*groups[first : first + series_per_batch], strict=True)
+        yield make_batch(dataset, list(series), list(minutes))
 
 
 def frozen_labels(dataset: Dataset, name: SliceName) -> NDArray[np.int8]:
     """y_AH of the frozen anchors of a slice."""
-    anchors = dataset.frozen_anchors(name)
+    return labels_at(dataset, dataset.frozen_anchors(name))
+
+
+def labels_at(dataset: Dataset, anchors: Anchors) -> NDArray[np.int8]:
+    """y_AH of some anchors."""
+    return np.concatenate([dataset.y_TH(series)[minutes] for series, minutes in by_series(anchors)])
+
+
+def by_series(anchors: Anchors) -> Iterator[tuple[int, NDArray[np.int64]]]:
+    """Each series with the minutes of its anchors."""
     firsts = np.flatnonzero(np.diff(anchors.series_A, prepend=-1))
-    groups = zip(anchors.series_A[firsts], np.split(anchors.minute_A, firsts[1:]), strict=True)
-    return np.concatenate([dataset.y_TH(int(index))[minutes] for index, minutes in groups])
+    yield from zip(anchors.series_A[firsts].tolist(), np.split(anchors.minute_A, firsts[1:]), strict=True)

@@ -27,13 +27,16 @@ class HorizonMetrics:
 
 @dataclass(frozen=True)
 class Score:
-    """One prediction at one horizon on the test slice. The interval covers 95%, by bootstrap over launch hours; it is
-    NaN where there are too few of them.
-    """
+    """One prediction at one horizon on the test slice."""
 
     metrics: HorizonMetrics
+    blocks: int
+    """Blocks of calendar time, two horizons long, in which labels are known; see search.report.blocks."""
     auc_low: float
     auc_high: float
+    """The interval that covers 95%; NaN with too few blocks."""
+    saved: float
+    """Log loss saved over the base rate, mean over the labels, in nats."""
     skill: bool
-    """Whether a coin's AUC of 0.5 lies below the interval, widened so that a claim at any of the horizons is wrong in
-    at most 5% of runs (Bonferroni)."""
+    """Whether it saves log loss at all: by a t test over the blocks that is wrong in at most 5% of runs, all horizons
+    together."""

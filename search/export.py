@@ -10,7 +10,9 @@ from hybridtune.data.document import refuse_existing
 from hybridtune.models.bundle.bundle import BundleDocument, MemberEntry, save_bundle
 from hybridtune.models.score import Score
 from hybridtune.search.finalists.members import WEIGHTS, MemberDocument, members
-from hybridtune.search.report.comparison import compare, finished
+from hybridtune.search.finalists.predictions import ENSEMBLE, StoredPredictions
+from hybridtune.search.report.comparison import finished
+from hybridtune.search.report.scores import score
 from hybridtune.search.run.run_dir import RunDir
 
 
@@ -22,6 +24,7 @@ def export(run: RunDir, out: Path) -> BundleDocument:
     refuse_existing(out)
     run_document = run.document()
     info = run.open_dataset().info
+    test = StoredPredictions.read(run, info.horizons).slice("test")
     chosen = ensemble.methods[ensemble.method]
     trained = {member.id: member for member in members(run)}
     weighted = [member_id for member_id, weights in chosen.weights.items() if any(weights)]
@@ -40,8 +43,13 @@ def export(run: RunDir, out: Path) -> BundleDocument:
         best_single=ensemble.best_single,
         blending=ensemble.method,
         calibration=ensemble.calibration,
-        test=tuple(compare(run).rows["ensemble"].values()),
-        provenance={"dataset": info.fingerprint, "seed": str(run_document.settings.seed)} | run_document.versions,
+        test=tuple(score(test, ENSEMBLE).values()),
+        provenance={
+            "dataset": info.fingerprint,
+            "seed": str(run_document.settings.seed),
+            "test readings": str(run_document.test_readings),
+        }
+        | run_document.versions,
     )
     states: dict[str, dict[str, Tensor]] = {
         member_id: load_file(run.member(member_id) / WEIGHTS) for member_id in {*weighted, best.id}
@@ -65,9 +73,14 @@ def _in_words(score: Score) -> str:
     if score.metrics.auc is None:
         return "one class"
     if np.isnan(score.auc_low):
-        return f"{score.metrics.auc:.3f}, too few launches for an interval"
+        return f"{score.metrics.auc:.3f}, too few blocks of time for an interval"
     claim = "skill" if score.skill else "no skill shown"
     return f"{score.metrics.auc:.3f} [{score.auc_low:.3f}, {score.auc_high:.3f}], {claim}"
+
+
+def _times(document: BundleDocument) -> str:
+    readings = document.provenance["test readings"]
+    return "once" if readings == "1" else f"{readings} times, so what was changed in between may have fitted it"
 
 
 def _card(document: BundleDocument) -> str:
@@ -82,7 +95,7 @@ its one-minute bars since launch ({document.expanding_min} to {document.expandin
 
     hybridtune predict BUNDLE FOLDER --out predictions.parquet
 
-| horizon in minutes | AUC on the sealed test slice, with its 95% interval |
+| horizon in minutes | AUC on the test slice (scored {_times(document)}), with its 95% interval |
 |---|---|
 {aucs}
 

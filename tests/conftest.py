@@ -38,7 +38,12 @@ BARS_EXTRAS = ("holders",)
 WriteSeries = Callable[..., Path]
 
 SCORE = Score(
-    HorizonMetrics(100, 0.5, 0.6, 0.68, 0.24, 0.55, 0.55, 0.55, 0.55, 0.02), auc_low=0.55, auc_high=0.65, skill=True
+    HorizonMetrics(100, 0.5, 0.6, 0.68, 0.24, 0.55, 0.55, 0.55, 0.55, 0.02),
+    blocks=20,
+    auc_low=0.55,
+    auc_high=0.65,
+    saved=0.01,
+    skill=True,
 )
 """Some score of a horizon, where a bundle needs one."""
 

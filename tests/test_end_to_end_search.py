@@ -21,7 +21,7 @@ from hybridtune.data.store import Dataset
 from hybridtune.search.finalists.ensemble import EnsembleDocument
 from hybridtune.search.finalists.members import FAILED, MEMBER, FailedMember, members
 from hybridtune.search.finalists.predictions import ENSEMBLE
-from hybridtune.search.report.comparison import compare
+from hybridtune.search.report.comparison import TITLES, compare
 from hybridtune.search.run.run_dir import RunDir
 from hybridtune.search.study.study import best_first, config_of, open_study
 from hybridtune.spaces.load import load_space
@@ -207,10 +207,12 @@ def test_the_report_is_one_page_that_needs_no_network(finished: Workplace, run: 
     assert not re.findall(r"url\(|@import|https?://", markup)
     for horizon in HORIZONS:
         assert f"<th>{horizon} min</th>" in markup
-    for title in ("oracle", "ensemble", "best single", "reference", "basic LSTM"):
+    for title in TITLES.values():
         assert f"<td>{title}</td>" in markup
         assert title.split()[0] in output
     assert "4 configurations were tried" in markup
+    assert run.document().test_readings == 1
+    assert "was read" not in markup
 
 
 def test_an_oracle_of_other_launches_is_refused(
@@ -234,10 +236,11 @@ def test_runs_and_bundles_of_one_dataset_are_compared_side_by_side(
 ) -> None:
     shutil.copytree(run.path, tmp_path / "other")
     said = finished.succeed("compare", "run", str(tmp_path / "other"), str(bundle))
-    for score in compare(run).rows["ensemble"].values():
+    for score in compare(run).ensemble.scores.values():
         # Of the run, of its copy, and as the bundle carries it.
         assert said.count(f"{score.metrics.auc:.3f}") >= 3
-    assert re.search(r"mean AUC of run over .*: \+0\.0000, too few launch hours", said.replace("\n", " "))
+    compared = said.replace("\n", " ")
+    assert re.search(r"mean AUC of run over .*: \+0\.0000 \[\+0\.0000, \+0\.0000\], no gain shown", compared)
 
     shutil.copytree(bundle, tmp_path / "elsewhere")
     document = tmp_path / "elsewhere" / "bundle.json"
@@ -286,7 +289,9 @@ def test_a_finished_search_is_extended_by_more_trials(
     run = RunDir.open(tmp_path / "run")
     assert (run.document().status, run.document().settings.trials) == ("done", 6)
     assert EnsembleDocument.read(run.ensemble).configurations_tried == 6
-    assert "6 configurations were tried" in run.report.read_text()
+    page = run.report.read_text()
+    assert "6 configurations were tried" in page
+    assert "The test slice was read 2 times: what was changed in between may have fitted it." in page
 
 
 def test_the_same_seed_searches_the_same_and_an_interrupted_retraining_is_resumed(

@@ -1,4 +1,4 @@
-"""Metrics against scikit-learn and values by hand, and an interval that counts series and not anchors."""
+"""Metrics against scikit-learn and values by hand."""
 
 import math
 
@@ -9,14 +9,10 @@ from sklearn import metrics as sk
 from hybridtune.models.metrics import (
     all_metrics,
     auc,
-    base_rate_metrics,
-    bootstrap_auc,
     horizon_metrics,
-    interval,
     mean_auc,
     mean_log_loss,
     mean_metric,
-    weighted_auc,
 )
 
 Y = np.array([1, 0, 1, 0, 1], dtype=np.int8)
@@ -37,9 +33,6 @@ def test_unknown_labels_count_nowhere() -> None:
     y = np.concatenate([Y, [-1, -1]]).astype(np.int8)
     p = np.concatenate([P, [1.0, np.nan]])
     assert horizon_metrics(p, y) == horizon_metrics(P, Y)
-    np.testing.assert_array_equal(
-        bootstrap_auc(p, y, np.arange(7) % 3, 50, 0), bootstrap_auc(P, Y, np.arange(5) % 3, 50, 0)
-    )
 
 
 @pytest.mark.parametrize("only", [0, 1])
@@ -69,69 +62,7 @@ def test_means_over_the_horizons_leave_out_an_auc_that_is_not_defined() -> None:
     assert mean_auc(all_metrics(P[:, None], np.ones((5, 1), dtype=np.int8))) == 0.5
 
 
-def anchors_of_series(series: int, anchors: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(p, y, series) of anchors whose score and outcome a series decides alone; score | y ~ Normal(y, 1)."""
-    rng = np.random.default_rng(seed)
-    y_M = rng.integers(0, 2, series).astype(np.int8)
-    p_M = y_M + rng.standard_normal(series)
-    return np.repeat(p_M, anchors), np.repeat(y_M, anchors), np.repeat(np.arange(series), anchors)
-
-
-def test_anchors_that_repeat_their_series_do_not_shrink_the_interval() -> None:
-    once, often = (bootstrap_auc(*anchors_of_series(40, anchors, 0), 200, 1) for anchors in (1, 25))
-    np.testing.assert_allclose(often, once)
-    p, y, _ = anchors_of_series(40, 25, 0)
-    one_by_one = bootstrap_auc(p, y, np.arange(1000), 200, 1)
-    assert np.std(often) > 3 * np.std(one_by_one)
-
-
-def test_the_interval_contains_the_truth_about_as_often_as_it_says() -> None:
-    truth = 0.5 * math.erfc(-1 / math.sqrt(2) / math.sqrt(2))
-    inside = 0
-    for seed in range(20):
-        low, high = interval(bootstrap_auc(*anchors_of_series(60, 3, seed), 100, seed))
-        assert 0 < low < high <= 1
-        inside += low < truth < high
-    assert 16 <= inside <= 20
-
-
-def test_the_same_seed_draws_the_same_resamples_for_every_model() -> None:
-    p, y, series = anchors_of_series(30, 4, 0)
-    one, again, other = (bootstrap_auc(p, y, series, 50, seed) for seed in (0, 0, 1))
-    np.testing.assert_array_equal(one, again)
-    assert (one != other).any()
-    np.testing.assert_allclose(bootstrap_auc(-p, y, series, 50, 0), 1 - one)
-
-
-def test_a_resample_of_one_class_is_left_out_of_the_interval() -> None:
-    p, y, series = np.array([0.1, 0.9]), np.array([0, 1], dtype=np.int8), np.arange(2)
-    values = bootstrap_auc(p, y, series, 100, 0)
-    assert np.isnan(values).any()
-    assert interval(values) == (1.0, 1.0)
-
-
-def test_an_interval_is_central() -> None:
-    assert interval(np.arange(101.0)) == pytest.approx((2.5, 97.5))
-    assert interval(np.arange(101.0), level=0.8) == pytest.approx((10, 90))
-
-
-def test_weighted_auc_is_that_of_scikit_learn_with_ties_and_whole_weights() -> None:
-    rng = np.random.default_rng(3)
-    p_A = rng.integers(0, 20, 300) / 20
-    y_A = rng.integers(0, 2, 300).astype(np.int8)
-    weight_BA = rng.integers(0, 4, (25, 300))
-    expected = [sk.roc_auc_score(y_A, p_A, sample_weight=weight_A) for weight_A in weight_BA]
-    np.testing.assert_allclose(weighted_auc(p_A, y_A, weight_BA), expected, atol=1e-12)
-
-
-def test_weighted_auc_of_one_class_is_nan() -> None:
-    weight_BA = np.array([[1, 1, 0], [1, 1, 1]])
-    values_B = weighted_auc(np.array([0.1, 0.5, 0.9]), np.array([0, 0, 1], dtype=np.int8), weight_BA)
-    assert np.isnan(values_B[0])
-    assert values_B[1] == 1.0
-
-
-def test_precision_recall_and_f1_are_those_of_calling_a_rise_above_one_half() -> None:
+def test_precision_recall_and_f1_are_those_of_predicting_up_above_one_half() -> None:
     p = np.array([0.9, 0.6, 0.51, 0.5, 0.2, 0.1, 0.7])
     y = np.array([1, 0, 1, 1, 0, 1, -1], dtype=np.int8)
     metrics = horizon_metrics(p, y)
@@ -140,7 +71,7 @@ def test_precision_recall_and_f1_are_those_of_calling_a_rise_above_one_half() ->
 
 
 @pytest.mark.parametrize(("p", "label"), [(0.1, 1), (0.9, 0), (0.1, 0)])
-def test_without_calls_or_rises_precision_and_recall_are_zero(p: float, label: int) -> None:
+def test_without_predicted_or_true_ups_precision_and_recall_are_zero(p: float, label: int) -> None:
     metrics = horizon_metrics(np.full(5, p), np.full(5, label, dtype=np.int8))
     assert (metrics.precision, metrics.recall, metrics.f1) == (0.0, 0.0, 0.0)
 
@@ -159,16 +90,6 @@ def test_calibrated_probabilities_have_a_small_calibration_error_and_shifted_one
     y = (rng.random(100_000) < p).astype(np.int8)
     assert horizon_metrics(p, y).calibration_error < 0.01
     assert horizon_metrics(p + 0.1, y).calibration_error == pytest.approx(0.1, abs=0.01)
-
-
-def test_saying_the_train_rate_always_has_no_skill_and_the_loss_of_its_rate() -> None:
-    y_AH = np.array([[1, 1], [0, -1], [0, 0], [0, 1]], dtype=np.int8)
-    first, second = base_rate_metrics((0.25, 0.5), y_AH)
-    assert (first.auc, first.up_share) == (0.5, 0.25)
-    assert first.log_loss == pytest.approx(-(np.log(0.25) + 3 * np.log(0.75)) / 4)
-    assert first.calibration_error == pytest.approx(0.0)
-    assert second.log_loss == pytest.approx(np.log(2))
-    assert mean_metric((first, second), "brier") == pytest.approx((first.brier + second.brier) / 2)
 
 
 def test_the_mean_leaves_out_horizons_at_which_nothing_is_known() -> None:

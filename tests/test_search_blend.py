@@ -1,7 +1,12 @@
 """Methods and calibrations are scored on series that they never saw."""
 
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
+
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from hybridtune.search.finalists.blend_methods import Floats, Labels, methods, uniform
 from hybridtune.search.finalists.cross_validation import (
@@ -10,12 +15,14 @@ from hybridtune.search.finalists.cross_validation import (
     chosen_kinds,
     cross_validated_log_loss,
     fit_calibration,
+    held_out,
     method_losses,
 )
 from hybridtune.search.finalists.predictions import Predictions
 
 METHODS = methods(["hybrid_lstm", "basic_lstm", "tcn"])
 SERIES, ANCHORS_PER_SERIES, HORIZONS = 40, 25, 2
+MINUTES = (15, 720)
 ANCHORS = SERIES * ANCHORS_PER_SERIES
 
 
@@ -32,7 +39,9 @@ def noise(rng: np.random.Generator, members: int) -> Floats:
 def predictions(p_NAH: Floats, y_AH: Labels, series: int = SERIES) -> Predictions:
     count = len(y_AH)
     series_A = np.repeat(np.arange(100, 100 + series), -(-count // series))[:count]
-    return Predictions(p_NAH, y_AH, series_A, np.arange(count))
+    # A series a day, so that labels of one never overlap those of another.
+    time_A = np.datetime64("2025-01-01", "m") + series_A * 1440 + np.arange(count) % ANCHORS_PER_SERIES
+    return Predictions(p_NAH, y_AH, series_A, time_A, MINUTES)
 
 
 def losses(p_AH: Floats, y_AH: Labels) -> Floats:
@@ -41,13 +50,10 @@ def losses(p_AH: Floats, y_AH: Labels) -> Floats:
     return mean
 
 
-def test_cross_validation_never_fits_on_the_series_that_it_judges() -> None:
+def test_cross_validation_never_fits_on_the_series_that_it_scores() -> None:
     """Each member says the number of the series, so a method sees what it is fitted on."""
     blend = predictions(noise(np.random.default_rng(5), 2), outcomes(np.random.default_rng(5))[1])
-    told = Predictions(
-        np.broadcast_to(blend.series_A[None, :, None] / 1000, blend.p_NAH.shape), *(
-            blend.y_AH, blend.series_A, blend.minute_A)
-    )  # fmt: skip
+    told = replace(blend, p_NAH=np.broadcast_to(blend.series_A[None, :, None] / 1000, blend.p_NAH.shape))
     fitted_on: list[set[int]] = []
 
     def recording(p_NAH: Floats, y_AH: Labels) -> Floats:
@@ -63,6 +69,40 @@ def test_cross_validation_never_fits_on_the_series_that_it_judges() -> None:
     assert set().union(*held_out) == everything
     # Blocks of neighbours in time, not single series strewn about.
     assert all(max(block) - min(block) == len(block) - 1 for block in held_out)
+
+
+def test_no_label_that_is_fitted_overlaps_the_held_out_block() -> None:
+    """Launches at one time as often as not: what is held out is a stretch of time, not a group of series."""
+    rng = np.random.default_rng(8)
+    blend = predictions(noise(rng, 1), outcomes(rng)[1])
+    minute_A = rng.integers(0, 6000, ANCHORS)
+    # The member tells the minute, so that a method sees when its labels are from.
+    minutes = Predictions(
+        np.broadcast_to(minute_A[None, :, None] / 10_000, blend.p_NAH.shape),
+        blend.y_AH,
+        blend.series_A,
+        np.datetime64("2025-01-01", "m") + minute_A,
+        MINUTES,
+    )
+    held: list[tuple[float, float]] = []
+    known: list[list[NDArray[np.float64]]] = []
+
+    def fit(p_NAH: Floats, y_AH: Labels) -> Callable[[Floats], Floats]:
+        known.append([np.round(p_NAH[0, y_AH[:, h] >= 0, h] * 10_000) for h in range(HORIZONS)])
+
+        def predict(p_NAH: Floats) -> Floats:
+            held.append((np.round(p_NAH.min() * 10_000), np.round(p_NAH.max() * 10_000)))
+            return p_NAH[0]
+
+        return predict
+
+    assert np.isfinite(held_out(minutes, fit)).all()
+    assert len(held) == FOLDS
+    assert [last < first for (_, last), (first, _) in pairwise(sorted(held))] == [True] * (FOLDS - 1)
+    for (first, last), known_H in zip(held, known, strict=True):
+        for horizon, minute in zip(MINUTES, known_H, strict=True):
+            assert len(minute)
+            assert ((minute + horizon <= first) | (minute >= last + horizon)).all()
 
 
 def test_the_scored_loss_is_that_of_the_held_out_predictions() -> None:

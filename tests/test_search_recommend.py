@@ -10,7 +10,8 @@ from conftest import SCORE
 from hybridtune.models.score import Score
 from hybridtune.models.training.progress import Progress
 from hybridtune.search.finalists.members import MemberDocument
-from hybridtune.search.report.comparison import Comparison, Finalist
+from hybridtune.search.finalists.predictions import StoredPredictions
+from hybridtune.search.report.comparison import Comparison, Finalist, Row
 from hybridtune.search.report.recommend import recommendations
 
 HORIZONS = (15, 60)
@@ -25,7 +26,7 @@ def comparison(losses: dict[str, float], up_share: tuple[float, float] = (0.5, 0
     finalists = tuple(
         Finalist(name, name, name, (0.6, loss, 0.6), (0.6, 0.6, 0.6), ()) for name, loss in losses.items()
     )
-    return Comparison(HORIZONS, {"ensemble": scores}, (), 45, 45, {}, finalists)
+    return Comparison(HORIZONS, {"ensemble": Row("ensemble", scores)}, 45, 1, {}, finalists)
 
 
 def member(train: list[float], tune: list[float]) -> MemberDocument:
@@ -59,11 +60,28 @@ def searched(early: dict[str, list[float]], best: int, complete: int = 3) -> tup
     return trials, pd.DataFrame(points, columns=["trial", "iteration", "tune_loss"])
 
 
-def called(right: float) -> pd.DataFrame:
-    """Calls of which the surest are right so often at 60 minutes, and never at 15."""
-    p = np.concatenate([np.full(10, 0.9), np.full(90, 0.51)])
-    rose = (np.arange(100) < 10 * right).astype(int)
-    return pd.DataFrame({"ensemble/15": p, "label/15": 0, "ensemble/60": p, "label/60": rose})
+def stored(up: dict[str, float], base_rate: float = 0.45) -> StoredPredictions:
+    """up: slice -> share of up labels at 60 minutes among the surest tenth, which the ensemble calls up, and elsewhere
+    none; at 15 minutes all labels are down, as the base rate and the surest calls say. An anchor every two hours.
+    """
+    parts = []
+    for name, share in up.items():
+        p_A = np.concatenate([np.full(20, 0.9), np.full(180, 0.49)])
+        label_A = np.concatenate([np.arange(20) < 20 * share, np.zeros(180)]).astype(np.int8)
+        columns = {
+            "slice": name,
+            "series": "s",
+            "launch": pd.Timestamp("2025-01-01"),
+            "minute": np.random.default_rng(0).permutation(200) * 120,
+            "ensemble/15": 0.01,
+            "base_rate/15": 0.08,
+            "label/15": 0,
+            "ensemble/60": p_A,
+            "base_rate/60": base_rate,
+            "label/60": label_A,
+        }
+        parts.append(pd.DataFrame(columns))
+    return StoredPredictions(pd.concat(parts), HORIZONS)
 
 
 def said(topic: str, **changes: object) -> list[str]:
@@ -73,7 +91,7 @@ def said(topic: str, **changes: object) -> list[str]:
         "trained": [member([0.6, 0.6], [0.6, 0.61])],
         "trials": trials,
         "curves": curves,
-        "test": called(0.8),
+        "stored": stored({"blend": 0.8, "test": 0.7}),
     }
     sentences = recommendations(**(given | changes))  # type: ignore[arg-type]
     return [sentence for sentence in sentences if sentence.startswith(topic)]
@@ -113,12 +131,14 @@ def test_a_search_over_no_windows_says_nothing_of_them() -> None:
 
 @pytest.mark.parametrize(
     ("best", "complete", "words"),
-    [(7, 3, "number 7 of 8, late"), (1, 3, "number 1 of 8, and nothing later beat it"), (1, 2, "only 2 of 8")],
+    [(7, 3, "the 8. of 8, late"), (1, 3, "the 2. of 8, and no later one beat it"), (1, 2, "only 2 of 8")],
 )
 def test_more_trials_are_worth_it_where_the_best_came_late(best: int, complete: int, words: str) -> None:
     trials, curves = searched({"15": [0.7] * 4, "60": [0.6] * 4}, best, complete)
     (sentence,) = said("Trials", trials=trials, curves=curves)
     assert words in sentence
+    # After a warm start the numbers begin with those of the earlier run.
+    assert said("Trials", trials=trials.assign(trial=trials["trial"] + 24), curves=curves) == [sentence]
 
 
 @pytest.mark.parametrize(
@@ -143,7 +163,15 @@ def test_uneven_horizons_are_named() -> None:
     assert sentence.startswith("Class imbalance: 60 min (30% up).")
 
 
-def test_the_horizon_with_the_best_sure_calls_is_named() -> None:
+def test_sure_calls_are_chosen_on_blend_and_count_only_beyond_the_base_rate() -> None:
+    """At 15 minutes every sure call is right, and so is every call by the base rate."""
     (sentence,) = said("Real-time use")
-    assert "of the surest 10% of calls 80% were right at 60 minutes" in sentence
-    assert not said("Real-time use", test=called(0.8).iloc[:5])
+    assert "on blend the surest 10% of calls gain most at 60 minutes" in sentence
+    # 70% right against 30%: what test holds, not blend, which chose.
+    assert "calls by the base rate +40.0% (95% interval " in sentence
+    (sentence,) = said("Real-time use", stored=stored({"blend": 0.8, "test": 0.3}))
+    assert "calls by the base rate -40.0% (95% interval -" in sentence
+    few = stored({"blend": 0.8, "test": 0.7})
+    (sentence,) = said("Real-time use", stored=replace(few, frame=few.frame.assign(minute=60)))
+    assert "(too few blocks of time for an interval)" in sentence
+    assert not said("Real-time use", stored=replace(few, frame=few.frame.iloc[::50]))

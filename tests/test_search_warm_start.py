@@ -12,7 +12,16 @@ from hybridtune.data.store import Dataset
 from hybridtune.search.pipeline import new_settings
 from hybridtune.search.run.run_dir import RunDir
 from hybridtune.search.run.settings import Settings
-from hybridtune.search.study.study import WARM_START, ask, best_first, config_of, create_study, started, tell
+from hybridtune.search.study.study import (
+    WARM_START,
+    ask,
+    best_first,
+    config_of,
+    configurations_tried,
+    create_study,
+    started,
+    tell,
+)
 from hybridtune.search.study.warm_start import check_warm_start, warm_start
 from hybridtune.spaces.basic import BASIC
 from hybridtune.spaces.hybrid import HYBRID
@@ -51,6 +60,17 @@ def begin(tmp_path: Path, earlier: Path, space: Space = HYBRID) -> tuple[optuna.
     study = create_study(run, space, "tune_loss")
     warm_start(study, asked)
     return study, asked
+
+
+def test_the_configurations_of_an_earlier_run_count_as_tried(tmp_path: Path, earlier: Path) -> None:
+    """All six that it began, stopped and failed ones too; the two that both tried count once."""
+    study, asked = begin(tmp_path, earlier)
+    assert configurations_tried(study) == 6
+    for _ in range(3):
+        trial = ask(study, asked.space, 7)
+        tell(study, trial, TrialState.FAIL)
+    # The default and the best of before, then one of its own.
+    assert configurations_tried(study) == 7
 
 
 def learnt(study: optuna.Study) -> list[int]:

@@ -59,9 +59,9 @@ class MemberEntry(BaseModel):
 class BundleDocument(Document):
     """bundle.json"""
 
-    current_version: ClassVar[int] = 3
+    current_version: ClassVar[int] = 4
 
-    version: int = 3
+    version: int = 4
     horizons: tuple[int, ...]
     features: tuple[str, ...]
     extras: tuple[str, ...]

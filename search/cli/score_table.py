@@ -1,40 +1,59 @@
 """Scores as tables for the terminal."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 
 import numpy as np
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from hybridtune.models.metrics import mean_auc, mean_metric
+from hybridtune.models.metrics import mean_metric
 from hybridtune.models.score import Score
-from hybridtune.search.report.comparison import Comparison
+from hybridtune.search.finalists.predictions import ENSEMBLE
+from hybridtune.search.report.comparison import Comparison, Row
 
 
 def terminal_table(comparison: Comparison) -> Table:
-    """A row for each horizon; fits a terminal of 80 columns."""
-    table = score_table(comparison.horizons, comparison.rows)
-    base_rate = mean_metric(comparison.base_rate, "log_loss")
-    table.caption = f"log loss: mean over horizons, nats; of the base rate {base_rate:.4f}"
+    """One row for each prediction, with its interval for the ensemble's. Seven horizons fit into 80 columns."""
+    table = _empty(comparison.horizons)
+    for key, row in comparison.rows.items():
+        _add(table, row, with_interval=key == ENSEMBLE)
     return table
 
 
-def score_table(horizons: tuple[int, ...], rows: Mapping[str, Mapping[int, Score]]) -> Table:
-    table = Table(title="Test AUC (95% interval by bootstrap over launch hours)")
-    table.add_column("minutes")
-    for title in rows:
-        table.add_column(title, justify="right", max_width=13)
-    for horizon in horizons:
-        table.add_row(str(horizon), *(_cell(scores[horizon]) for scores in rows.values()))
-    table.add_section()
-    metrics = [tuple(score.metrics for score in scores.values()) for scores in rows.values()]
-    table.add_row("mean", *(f"{mean_auc(part):.3f}" for part in metrics))
-    table.add_row("log loss", *(f"{mean_metric(part, 'log_loss'):.4f}" for part in metrics))
+def score_table(horizons: tuple[int, ...], rows: Sequence[Row]) -> Table:
+    """One row for each prediction, all with their intervals."""
+    table = _empty(horizons)
+    for row in rows:
+        _add(table, row, with_interval=True)
     return table
 
 
-def _cell(score: Score) -> str:
-    if score.metrics.auc is None:
-        return "one class"
-    if np.isnan(score.auc_low):
-        return f"{score.metrics.auc:.3f}\ntoo few"
-    return f"{score.metrics.auc:.3f}\n{score.auc_low:.2f}-{score.auc_high:.2f}"
+def _empty(horizons: tuple[int, ...]) -> Table:
+    table = Table(
+        title="Test AUC by horizon in minutes",
+        caption="95% interval by jackknife over blocks of calendar time; log loss: mean over horizons, nats",
+        box=SIMPLE_HEAD,
+        padding=(0, 0, 0, 1),
+    )
+    table.add_column("", overflow="fold")
+    for name in (*map(str, horizons), "mean", "loss"):
+        table.add_column(name, justify="right", no_wrap=True)
+    return table
+
+
+def _add(table: Table, row: Row, with_interval: bool) -> None:
+    scores = row.scores.values()
+    loss = mean_metric(row.metrics, "log_loss")
+    table.add_row(row.title, *map(_auc, scores), f"{row.mean_auc:.3f}", f"{loss:.4f}")
+    if with_interval:
+        table.add_row("  from", *(_bound(score, score.auc_low) for score in scores))
+        table.add_row("  to", *(_bound(score, score.auc_high) for score in scores))
+
+
+def _auc(score: Score) -> str:
+    return "-" if score.metrics.auc is None else f"{score.metrics.auc:.3f}"
+
+
+def _bound(score: Score, bound: float) -> str:
+    """A dash with one class only or too few blocks of time."""
+    return "-" if score.metrics.auc is None or np.isnan(bound) else f"{bound:.3f}"

@@ -3,11 +3,10 @@
 Shapes: A anchors, H horizons, N members.
 """
 
-import pandas as pd
-
 from hybridtune.data.schema import SliceName
 from hybridtune.models.bundle.calibration import calibrated
 from hybridtune.models.metrics import all_metrics
+from hybridtune.search.finalists.baselines import Baselines
 from hybridtune.search.finalists.blend_methods import Floats, Labels, best_single, methods, mix, two_class_horizons
 from hybridtune.search.finalists.cross_validation import (
     calibration_losses,
@@ -17,13 +16,16 @@ from hybridtune.search.finalists.cross_validation import (
 )
 from hybridtune.search.finalists.ensemble import EnsembleDocument, MethodResult
 from hybridtune.search.finalists.members import failed_members, members
-from hybridtune.search.finalists.predictions import Predictions, predict, write_predictions
+from hybridtune.search.finalists.predictions import ENSEMBLE, Predictions, predict, write_predictions
 from hybridtune.search.run.run_dir import RunDir
 from hybridtune.search.run.say import Say
+from hybridtune.search.study.study import configurations_tried, open_study
 
 
 def blend(run: RunDir, say: Say) -> None:
-    """Writes predictions.parquet and ensemble.json. The test slice is read after everything is fitted."""
+    """Writes predictions.parquet and ensemble.json. The test slice is read after everything is fitted, and each reading
+    is counted in run.json.
+    """
     dataset = run.open_dataset()
     chosen = members(run)
     ids = [member.id for member in chosen]
@@ -38,13 +40,24 @@ def blend(run: RunDir, say: Say) -> None:
     kind_H = chosen_kinds(by_kind, len(dataset.info.horizons))
     calibration_H = fit_calibration(mix(fitting.p_NAH, weights[winner]), fitting.y_AH, kind_H)
     say("calibrating: " + ", ".join(f"{h} {c.kind}" for h, c in zip(dataset.info.horizons, calibration_H, strict=True)))
+    say("fitting the baselines: logistic regression and gradient-boosted trees")
+    baselines = Baselines(dataset, run.document().settings.seed)
 
+    run.count_test_reading()
     test = predict(run, dataset, "test")
     slices: dict[SliceName, Predictions] = {"blend": fitting, "test": test}
     p_AH: dict[SliceName, Floats] = {
         name: calibrated(mix(part.p_NAH, weights[winner]), calibration_H) for name, part in slices.items()
     }
-    write_predictions(run, dataset, ids, slices, p_AH)
+    write_predictions(
+        run,
+        dataset,
+        {name: part.y_AH for name, part in slices.items()},
+        {
+            name: dict(zip(ids, part.p_NAH, strict=True)) | {ENSEMBLE: p_AH[name]} | baselines.predict(name)
+            for name, part in slices.items()
+        },
+    )
     EnsembleDocument(
         horizons=dataset.info.horizons,
         method=winner,
@@ -66,7 +79,7 @@ def blend(run: RunDir, say: Say) -> None:
         roles={member.id: member.roles for member in chosen},
         architectures={member.id: member.architecture for member in chosen},
         left_out={member.id: member.failure for member in failed_members(run)},
-        configurations_tried=distinct_configurations(pd.read_parquet(run.trials)),
+        configurations_tried=configurations_tried(open_study(run)),
     ).write(run.ensemble)
 
 
@@ -75,7 +88,3 @@ def _say_one_class(horizons: tuple[int, ...], y_AH: Labels, say: Say) -> None:
     if alike:
         minutes = ", ".join(alike)
         say(f"the labels of the blend slice are of one class at {minutes} minutes: equal weights, no calibration there")
-
-
-def distinct_configurations(trials: pd.DataFrame) -> int:
-    return len(trials.filter(regex=r"^config\.").drop_duplicates())

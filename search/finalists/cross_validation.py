@@ -1,4 +1,4 @@
-"""Which blending method and which calibration: by cross-validation over blocks of the blend slice.
+"""Which blending method and which calibration: by cross-validation over blocks of time in the blend slice.
 
 Shapes: A anchors, H horizons, N members.
 """
@@ -9,6 +9,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from hybridtune.data.schema import MASKED
 from hybridtune.models.bundle.calibration import Calibration, calibrated
 from hybridtune.models.metrics import all_metrics, mean_log_loss
 from hybridtune.search.finalists.blend_methods import Floats, Labels, Method, mix, two_class_horizons
@@ -22,14 +23,33 @@ Predictor = Callable[[Floats], Floats]
 
 
 def held_out(predictions: Predictions, fit: Callable[[Floats, Labels], Predictor]) -> Floats:
-    """p_AH: each block of series that launched one after another, as predicted by what was fitted on the others. Needs
-    two series.
+    """p_AH: each block of time as predicted by what was fitted on the other anchors, less the labels that overlap the
+    block, as they tell what happened in it. Needs two different times.
     """
     p_AH = np.full(predictions.y_AH.shape, np.nan)
-    for held_A in _blocks(predictions):
-        predictor = fit(predictions.p_NAH[:, ~held_A], predictions.y_AH[~held_A])
+    for held_A in _blocks(predictions.time_A):
+        labels_AH = _apart(predictions, held_A)
+        predictor = fit(predictions.p_NAH[:, ~held_A], labels_AH[~held_A])
         p_AH[held_A] = predictor(predictions.p_NAH[:, held_A])
     return p_AH
+
+
+def _blocks(time_A: NDArray[np.datetime64]) -> Iterator[NDArray[np.bool_]]:
+    """At most FOLDS blocks of about as many anchors; anchors of the same minute stay together."""
+    ordered = np.sort(time_A)
+    cuts = np.unique(ordered[[len(ordered) * fold // FOLDS for fold in range(1, FOLDS)]])
+    block_A = np.searchsorted(cuts, time_A, side="right")
+    for block in np.unique(block_A):
+        yield block_A == block
+
+
+def _apart(predictions: Predictions, held_A: NDArray[np.bool_]) -> Labels:
+    """The labels, but masked at each horizon where that is longer than the time to the held-out anchors."""
+    first, last = predictions.time_A[held_A].min(), predictions.time_A[held_A].max()
+    horizon_H = np.array(predictions.horizons, dtype="timedelta64[m]")
+    time_A1 = predictions.time_A[:, None]
+    overlaps_AH = (time_A1 + horizon_H > first) & (time_A1 < last + horizon_H)
+    return np.where(overlaps_AH, MASKED, predictions.y_AH).astype(np.int8)
 
 
 def cross_validated_log_loss(method: Method, predictions: Predictions) -> float:
@@ -63,12 +83,6 @@ def fit_calibration(p_AH: Floats, y_AH: Labels, kind_H: tuple[str, ...]) -> tupl
         KINDS[kind if two_classes else "none"](p_AH[:, h], y_AH[:, h])
         for h, (kind, two_classes) in enumerate(zip(kind_H, two_class_H, strict=True))
     )
-
-
-def _blocks(predictions: Predictions) -> Iterator[NDArray[np.bool_]]:
-    series = predictions.series
-    for block in np.array_split(np.array(series), min(FOLDS, len(series))):
-        yield np.isin(predictions.series_A, block)
 
 
 def method_losses(every: Mapping[str, Method], fitting: Predictions) -> dict[str, float]:

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import optuna
-import pandas as pd
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 from plotly.colors import qualitative
@@ -14,7 +13,7 @@ from sklearn.metrics import roc_curve
 
 from hybridtune.search.finalists.ensemble import EnsembleDocument
 from hybridtune.search.finalists.members import MemberDocument
-from hybridtune.search.finalists.predictions import ENSEMBLE
+from hybridtune.search.finalists.predictions import ENSEMBLE, StoredPredictions
 from hybridtune.search.report.comparison import Comparison
 
 GREY = "#8a97a5"
@@ -32,16 +31,16 @@ COLOURS = qualitative.D3
 def auc_by_horizon(comparison: Comparison) -> go.Figure:
     figure = go.Figure()
     names = [str(horizon) for horizon in comparison.horizons]
-    for title, scores in comparison.rows.items():
-        values = [scores[h] for h in comparison.horizons]
+    for row in comparison.rows.values():
+        values = list(row.scores.values())
         aucs = [score.metrics.auc for score in values]
         bars = {
             "type": "data",
             "array": [s.auc_high - (s.metrics.auc or 0) for s in values],
             "arrayminus": [(s.metrics.auc or 0) - s.auc_low for s in values],
         }
-        figure.add_scatter(x=names, y=aucs, name=title, mode="markers", error_y=bars)
-    every = [score for row in comparison.rows.values() for score in row.values()]
+        figure.add_scatter(x=names, y=aucs, name=row.title, mode="markers", error_y=bars)
+    every = [score for row in comparison.rows.values() for score in row.scores.values()]
     shown = [0.5, *(v for s in every for v in (s.auc_low, s.auc_high, s.metrics.auc) if v is not None)]
     margin = 0.02
     figure.add_hline(y=0.5, line_dash="dot", annotation_text="coin")
@@ -59,10 +58,10 @@ def member_curves(members: Iterable[MemberDocument], metric: str) -> go.Figure:
     return _lines(lines, "iteration", metric.replace("_", " "))
 
 
-def roc(test: pd.DataFrame, horizons: tuple[int, ...]) -> go.Figure:
+def roc(test: StoredPredictions) -> go.Figure:
     """Of the ensemble, a curve a horizon."""
     lines = {}
-    for horizon, p, y in _known(test, horizons):
+    for horizon, p, y in _known(test):
         if 0 < y.mean() < 1:
             false_up, true_up, _ = roc_curve(y, p)
             thin = np.unique(np.linspace(0, len(true_up) - 1, POINTS).astype(int))
@@ -71,20 +70,20 @@ def roc(test: pd.DataFrame, horizons: tuple[int, ...]) -> go.Figure:
     return _with_diagonal(figure, "coin")
 
 
-def calibration(test: pd.DataFrame, horizons: tuple[int, ...]) -> go.Figure:
+def calibration(test: StoredPredictions) -> go.Figure:
     """Of the ensemble: share of up labels by predicted probability."""
     lines = {}
-    for horizon, p, y in _known(test, horizons):
+    for horizon, p, y in _known(test):
         if len(y) >= BINS:
             up_share, p_mean = calibration_curve(y, p, n_bins=BINS, strategy="quantile")
             lines[f"{horizon} min"] = p_mean, up_share
     return _with_diagonal(_lines(lines, "probability of up", "share of up labels"), "calibrated")
 
 
-def confidence(test: pd.DataFrame, horizons: tuple[int, ...]) -> go.Figure:
+def confidence(test: StoredPredictions) -> go.Figure:
     """Of the ensemble: how often it is right when only its surest calls are followed."""
     lines = {}
-    for horizon, p, y in _known(test, horizons):
+    for horizon, p, y in _known(test):
         right = ((p > 0.5) == (y == 1))[np.argsort(-np.abs(p - 0.5), kind="stable")]
         counts = np.unique(np.ceil(SHARES * len(right)).astype(int))
         lines[f"{horizon} min"] = counts / len(right), np.cumsum(right)[counts - 1] / counts
@@ -142,11 +141,11 @@ def _bars(values: dict[str, float]) -> go.Figure:
     return figure.update_layout(xaxis_title="share of what the dimensions explain", yaxis={"autorange": "reversed"})
 
 
-def _known(test: pd.DataFrame, horizons: tuple[int, ...]) -> Iterable[tuple[int, NDArray[Any], NDArray[Any]]]:
-    for horizon in horizons:
-        known = test[test[f"label/{horizon}"] >= 0]
-        if len(known):
-            yield horizon, known[f"{ENSEMBLE}/{horizon}"].to_numpy(), known[f"label/{horizon}"].to_numpy()
+def _known(test: StoredPredictions) -> Iterable[tuple[int, NDArray[Any], NDArray[Any]]]:
+    for horizon in test.horizons:
+        known = test.known(horizon)
+        if len(known.frame):
+            yield horizon, known.p_A(ENSEMBLE, horizon), known.label_A(horizon)
 
 
 def _lines(lines: dict[str, tuple[Any, Any]], x: str, y: str, mode: str = "lines+markers") -> go.Figure:

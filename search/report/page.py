@@ -14,12 +14,12 @@ from hybridtune.models.bundle.attention import attentive_member
 from hybridtune.models.metrics import mean_metric
 from hybridtune.search.finalists.ensemble import EnsembleDocument
 from hybridtune.search.finalists.members import load_member, members
+from hybridtune.search.finalists.predictions import BASE_RATE, StoredPredictions
 from hybridtune.search.report import figures
 from hybridtune.search.report.attention_plot import attention_figure
-from hybridtune.search.report.comparison import Comparison, compare, describe_gain, finished
+from hybridtune.search.report.comparison import Comparison, compare, finished
 from hybridtune.search.report.recommend import recommendations
 from hybridtune.search.report.render import render
-from hybridtune.search.report.scores import test_slice
 from hybridtune.search.run.run_dir import RunDir
 from hybridtune.search.study.study import best_first, open_study
 from hybridtune.spaces.parameters import Config
@@ -42,13 +42,13 @@ def write_report(run: RunDir, oracle: Path | None = None) -> Comparison:
     study = open_study(run)
     ensemble = finished(run)
     trials, curves = _ranked(pd.read_parquet(run.trials), study), pd.read_parquet(run.curves)
-    test = test_slice(pd.read_parquet(run.predictions))
+    stored = StoredPredictions.read(run, ensemble.horizons)
     trained = members(run)
     page = render(
         "report.html",
         comparison=comparison,
-        recommendations=recommendations(comparison, trained, trials, curves, test),
-        describe_gain=describe_gain,
+        base_rate=comparison.rows[BASE_RATE],
+        recommendations=recommendations(comparison, trained, trials, curves, stored),
         document=document,
         ensemble=ensemble,
         dataset=run.open_dataset().info,
@@ -58,7 +58,7 @@ def write_report(run: RunDir, oracle: Path | None = None) -> Comparison:
         plotly_js=get_plotlyjs(),
         measures=MEASURES,
         mean_metric=mean_metric,
-        results=_html(_result_figures(comparison, ensemble, test)),
+        results=_html(_result_figures(comparison, ensemble, stored.slice("test"))),
         training=_html({"Members: loss on tune": figures.member_curves(trained, "tune_loss")}),
         search=_html(figures.of_the_search(study, int((trials["state"] == "complete").sum()))),
         attention=_attention(run, ensemble),
@@ -76,12 +76,14 @@ def _ranked(trials: pd.DataFrame, study: optuna.Study) -> pd.DataFrame:
     return trials.assign(rank=trials["trial"].map(ranks))
 
 
-def _result_figures(comparison: Comparison, ensemble: EnsembleDocument, test: pd.DataFrame) -> dict[str, go.Figure]:
+def _result_figures(
+    comparison: Comparison, ensemble: EnsembleDocument, test: StoredPredictions
+) -> dict[str, go.Figure]:
     return {
         "AUC by horizon": figures.auc_by_horizon(comparison),
-        "ROC of the ensemble": figures.roc(test, comparison.horizons),
-        "Calibration of the ensemble": figures.calibration(test, comparison.horizons),
-        "Confidence of the ensemble": figures.confidence(test, comparison.horizons),
+        "ROC of the ensemble": figures.roc(test),
+        "Calibration of the ensemble": figures.calibration(test),
+        "Confidence of the ensemble": figures.confidence(test),
         "Weights of the members": figures.blend_weights(ensemble),
     }
 
@@ -126,10 +128,11 @@ def _attention(run: RunDir, ensemble: EnsembleDocument) -> dict[str, Any] | None
 
 def _csv_tables(comparison: Comparison, ensemble: EnsembleDocument) -> dict[str, pd.DataFrame]:
     scores = [
-        {"prediction": title, "horizon": horizon, "auc_low": s.auc_low, "auc_high": s.auc_high, "skill": s.skill}
-        | vars(s.metrics)
-        for title, row in comparison.rows.items()
-        for horizon, s in row.items()
+        {"prediction": row.title, "horizon": horizon}
+        | {name: value for name, value in vars(score).items() if name != "metrics"}
+        | vars(score.metrics)
+        for row in comparison.rows.values()
+        for horizon, score in row.scores.items()
     ]
     finalists: list[dict[str, Any]] = [
         {"member": f.id, "origin": f.origin, "architecture": f.architecture}
@@ -143,7 +146,10 @@ def _csv_tables(comparison: Comparison, ensemble: EnsembleDocument) -> dict[str,
         for member, row in ensemble.methods[ensemble.method].weights.items()
         for horizon, weight in zip(ensemble.horizons, row, strict=True)
     ]
-    gains = [{"over": over} | vars(gain) for over, gain in comparison.gains.items()]
+    gains = [
+        {"over": over} | vars(gain) | {"horizons": "/".join(map(str, gain.horizons))}
+        for over, gain in comparison.gains.items()
+    ]
     return {
         "test_scores": pd.DataFrame(scores),
         "finalists": pd.DataFrame(finalists),

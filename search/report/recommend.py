@@ -4,9 +4,12 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
+from hybridtune.search.finalists.blend_methods import Floats
 from hybridtune.search.finalists.members import MemberDocument
-from hybridtune.search.finalists.predictions import ENSEMBLE
+from hybridtune.search.finalists.predictions import BASE_RATE, ENSEMBLE, StoredPredictions
+from hybridtune.search.report.blocks import calendar_blocks, count_blocks, jackknife, mean_without
 from hybridtune.search.report.comparison import Comparison, Finalist
 
 EVEN = (0.4, 0.6)
@@ -26,7 +29,7 @@ def recommendations(
     trained: Sequence[MemberDocument],
     trials: pd.DataFrame,
     curves: pd.DataFrame,
-    test: pd.DataFrame,
+    stored: StoredPredictions,
 ) -> list[str]:
     """trials: with `rank`, 0 for the best of the complete ones."""
     sentences = [
@@ -35,7 +38,7 @@ def recommendations(
         _trials(trials),
         _data(trained),
         _imbalance(comparison),
-        _use(test, comparison.horizons),
+        _surest(stored.slice("blend"), stored.slice("test")),
     ]
     return [sentence for sentence in sentences if sentence is not None]
 
@@ -80,12 +83,11 @@ def _trials(trials: pd.DataFrame) -> str | None:
     complete = trials[trials["state"] == "complete"]
     if len(complete) < FEWEST_TRIALS:
         return f"Trials: only {len(complete)} of {len(trials)} were trained to their end: more would tell more."
-    best = int(complete.sort_values("rank").iloc[0]["trial"])
-    if best >= 2 * len(trials) / 3:
-        return f"Trials: the best was number {best} of {len(trials)}, late: more trials may find a better one."
-    return (
-        f"Trials: the best was number {best} of {len(trials)}, and nothing later beat it: more trials promise little."
-    )
+    # By its place among this search's trials: the numbers of a warm start count the earlier run's trials too.
+    best = int(np.flatnonzero(trials["rank"] == 0)[0]) + 1
+    if best > 2 * len(trials) / 3:
+        return f"Trials: the best was the {best}. of {len(trials)}, late: more trials may find a better one."
+    return f"Trials: the best was the {best}. of {len(trials)}, and no later one beat it: more trials promise little."
 
 
 def _data(trained: Sequence[MemberDocument]) -> str | None:
@@ -109,7 +111,7 @@ def _data(trained: Sequence[MemberDocument]) -> str | None:
 def _imbalance(comparison: Comparison) -> str | None:
     uneven = [
         f"{horizon} min ({m.up_share:.0%} up)"
-        for horizon, m in zip(comparison.horizons, comparison.metrics(ENSEMBLE), strict=True)
+        for horizon, m in zip(comparison.horizons, comparison.ensemble.metrics, strict=True)
         if not EVEN[0] <= m.up_share <= EVEN[1]
     ]
     if not uneven:
@@ -120,19 +122,44 @@ def _imbalance(comparison: Comparison) -> str | None:
     )
 
 
-def _use(test: pd.DataFrame, horizons: tuple[int, ...]) -> str | None:
-    surest = {}
-    for horizon in horizons:
-        known = test[test[f"label/{horizon}"] >= 0]
-        if len(known) * SURE < 1:
-            continue
-        p, up = known[f"{ENSEMBLE}/{horizon}"].to_numpy(), known[f"label/{horizon}"].to_numpy() == 1
-        sure = np.argsort(-np.abs(p - 0.5), kind="stable")[: int(len(p) * SURE)]
-        surest[horizon] = float(((p[sure] > 0.5) == up[sure]).mean())
-    if not surest:
+def _surest(blend: StoredPredictions, test: StoredPredictions) -> str | None:
+    """Chosen on blend, told of test. Right calls alone say nothing where most prices fall: what counts is the excess
+    over calls that follow the base rate at the same anchors.
+    """
+    found_on_blend = {horizon: _excess_A(blend.known(horizon), horizon) for horizon in blend.horizons}
+    excess = {horizon: float(values_A.mean()) for horizon, values_A in found_on_blend.items() if len(values_A)}
+    if not excess:
         return None
-    best = max(surest, key=lambda horizon: surest[horizon])
+    best = max(excess, key=lambda horizon: excess[horizon])
+    known = test.known(best)
+    sure_A = _surest_A(known, best)
+    if not len(sure_A):
+        return None
+    block_A = calendar_blocks(known.time_A, best)
+    values_A = _excess_A(known, best)
+    found = jackknife(float(values_A.mean()), mean_without(values_A, block_A[sure_A], count_blocks(block_A)))
+    interval = "too few blocks of time for an interval"
+    if np.isfinite(found.low):
+        interval = f"95% interval {found.low:+.1%} to {found.high:+.1%}"
     return (
-        f"Real-time use: of the surest {SURE:.0%} of calls {surest[best]:.0%} were right at {best} minutes, the best "
-        "horizon for that; hybridtune predict --last gives the latest minute alone, and says where members differ."
+        f"Real-time use: on blend the surest {SURE:.0%} of calls gain most at {best} minutes. On test the share that "
+        f"is right is that of calls by the base rate {found.value:+.1%} ({interval}). hybridtune predict --last gives "
+        "the latest minute alone, and how far the members differ."
     )
+
+
+def _surest_A(known: StoredPredictions, horizon: int) -> NDArray[np.int64]:
+    """The anchors with the surest calls."""
+    p_A = known.p_A(ENSEMBLE, horizon)
+    return np.argsort(-np.abs(p_A - 0.5), kind="stable")[: int(len(p_A) * SURE)]
+
+
+def _excess_A(known: StoredPredictions, horizon: int) -> Floats:
+    """At each of the surest anchors 1 where the ensemble's call is right and the base rate's wrong, -1 the other way
+    round, else 0.
+    """
+    sure_A = _surest_A(known, horizon)
+    up_A = known.label_A(horizon)[sure_A] == 1
+    ours_A, rate_A = ((known.p_A(who, horizon)[sure_A] > 0.5) == up_A for who in (ENSEMBLE, BASE_RATE))
+    excess_A: Floats = ours_A.astype(np.float64) - rate_A
+    return excess_A

@@ -1,138 +1,157 @@
-"""What predictions.parquet says of every prediction, with its uncertainty. Pure: a frame in, scores out."""
+"""What the stored predictions score on the test slice, with their uncertainty. Pure.
 
-from collections.abc import Callable
-from dataclasses import dataclass
+Shapes: A anchors, H horizons, G blocks of calendar time.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from hybridtune.data.schema import InputError
-from hybridtune.models.metrics import Values, auc, bootstrap_auc, bootstrap_log_loss, horizon_metrics, interval
-from hybridtune.models.score import HorizonMetrics, Score
-from hybridtune.search.finalists.ensemble import EnsembleDocument
-from hybridtune.search.finalists.members import Role
-from hybridtune.search.finalists.predictions import BASE_RATE, ENSEMBLE
+from hybridtune.models.metrics import EPSILON, Values, auc, horizon_metrics
+from hybridtune.models.score import Score
+from hybridtune.search.finalists.predictions import BASE_RATE, StoredPredictions
+from hybridtune.search.report.blocks import (
+    FEWEST_BLOCKS,
+    LEVEL,
+    NAN,
+    Estimate,
+    auc_without,
+    calendar_blocks,
+    count_blocks,
+    jackknife,
+    mean_without,
+    p_value_of_sum,
+)
 
-RESAMPLES = 1000
-FEWEST_HOURS = 10
-"""With launches in fewer hours a bootstrap over them says too little: it would claim skill where there is none."""
-ORACLE = "oracle"
+ORACLE: Final = "oracle"
 
 
 @dataclass(frozen=True)
 class Gain:
-    """How much better one prediction is than another on the test slice: the mean over the horizons, and the interval
-    that covers 95% of it; NaN where there are too few launch hours.
+    """How much better one prediction is than another on the test slice: mean over some horizons, with the interval that
+    covers 95%; NaN with too few blocks.
     """
 
+    horizons: tuple[int, ...]
+    """Those with enough blocks, if there are any."""
     value: float
     low: float
     high: float
-
-    @property
-    def shown(self) -> bool:
-        return self.low > 0
+    shown: bool
+    """Whether it is above 0, by a test that is wrong in at most 5% of runs, all gains that are shown together."""
 
 
-def compared(ensemble: EnsembleDocument) -> dict[str, str]:
-    """Title -> whose predictions: the rows of the comparison."""
-    titles: dict[Role, str] = {"reference": "reference", "basic": "basic LSTM"}
-    named = {
-        title: next((member for member, roles in ensemble.roles.items() if role in roles), None)
-        for role, title in titles.items()
-    }
-    return {"ensemble": ENSEMBLE, "best single": ensemble.best_single} | {
-        title: member for title, member in named.items() if member is not None
-    }
+class MeanGain(NamedTuple):
+    """A gain before it is known how many are shown beside it."""
+
+    horizons: tuple[int, ...]
+    estimate: Estimate
 
 
-def launch_hours(test: pd.DataFrame) -> NDArray[np.int64]:
-    """hour_A: which rows are drawn together. Launches of one hour meet the same market, so they move together."""
-    hour_A: NDArray[np.int64] = pd.factorize(test["launch"].dt.floor("h"))[0].astype(np.int64)
-    return hour_A
+Measure = Callable[[Values, NDArray[np.int8]], float]
+Without = Callable[[Values, NDArray[np.int8], NDArray[np.int64], int], Values]
 
 
-def test_slice(predictions: pd.DataFrame) -> pd.DataFrame:
-    return predictions[predictions["slice"] == "test"]
+def score(predictions: StoredPredictions, who: str) -> dict[int, Score]:
+    """Scores of one prediction for each horizon."""
+    return {horizon: _score(predictions.known(horizon), who, horizon) for horizon in predictions.horizons}
 
 
-def test_scores(predictions: pd.DataFrame, who: str, horizons: tuple[int, ...], seed: int) -> dict[int, Score]:
-    """Scores of one prediction for each horizon. Every prediction meets the same bootstrap resamples."""
-    test = test_slice(predictions)
-    hour_A = launch_hours(test)
-    scores = {}
-    for horizon in horizons:
-        p_A, y_A = test[f"{who}/{horizon}"].to_numpy(), test[f"label/{horizon}"].to_numpy()
-        values_B = bootstrap_auc(p_A, y_A, hour_A, RESAMPLES, seed)
-        low, high = _interval(values_B, hour_A)
-        skill = _interval(values_B, hour_A, 1 - 0.05 / len(horizons))[0] > 0.5
-        scores[horizon] = Score(horizon_metrics(p_A, y_A), low, high, skill)
-    return scores
+def _score(known: StoredPredictions, who: str, horizon: int) -> Score:
+    p_A, y_A = known.p_A(who, horizon), known.label_A(horizon)
+    block_A = calendar_blocks(known.time_A, horizon)
+    blocks = count_blocks(block_A)
+    saved_A = losses(known.p_A(BASE_RATE, horizon), y_A) - losses(p_A, y_A)
+    metrics = horizon_metrics(p_A, y_A)
+    interval = Estimate(0.5) if metrics.auc is None else jackknife(metrics.auc, auc_without(p_A, y_A, block_A, blocks))
+    return Score(
+        metrics=metrics,
+        blocks=blocks,
+        # An AUC cannot leave 0 to 1, Student's t can; NaN stays NaN.
+        auc_low=float(np.clip(interval.low, 0, 1)),
+        auc_high=float(np.clip(interval.high, 0, 1)),
+        saved=float(saved_A.mean()),
+        skill=p_value_of_sum(saved_A, block_A) < LEVEL / len(known.horizons),
+    )
 
 
-def auc_gain(predictions: pd.DataFrame, who: str, over: str, horizons: tuple[int, ...], seed: int) -> Gain:
-    """Of AUC, over the horizons that have both classes."""
-    test = test_slice(predictions)
-    two_class = [h for h in horizons if {0, 1} <= set(test[f"label/{h}"])]
-    return _gain(test, two_class, seed, who, over, lambda p, y: auc(p[y >= 0], y[y >= 0]) or 0.0, bootstrap_auc)
+def losses(p_A: Values, y_A: NDArray[np.int8]) -> Values:
+    """Log loss of each anchor, in nats."""
+    likelihood_A = np.where(y_A == 1, p_A, 1 - p_A).astype(np.float64).clip(EPSILON, 1 - EPSILON)
+    loss_A: Values = -np.log(likelihood_A)
+    return loss_A
 
 
-def log_loss_gain(predictions: pd.DataFrame, who: str, over: str, horizons: tuple[int, ...], seed: int) -> Gain:
+def auc_gain(predictions: StoredPredictions, who: str, over: str) -> MeanGain:
+    """Of AUC; positive where that of `who` is higher. Horizons with one class only are left out."""
+    two_class = [h for h in predictions.horizons if {0, 1} <= set(predictions.label_A(h).tolist())]
+    return _mean_gain(predictions, two_class, lambda p, y: auc(p, y) or 0.0, auc_without, who, over)
+
+
+def log_loss_gain(predictions: StoredPredictions, who: str, over: str) -> MeanGain:
     """Of log loss, in nats; positive where `who` loses less."""
-    test = test_slice(predictions)
-    two_class = [h for h in horizons if (test[f"label/{h}"] >= 0).any()]
+    known = [h for h in predictions.horizons if (predictions.label_A(h) >= 0).any()]
 
-    def loss(p_A: Values, y_A: NDArray[np.int8]) -> float:
-        return horizon_metrics(p_A, y_A).log_loss
+    def without(p_A: Values, y_A: NDArray[np.int8], block_A: NDArray[np.int64], blocks: int) -> Values:
+        return mean_without(losses(p_A, y_A), block_A, blocks)
 
-    return _gain(test, two_class, seed, over, who, loss, bootstrap_log_loss)
+    return _mean_gain(predictions, known, lambda p, y: float(losses(p, y).mean()), without, over, who)
 
 
-def _gain(
-    test: pd.DataFrame,
-    horizons: list[int],
-    seed: int,
-    high: str,
-    low: str,
-    measure: Callable[[Values, NDArray[np.int8]], float],
-    bootstrap: Callable[[Values, NDArray[np.int8], NDArray[np.int64], int, int], Values],
-) -> Gain:
-    """The measure of `high` less that of `low`."""
-    hour_A = launch_hours(test)
-    values, values_HB = [], []
-    for horizon in horizons:
-        y_A = test[f"label/{horizon}"].to_numpy()
-        pair = [test[f"{who}/{horizon}"].to_numpy() for who in (high, low)]
-        values.append(measure(pair[0], y_A) - measure(pair[1], y_A))
-        more_B, less_B = (bootstrap(p_A, y_A, hour_A, RESAMPLES, seed) for p_A in pair)
-        values_HB.append(more_B - less_B)
+def _mean_gain(
+    predictions: StoredPredictions, usable: Sequence[int], measure: Measure, without: Without, more: str, less: str
+) -> MeanGain:
+    """The measure of `more` less that of `less`, mean over the usable horizons that have enough blocks, or over all."""
+    horizons = tuple(h for h in usable if blocks_at(predictions, h) >= FEWEST_BLOCKS) or tuple(usable)
     if not horizons:
-        return Gain(float("nan"), float("nan"), float("nan"))
-    return Gain(float(np.mean(values)), *_interval(np.mean(values_HB, axis=0), hour_A))
+        return MeanGain(horizons, Estimate(NAN))
+    # One length of block for all horizons, as their outcomes overlap: that of the longest.
+    block_A = calendar_blocks(predictions.time_A, max(horizons))
+    blocks = count_blocks(block_A)
+    values_H, without_HG = [], []
+    for horizon in horizons:
+        y_A = predictions.label_A(horizon)
+        known_A = y_A >= 0
+        pair = [predictions.p_A(who, horizon)[known_A] for who in (more, less)]
+        values_H.append(measure(pair[0], y_A[known_A]) - measure(pair[1], y_A[known_A]))
+        more_G, less_G = (without(p_A, y_A[known_A], block_A[known_A], blocks) for p_A in pair)
+        without_HG.append(more_G - less_G)
+    return MeanGain(horizons, jackknife(float(np.mean(values_H)), np.mean(without_HG, axis=0)))
 
 
-def _interval(values_B: Values, hour_A: NDArray[np.int64], level: float = 0.95) -> tuple[float, float]:
-    usable = len(np.unique(hour_A)) >= FEWEST_HOURS and bool(np.isfinite(values_B).any())
-    return interval(values_B, level) if usable else (float("nan"), float("nan"))
+def gains_shown(gains: dict[str, MeanGain]) -> dict[str, Gain]:
+    """Each is shown where it holds at 5% over all of them together (Bonferroni)."""
+    return {
+        name: Gain(
+            gain.horizons,
+            gain.estimate.value,
+            gain.estimate.low,
+            gain.estimate.high,
+            shown=gain.estimate.p_value < LEVEL / len(gains),
+        )
+        for name, gain in gains.items()
+    }
 
 
-def base_rate_scores(predictions: pd.DataFrame, horizons: tuple[int, ...]) -> tuple[HorizonMetrics, ...]:
-    """On the test slice, of the base rate."""
-    test = test_slice(predictions)
-    columns = [(test[f"{BASE_RATE}/{h}"].to_numpy(), test[f"label/{h}"].to_numpy()) for h in horizons]
-    return tuple(horizon_metrics(p_A, y_A) for p_A, y_A in columns)
+def blocks_at(predictions: StoredPredictions, horizon: int) -> int:
+    """Blocks of calendar time in which labels are known at a horizon."""
+    return count_blocks(calendar_blocks(predictions.known(horizon).time_A, horizon))
 
 
-def with_oracle(predictions: pd.DataFrame, oracle: Path, horizons: tuple[int, ...]) -> pd.DataFrame:
+def with_oracle(predictions: StoredPredictions, oracle: Path) -> StoredPredictions:
     """The predictions beside those of the generator's oracle at the same anchors."""
-    columns = {f"p_{horizon}": f"{ORACLE}/{horizon}" for horizon in horizons}
+    columns = {f"p_{horizon}": f"{ORACLE}/{horizon}" for horizon in predictions.horizons}
     try:
         known = pd.read_parquet(oracle, columns=["series", "minute", *columns]).rename(columns=columns)
     except (OSError, ValueError) as error:
         raise InputError(f"{oracle} is not the oracle of a generated dataset ({error})") from None
-    joined = predictions.merge(known, on=["series", "minute"], how="left", validate="one_to_one")
-    if joined[f"{ORACLE}/{horizons[0]}"].isna().any():
+    joined = predictions.frame.merge(known, on=["series", "minute"], how="left", validate="one_to_one")
+    if joined[f"{ORACLE}/{predictions.horizons[0]}"].isna().any():
         raise InputError(f"{oracle} lacks anchors of this run: it belongs to other launches")
-    return joined
+    return replace(predictions, frame=joined)

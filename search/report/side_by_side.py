@@ -5,14 +5,12 @@ from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 
-import pandas as pd
-
 from hybridtune.data.schema import InputError
 from hybridtune.models.bundle.bundle import Bundle
 from hybridtune.models.score import Score
-from hybridtune.search.finalists.predictions import ENSEMBLE
-from hybridtune.search.report.comparison import compare, describe_gain
-from hybridtune.search.report.scores import auc_gain
+from hybridtune.search.finalists.predictions import ENSEMBLE, StoredPredictions
+from hybridtune.search.report.comparison import Row, describe_gain, finished
+from hybridtune.search.report.scores import MeanGain, auc_gain, gains_shown, score
 from hybridtune.search.run.run_dir import RunDir
 
 KEYS = ["slice", "series", "minute"]
@@ -26,14 +24,14 @@ class Result:
     dataset: str
     horizons: tuple[int, ...]
     scores: dict[int, Score]
-    predictions: pd.DataFrame | None
+    predictions: StoredPredictions | None
     """None of a bundle, which holds no data."""
 
 
 @dataclass(frozen=True)
 class SideBySide:
     horizons: tuple[int, ...]
-    rows: dict[str, dict[int, Score]]
+    rows: tuple[Row, ...]
     lines: tuple[str, ...]
     """How much one gains over another, pair by pair on the same anchors, wherever both are runs."""
 
@@ -50,8 +48,7 @@ def side_by_side(paths: Sequence[Path]) -> SideBySide:
                 f"{first.path} and {other.path} cannot be compared: one is of dataset {first.dataset} and horizons "
                 f"{_listed(first.horizons)}, the other of {other.dataset} and {_listed(other.horizons)}"
             )
-    lines = tuple(line for pair in combinations(results, 2) if (line := _gain_line(*pair)) is not None)
-    return SideBySide(first.horizons, {str(result.path): result.scores for result in results}, lines)
+    return SideBySide(first.horizons, tuple(Row(str(r.path), r.scores) for r in results), _lines(results))
 
 
 def _read(path: Path) -> Result:
@@ -60,20 +57,27 @@ def _read(path: Path) -> Result:
         scores = dict(zip(bundle.horizons, bundle.test, strict=True))
         return Result(path, bundle.provenance["dataset"], bundle.horizons, scores, None)
     run = RunDir.open(path)
-    comparison = compare(run)
+    horizons = finished(run).horizons
+    predictions = StoredPredictions.read(run, horizons).slice("test")
     fingerprint = run.document().dataset_fingerprint
-    return Result(path, fingerprint, comparison.horizons, comparison.rows[ENSEMBLE], pd.read_parquet(run.predictions))
+    return Result(path, fingerprint, horizons, score(predictions, ENSEMBLE), predictions)
 
 
-def _gain_line(result: Result, other: Result) -> str | None:
-    if result.predictions is None or other.predictions is None:
-        return None
+def _lines(results: Sequence[Result]) -> tuple[str, ...]:
+    """A gain is shown after Bonferroni over all pairs."""
+    pairs = [(one, other) for one, other in combinations(results, 2) if one.predictions and other.predictions]
+    gains = gains_shown({f"mean AUC of {one.path} over {other.path}": _gain(one, other) for one, other in pairs})
+    return tuple(f"{pair}: {describe_gain(gain, results[0].horizons)}" for pair, gain in gains.items())
+
+
+def _gain(result: Result, other: Result) -> MeanGain:
+    assert result.predictions is not None
+    assert other.predictions is not None
     names = {f"{ENSEMBLE}/{horizon}": f"other/{horizon}" for horizon in result.horizons}
-    theirs = other.predictions[[*KEYS, *names]].rename(columns=names)
-    both = result.predictions.merge(theirs, on=KEYS, validate="one_to_one")
-    assert len(both) == len(result.predictions) == len(theirs)
-    gain = auc_gain(both, ENSEMBLE, "other", result.horizons, seed=0)
-    return f"mean AUC of {result.path} over {other.path}: {describe_gain(gain)}"
+    theirs = other.predictions.frame[[*KEYS, *names]].rename(columns=names)
+    both = result.predictions.frame.merge(theirs, on=KEYS, validate="one_to_one")
+    assert len(both) == len(result.predictions.frame) == len(theirs)
+    return auc_gain(StoredPredictions(both, result.horizons), ENSEMBLE, "other")
 
 
 def _listed(horizons: tuple[int, ...]) -> str:

@@ -5,7 +5,7 @@ study.db           the Optuna study, the truth of the search; study.backup.db is
 trials.parquet     one row a trial               curves.parquet   one row a trial and iteration
 tune/              trial_00000/: checkpoint while it runs, TensorBoard events; curves.jsonl
 members.json       which members are trained   members/<id>/      model.safetensors, member.json
-predictions.parquet  what the members and the ensemble said at the anchors of blend and test
+predictions.parquet  of members, ensemble and baselines at the anchors of blend and test
 ensemble.json      EnsembleDocument              report/index.html
 """
 
@@ -31,14 +31,16 @@ Status = Literal["searching", "retraining", "blending", "done", "failed"]
 class RunDocument(Document):
     """run.json"""
 
-    current_version: ClassVar[int] = 2
+    current_version: ClassVar[int] = 3
 
-    version: int = 2
+    version: int = 3
     settings: Settings
     dataset_fingerprint: str
     versions: dict[str, str]
     status: Status
     error: str | None = None
+    test_readings: int = 0
+    """How often the test slice was scored. Whatever is decided after the first reading may have selected on it."""
 
 
 @dataclass(frozen=True)
@@ -138,6 +140,10 @@ class RunDir:
         document = RunDocument.model_validate(self.document().model_dump() | changes)
         document.write(self.path / "run.json")
         return document
+
+    def count_test_reading(self) -> None:
+        """Before the reading, so that one that was cut short counts too."""
+        self.update(test_readings=self.document().test_readings + 1)
 
     @contextmanager
     def lock(self) -> Iterator[None]:

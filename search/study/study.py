@@ -6,6 +6,7 @@ search was interrupted.
 """
 
 import warnings
+from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
@@ -22,6 +23,9 @@ STUDY_NAME = "hybridtune"
 DATABASE_TIMEOUT_SECONDS = 60
 WARM_START = "warm_start"
 """Attribute of a trial that an earlier run made, its number there; it is no trial of this search."""
+
+EARLIER_CONFIGURATIONS = "earlier_configurations"
+"""Attribute of the study: how many configurations the run of its warm start had tried."""
 
 STATE_NAMES = {
     TrialState.COMPLETE: "complete",
@@ -111,6 +115,17 @@ def best_first(study: optuna.Study) -> list[FrozenTrial]:
         if all(trial.params != other.params for other in distinct):
             distinct.append(trial)
     return distinct
+
+
+def configurations_tried(study: optuna.Study) -> int:
+    """Distinct configurations that were begun, those of the runs from which a warm start learnt included."""
+    earlier = {_key(trial) for trial in study.get_trials(deepcopy=False) if WARM_START in trial.user_attrs}
+    own = {_key(trial) for trial in started(study)}
+    return int(study.user_attrs.get(EARLIER_CONFIGURATIONS, 0)) + len(own - earlier)
+
+
+def _key(trial: FrozenTrial) -> frozenset[tuple[str, Any]]:
+    return frozenset(trial.params.items())
 
 
 def config_of(trial: Trial | FrozenTrial) -> Config:

@@ -13,7 +13,15 @@ from hybridtune.data.schema import InputError
 from hybridtune.search.run.run_dir import RunDir
 from hybridtune.search.run.settings import Settings
 from hybridtune.search.study.sampler import distribution
-from hybridtune.search.study.study import WARM_START, best_first, config_of, open_study, started
+from hybridtune.search.study.study import (
+    EARLIER_CONFIGURATIONS,
+    WARM_START,
+    best_first,
+    config_of,
+    configurations_tried,
+    open_study,
+    started,
+)
 
 SAME = ("horizons", "metric", "iterations", "samples_per_iteration", "patience")
 """Settings that decide what an objective means."""
@@ -59,6 +67,7 @@ def warm_start(study: optuna.Study, settings: Settings) -> None:
         for trial in completed(earlier):
             if trial.number not in there:
                 study.add_trial(_of_this_space(trial, settings))
+        study.set_user_attr(EARLIER_CONFIGURATIONS, configurations_tried(open_study(earlier)))
         study.set_user_attr(WARM_START, str(settings.warm_start))
 
 
