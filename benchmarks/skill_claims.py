@@ -1,11 +1,14 @@
-"""Claims: of 100 markets without any signal at most 5 are said to show skill, of markets with one at least 80%; and the
-ensemble is at least as good on test as the best single member in 70% of 20 markets with a signal.
+"""Claims: without a signal skill is claimed in at most 5% of markets, with one in at least 80%; and the ensemble is at
+least as good on test as the best single member in 70% of 20 markets with a signal.
 
-Each market is searched anew, quickly: few trials, few iterations, the smallest of models. A market without a signal
-is geometric random walks with volumes of their own; one with a signal is what `hybridtune synth` makes with another
-seed. Skill is what the report says: an interval, widened for the horizons, above an AUC of 0.5 at any horizon.
-Ensemble and best single member, chosen on blend, are compared by the mean log loss over the horizons, and by the mean
-AUC.
+Two kinds of markets without a signal. Frames: forecasts on random walks with a common factor, scored as a run's stored
+predictions are, hundreds for each cell of market share, days of launches and kind of forecast (see null_markets); the
+upper 95% bound of false claims is at most 8% in each cell. Searched: the whole path from files to the verdict, quickly:
+few trials, few iterations, the smallest of models, on random walks of which up to half the variance is the market's.
+A market with a signal is what `hybridtune synth` makes with another seed.
+
+Skill is what the report claims at any horizon. Ensemble and best single member, chosen on blend, are compared by the
+mean log loss over the horizons, and by the mean AUC.
 
 `--folder` keeps what is known: a benchmark that was stopped goes on from there.
 """
@@ -16,12 +19,15 @@ import shutil
 import sys
 import tempfile
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from scipy.stats import beta
 
 from benchmarks.machine import cpu_name
+from benchmarks.null_markets import FORECASTS, NullMarket
 from hybridtune.data.prepare import prepare
 from hybridtune.data.prepare_config import PrepareConfig
 from hybridtune.data.store import Dataset
@@ -33,13 +39,18 @@ from hybridtune.search.finalists.blend import blend
 from hybridtune.search.finalists.predictions import ENSEMBLE
 from hybridtune.search.finalists.retrain import retrain
 from hybridtune.search.report.comparison import BEST_SINGLE, Comparison, compare
+from hybridtune.search.report.scores import score
 from hybridtune.search.run.run_dir import RunDir
 from hybridtune.search.run.settings import Settings
 from hybridtune.search.tuning.tune import search
 from hybridtune.spaces.hybrid import HYBRID
 from hybridtune.spaces.parameters import Choice, Float
 
-LAUNCHES, MINUTES, SPACING_MINUTES, SIGMA = 300, 500, 360, 0.02
+LAUNCHES, MINUTES, SIGMA = 300, 500, 0.02
+SPACING_MINUTES = 360
+"""Between two launches with a signal, as in the demo."""
+CROWDED_MINUTES = 60
+"""Without one: the closer the launches, the more of a market they share."""
 PREPARE = PrepareConfig(horizons=(15, 60), expanding_max=240, anchor_stride=30)
 SPACE = HYBRID.with_dimensions(
     {
@@ -50,7 +61,9 @@ SPACE = HYBRID.with_dimensions(
         "learning_rate": Float(low=7e-4, high=1e-3, log=True),
     }
 )
-CLAIM_FALSE, CLAIM_TRUE, CLAIM_ENSEMBLE = 0.05, 0.8, 0.7
+MARKET_SHARES = (0.0, 0.2, 0.5)
+DAYS = (10 / 24, 1, 2, 10, 30)
+CLAIM_FALSE, CLAIM_FALSE_BOUND, CLAIM_TRUE, CLAIM_ENSEMBLE = 0.05, 0.08, 0.8, 0.7
 
 
 @dataclass(frozen=True)
@@ -63,15 +76,71 @@ class Market:
     gain_auc: float
 
 
+@dataclass(frozen=True)
+class Cell:
+    market: NullMarket
+    markets: int
+    claims: int
+
+    @property
+    def share(self) -> float:
+        return self.claims / self.markets
+
+    @property
+    def bound(self) -> float:
+        """Upper 95% bound of the share, exact (Clopper and Pearson 1934)."""
+        return float(beta.ppf(0.95, self.claims + 1, self.markets - self.claims))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split(";")[0])
-    parser.add_argument("--without", type=int, default=100, help="markets without a signal")
-    parser.add_argument("--planted", type=int, default=20, help="markets with one")
+    parser.add_argument("--frames", type=int, default=300, help="markets of each cell")
+    parser.add_argument("--without", type=int, default=60, help="searched markets without a signal")
+    parser.add_argument("--planted", type=int, default=20, help="searched markets with one")
     parser.add_argument("--folder", type=Path)
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as temporary:
-        markets = measure(given.folder or Path(temporary), {False: given.without, True: given.planted})
-    print(json.dumps(summary(markets)))
+    machine = {"cpu": cpu_name(), "cores": cores()}
+    framed = frames_summary(measure_frames(given.frames)) if given.frames else {}
+    searched_markets: list[Market] = []
+    if given.without and given.planted:
+        with tempfile.TemporaryDirectory() as temporary:
+            wanted = {False: given.without, True: given.planted}
+            searched_markets = measure(given.folder or Path(temporary), wanted)
+    print(
+        json.dumps(
+            {"benchmark": "skill_claims", "machine": machine, "frames": framed}
+            | (summary(searched_markets) if searched_markets else {})
+        )
+    )
+
+
+def measure_frames(markets: int) -> list[Cell]:
+    cells = [NullMarket(share, days, kind) for kind in FORECASTS for share in MARKET_SHARES for days in DAYS]
+    with process_map(cores()) as parallel_map:
+        return list(parallel_map(partial(claims_in, markets=markets), cells))
+
+
+def claims_in(market: NullMarket, markets: int) -> Cell:
+    claims = sum(
+        any(found.skill for found in score(market.predictions(seed), ENSEMBLE).values()) for seed in range(markets)
+    )
+    return Cell(market, markets, claims)
+
+
+def frames_summary(cells: list[Cell]) -> dict[str, object]:
+    worst = max(cells, key=lambda cell: cell.claims)
+    return {
+        "markets_of_each_cell": worst.markets,
+        "cells": len(cells),
+        "false_claims": {
+            f"{cell.market.forecast}, market {cell.market.market_share:.0%}, {cell.market.days:.3g} days": cell.share
+            for cell in cells
+            if cell.claims
+        },
+        "largest": worst.share,
+        "largest_bound": round(worst.bound, 4),
+        "holds": worst.share <= CLAIM_FALSE and worst.bound <= CLAIM_FALSE_BOUND,
+    }
 
 
 def summary(markets: list[Market]) -> dict[str, object]:
@@ -83,8 +152,6 @@ def summary(markets: list[Market]) -> dict[str, object]:
         "ensemble_auc_no_lower": float(np.mean([m.gain_auc >= 0 for m in planted])),
     }
     return {
-        "benchmark": "skill_claims",
-        "machine": {"cpu": cpu_name(), "cores": cores()},
         "markets": {"without_signal": len(without), "with_signal": len(planted)},
         **{name: round(share, 3) for name, share in shares.items()},
         "mean_gain_over_best_single": {
@@ -159,11 +226,14 @@ def scored(comparison: Comparison, signal: bool, seed: int) -> Market:
 def random_walks(folder: Path, seed: int) -> None:
     folder.mkdir(parents=True)
     rng = np.random.default_rng(seed)
-    starts = np.datetime64("2025-01-01", "m") + np.cumsum(rng.exponential(SPACING_MINUTES, LAUNCHES)).astype(int)
-    for number, start in enumerate(starts):
+    share = MARKET_SHARES[seed % len(MARKET_SHARES)]
+    start_M = np.cumsum(rng.exponential(CROWDED_MINUTES, LAUNCHES)).astype(int)
+    common_T = np.sqrt(share) * rng.normal(0, SIGMA, start_M[-1] + MINUTES)
+    for number, start in enumerate(start_M):
+        own_T = np.sqrt(1 - share) * rng.normal(0, SIGMA, MINUTES)
         bars = {
-            "datetime": start + np.arange(MINUTES),
-            "price": np.exp(rng.normal(0, SIGMA, MINUTES).cumsum()),
+            "datetime": np.datetime64("2025-01-01", "m") + start + np.arange(MINUTES),
+            "price": np.exp((own_T + common_T[start : start + MINUTES]).cumsum()),
             "volume": np.exp(rng.normal(rng.uniform(5, 12), 1, MINUTES)),
         }
         pd.DataFrame(bars).to_parquet(folder / f"walk{number:03}.parquet")
