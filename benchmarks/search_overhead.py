@@ -93,16 +93,16 @@ def ours(folder: Path, trials: int) -> None:
     )
     run = RunDir.create(folder / "run", settings, "none")
     study = create_study(run, HYBRID, "tune_loss")
-    searcher = StudySearcher(study, HYBRID, trials, WORKERS, seed=0)
     rungs = rung_iterations(GRACE, REDUCTION, REPORTS)
+    halving = SuccessiveHalving({rung: {} for rung in rungs}, REDUCTION, maximize=False)
+    searcher = StudySearcher(study, HYBRID, trials, WORKERS, 0, halving)
 
     def say(text: str) -> None:
         """Words cost nothing here."""
 
     recorder = Recorder(run, study, trials, rungs, StoppingRule(study, None, None), say)
     callback = TrainingCallback(TrialTask.from_tune, searcher, recorder, REPORTS, None, say)
-    scheduler = Asha(SuccessiveHalving({rung: {} for rung in rungs}, REDUCTION, maximize=False))
-    run_tasks(null_trial, searcher, callback, run.path / "tune", trial_folder, scheduler=scheduler)
+    run_tasks(null_trial, searcher, callback, run.path / "tune", trial_folder, scheduler=Asha(halving))
     assert sum(trial.state.is_finished() for trial in study.get_trials()) == trials
 
 

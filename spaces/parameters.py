@@ -1,7 +1,7 @@
 """Dimensions of a search space and what belongs to one: bounds, choices, conditions, the default configuration."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Any, Self
@@ -159,6 +159,10 @@ class Space:
             if active and not dimension.allows(params[name]):
                 raise InputError(f"its {name}={params[name]} is not {_in_words(dimension)}")
 
+    def configurations(self) -> Iterator[Config]:
+        """Every configuration of a finite space."""
+        yield from self._completed({})
+
     def size(self) -> float:
         """How many configurations there are; infinite with a float range that is more than a point."""
         return self._size(list(self.dimensions), {})
@@ -186,6 +190,16 @@ class Space:
             for other, values in dimension.when.items():
                 needed[other] = tuple(dict.fromkeys((*needed.get(other, ()), *values)))
         return needed
+
+    def _completed(self, params: Config) -> Iterator[Config]:
+        """Every configuration that begins with what is known of the first dimensions."""
+        active = (name for name in self.dimensions if name not in params and self.active(name, params))
+        if (name := next(active, None)) is None:
+            yield params
+            return
+        dimension = self.dimensions[name]
+        for value in (dimension.low,) if isinstance(dimension, Float) else dimension.values:
+            yield from self._completed(params | {name: value})
 
     def _size(self, names: list[str], params: Config) -> float:
         if not names:

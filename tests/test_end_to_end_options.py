@@ -50,18 +50,29 @@ def test_a_search_that_nothing_improves_ends_early_and_is_blended(place: Workpla
 
 
 def test_a_search_whose_time_is_up_ends_and_may_be_given_more(place: Workplace, finished: Workplace) -> None:
-    output, trials = launch(place, finished, "--trials", "500", "--time-budget", "8s", "--patience", "1")
+    options = ("--trials", "500", "--time-budget", "8s", "--samples-per-iteration", "256", "--iterations", "20")
+    output, trials = launch(place, finished, *options, "--patience", "2", "--concurrent", "2")
     assert "the search ends early: its time budget of 8 seconds is spent" in output
+    run = RunDir.open(place.path / "run")
     assert 1 <= len(trials) < 500
     assert "complete" in set(trials["state"])
-    assert RunDir.open(place.path / "run").document().status == "done"
+    assert run.document().status == "done"
+    # What was under way is neither thrown away nor called stopped.
+    under_way = trials[trials["state"] == "running"]
+    assert len(under_way) == output.count("interrupted after iteration") >= 1
+    for number in under_way["trial"]:
+        assert (run.trial(number) / "checkpoint.pt").exists()
 
     # Of 500 trials most are left, but no time.
     assert "search: no further trial, its time budget" in place.succeed("resume", "run", "--trials", "1")
-    place.succeed("resume", "run", "--time-budget", "6s")
-    extended = pd.read_parquet(place.path / "run" / "trials.parquet")
+    again = place.succeed("resume", "run", "--time-budget", "15s")
+    for number, iterations in zip(under_way["trial"], under_way["iterations"], strict=True):
+        assert f"trial {number} starts again after iteration {iterations}" in again
+    extended = pd.read_parquet(run.trials)
     assert len(trials) < len(extended) < 501
-    pd.testing.assert_frame_equal(extended.iloc[: len(trials)], trials, check_dtype=False)
+    kept = trials["state"] != "running"
+    pd.testing.assert_frame_equal(extended.iloc[: len(trials)][kept], trials[kept], check_dtype=False)
+    assert (extended["state"][: len(trials)] != "running").all()
 
 
 def test_a_warm_start_tries_the_best_known_first_and_counts_its_own_trials_only(

@@ -1,6 +1,7 @@
 """Real processes are killed at bad moments: no trial is lost, none is counted twice, and the search is the same."""
 
 import os
+import re
 import signal
 from pathlib import Path
 
@@ -102,3 +103,24 @@ def test_a_trial_whose_worker_is_killed_is_retried_by_the_running_search(place: 
     curves = read_curves(RunDir(place.path / "run").curve_log)
     for number, curve in curves.groupby("trial"):
         assert curve["iteration"].tolist() == list(range(1, trials["iterations"][number] + 1))
+
+
+def test_a_search_that_tune_is_told_to_end_does_not_go_on_to_the_test_slice(
+    place: Workplace, finished: Workplace
+) -> None:
+    """SIGUSR1 ends Tune's loop as if all were done: of 20 trials 2 were complete, and the run went on to its end."""
+    run = RunDir(place.path / "run")
+    command = place.start("launch", str(finished.path / "dataset"), "--run", "run", *SMALL_LAUNCH)
+    try:
+        wait_until(lambda: curve_points(place) >= 1, command)
+        command.process.send_signal(signal.SIGUSR1)
+        assert command.wait() == 1
+    finally:
+        command.kill()
+    assert re.search(
+        r"the search was ended from outside with [34] of its 4 trials left: `hybridtune resume", command.stderr
+    )
+    assert not run.ensemble.exists()
+    assert run.document().test_readings == 0
+    place.succeed("resume", "run")
+    assert_same_search(place, finished)

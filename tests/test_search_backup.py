@@ -1,10 +1,14 @@
 """study.db is copied while it is written, and damage to it is told from a lock."""
 
+import os
 import shutil
+import signal
 import sqlite3
+import threading
 from pathlib import Path
 
 import pytest
+from optuna.storages import RDBStorage
 
 from hybridtune.data.schema import InputError
 from hybridtune.search.run.run_dir import RunDir
@@ -33,11 +37,11 @@ def damage(path: Path) -> None:
 
 
 def test_the_copy_is_the_study_of_its_moment(run: RunDir) -> None:
-    ask(open_study(run), HYBRID, seed=0)
+    ask(create_study(run, HYBRID, "tune_loss"), HYBRID, seed=0)
     check_study(run)
     shutil.copy(run.study_backup, run.study)
     assert len(started(open_study(run))) == 3
-    ask(open_study(run), HYBRID, seed=0)
+    ask(create_study(run, HYBRID, "tune_loss"), HYBRID, seed=0)
     back_up(run)
     assert sorted(path.name for path in run.path.iterdir()) == ["study.backup.db", "study.db"]
 
@@ -78,10 +82,51 @@ def test_a_damaged_copy_is_not_offered(run: RunDir) -> None:
 
 
 def test_a_locked_study_is_said_to_be_locked(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backup, "LOCK_SECONDS", 0.1)
+    monkeypatch.setattr(backup, "READ_SECONDS", 0.1)
     other = sqlite3.connect(run.study)
     other.execute("BEGIN EXCLUSIVE")
     with pytest.raises(InputError, match=r"study\.db is locked by another program: end it and try again"):
         open_study(run)
     other.close()
     check_study(run)
+
+
+def test_a_backup_waits_for_a_lock_and_not_for_ever(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = sqlite3.connect(run.study, isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN EXCLUSIVE")
+    threading.Timer(0.5, lambda: other.execute("ROLLBACK")).start()
+    back_up(run)
+    other.execute("BEGIN EXCLUSIVE")
+    monkeypatch.setattr(backup, "LOCK_SECONDS", 0.3)
+    before = run.study_backup.read_bytes()
+    with pytest.raises(sqlite3.OperationalError, match="database is locked"):
+        back_up(run)
+    other.close()
+    assert run.study_backup.read_bytes() == before
+    assert sorted(path.name for path in run.path.iterdir()) == ["study.backup.db", "study.db"]
+
+
+def test_a_backup_that_waits_can_be_interrupted(run: RunDir) -> None:
+    other = sqlite3.connect(run.study, isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    interrupt = threading.Timer(0.5, lambda: os.kill(os.getpid(), signal.SIGINT))
+    interrupt.start()
+    with pytest.raises(KeyboardInterrupt):
+        back_up(run)
+    interrupt.join()
+    other.close()
+
+
+def test_looking_at_a_study_that_is_being_made_leaves_it_alone(tmp_path: Path) -> None:
+    """With tables of its own the look would make the launch fail that makes them right then."""
+    run = RunDir(tmp_path)
+    sqlite3.connect(run.study).close()
+    run.study.touch()
+    with pytest.raises(InputError, match="holds no study yet"):
+        open_study(run)
+    assert run.study.read_bytes() == b""
+    RDBStorage(run.study_url)
+    with pytest.raises(InputError, match="holds no study yet"):
+        open_study(run)
+    create_study(run, HYBRID, "tune_loss")
+    assert started(open_study(run)) == []

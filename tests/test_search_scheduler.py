@@ -76,7 +76,7 @@ def test_a_resume_knows_the_rungs_that_were_decided() -> None:
         frozen(2, TrialState.PRUNED, {1: 0.85, 2: 0.84, 3: 0.83}),
         frozen(3, TrialState.FAIL, {1: 0.5, 2: 0.4}),
     ]
-    assert decided_rungs(trials, (1, 3)) == {1: {0: 0.9, 1: 0.95, 2: 0.85, 3: 0.5}, 3: {0: 0.7, 2: 0.83}}
+    assert decided_rungs(trials, (1, 3)) == {1: {0: 0.9, 1: 0.95, 2: 0.85}, 3: {0: 0.7, 2: 0.83}}
 
 
 @pytest.mark.parametrize(
@@ -191,6 +191,16 @@ def test_a_failure_stops_and_leaves_no_trace_in_the_rungs() -> None:
     assert reports.send(0, 1, 0.0, failure="loss nan in iteration 1") == STOP
     assert reports.halving.rungs == {1: {}}
     assert reports.send(1, 1, 0.9) == CONTINUE
+
+
+def test_a_trial_that_fails_later_is_nobodys_measure() -> None:
+    reports = Reports(rungs=(1, 2))
+    assert reports.send(0, 1, 0.1) == CONTINUE
+    assert reports.send(1, 1, 0.9) == STOP
+    reports.halving.forget(0)
+    assert reports.halving.rungs == {1: {1: 0.9}, 2: {}}
+    assert reports.send(2, 1, 0.5) == CONTINUE
+    assert [number for number in range(3) if reports.halving.stopped(number)] == [1]
 
 
 def test_a_finished_trial_is_never_stopped() -> None:

@@ -11,6 +11,7 @@ from ray.tune.search import Searcher
 from hybridtune.models.training.progress import Progress
 from hybridtune.search.run.run_dir import RunDir
 from hybridtune.search.run.trial_report import Failed, Progressed
+from hybridtune.search.study.rungs import SuccessiveHalving
 from hybridtune.search.study.study import create_study
 from hybridtune.search.tuning.searcher import StudySearcher
 from hybridtune.spaces.parameters import Choice, Config, Float, Space
@@ -28,12 +29,19 @@ class Search:
 
     def __init__(self, path: Path, trials: int = 3, concurrent: int = 2, seed: int = 0) -> None:
         self.study = create_study(RunDir(path), SPACE, "tune_loss")
-        self.searcher = StudySearcher(self.study, SPACE, trials, concurrent, seed)
+        # Somebody unbeatable has passed every rung.
+        self.halving = SuccessiveHalving({iteration: {-1: 0.0} for iteration in (1, 2)}, 3, maximize=False)
+        self.searcher = StudySearcher(self.study, SPACE, trials, concurrent, seed, self.halving)
 
     def suggest(self, name: str) -> dict[str, Any]:
         suggested = self.searcher.suggest(name)
         assert isinstance(suggested, dict)
         return suggested
+
+    def stop_at_rung(self, name: str, number: int, iteration: int, objective: float) -> None:
+        """As Tune does: the report that the scheduler stops at goes to `on_trial_complete` alone."""
+        assert not self.halving.passes(number, iteration, objective)
+        self.searcher.on_trial_complete(name, result(iteration, objective))
 
     def trial(self, number: int) -> FrozenTrial:
         return self.study.get_trials()[number]
@@ -61,13 +69,33 @@ def test_a_finished_trial_is_complete_with_its_curve(tmp_path: Path) -> None:
 
 
 def test_a_stopped_trial_is_pruned_with_the_report_that_stopped_it(tmp_path: Path) -> None:
-    """Tune hands a report that the scheduler stops at to `on_trial_complete` alone."""
     search = Search(tmp_path)
     search.suggest("x")
     search.searcher.on_trial_result("x", result(1, 0.7))
-    search.searcher.on_trial_complete("x", result(2, 0.6))
+    search.stop_at_rung("x", 0, 2, 0.6)
     trial = search.trial(0)
     assert (trial.state, trial.value, trial.intermediate_values) == (TrialState.PRUNED, 0.6, {1: 0.7, 2: 0.6})
+
+
+def test_a_trial_whose_time_is_over_stays_under_way_and_is_taken_up_again(tmp_path: Path) -> None:
+    """It was stopped, but at no rung."""
+    search = Search(tmp_path, trials=1)
+    first = search.suggest("x")
+    search.searcher.on_trial_result("x", result(1, 0.7))
+    search.searcher.on_trial_complete("x", result(90, 0.1))
+    trial = search.trial(0)
+    assert (trial.state, trial.intermediate_values) == (TrialState.RUNNING, {1: 0.7, 90: 0.1})
+    assert search.searcher.suggest("y") == Searcher.FINISHED
+    assert Search(tmp_path, trials=1).suggest("a") == first | {"reported": 90, "micro_batch": 64}
+
+
+def test_a_failed_trial_leaves_its_place_in_the_rungs(tmp_path: Path) -> None:
+    search = Search(tmp_path)
+    for name in "xy":
+        search.suggest(name)
+    assert not search.halving.passes(0, 1, 0.5)
+    search.searcher.on_trial_complete("x", result(2, 0.0, failure="loss nan in iteration 2"))
+    assert search.halving.rungs == {1: {-1: 0.0}, 2: {-1: 0.0}}
 
 
 def test_a_trial_stopped_at_its_first_report_says_what_it_ran_on_too(tmp_path: Path) -> None:
@@ -157,15 +185,15 @@ def test_unfinished_trials_of_an_earlier_process_come_first_with_what_they_repor
     drawn = [before.suggest(name)["params"] for name in "xyz"]
     for iteration, value in ((1, 0.7), (2, 0.6)):
         before.searcher.on_trial_result("x", result(iteration, value))
-    before.searcher.on_trial_complete("y", result(1, 0.9))
+    before.stop_at_rung("y", 1, 1, 0.9)
 
     after = Search(tmp_path, trials=4, concurrent=3)
     suggested = [after.suggest(name) for name in "abc"]
     assert [s["number"] for s in suggested] == [0, 2, 3]
     assert [s["reported"] for s in suggested] == [2, 0, 0]
     assert [s["params"] for s in suggested[:2]] == [drawn[0], drawn[2]]
-    for name in "abc":
-        after.searcher.on_trial_complete(name, result(1, 0.9))
+    for name, number in zip("abc", (0, 2, 3), strict=True):
+        after.stop_at_rung(name, number, 2, 0.9)
     assert after.searcher.suggest("d") == Searcher.FINISHED
 
 

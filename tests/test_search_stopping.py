@@ -1,5 +1,6 @@
 """When a search ends before all its trials are run."""
 
+import time
 from datetime import datetime, timedelta
 
 import optuna
@@ -75,6 +76,53 @@ def test_a_search_all_of_whose_trials_fail_is_over_after_five_and_has_five_more_
     assert resumed.reached() == "all of its 10 trials failed"
     study.add_trials(ended((PRUNED, 0.5), *[(FAIL, None)] * 9))
     assert resumed.reached() is None
+
+
+@pytest.mark.parametrize(
+    ("running", "hopeless"),
+    [
+        ([{}, {}], True),  # they have not shown anything yet
+        ([{1: 0.7}, {}], True),  # as far as the failed ones came
+        ([{1: 0.7, 2: 0.6}, {}], False),
+    ],
+)
+def test_trials_under_way_do_not_keep_a_hopeless_search_alive(running: list[dict[int, float]], hopeless: bool) -> None:
+    """With two and four workers all 40 of 40 trials were begun, each to fail: some trial was always under way."""
+    study = study_of()
+    stopping = StoppingRule(study, None, None)
+    for _ in range(5):
+        study.add_trial(create_trial(state=FAIL, intermediate_values={1: 0.7}))
+    for values in running:
+        study.add_trial(create_trial(state=TrialState.RUNNING, intermediate_values=values))
+    assert (stopping.reached() == "all of its 5 trials failed") == hopeless
+
+
+def test_a_killed_process_has_spent_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three lives of 0.9 seconds on a budget of a second counted 0.0, as only a trial's end wrote the time down."""
+    clock = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    study = study_of()
+    for life in range(2):
+        stopping = StoppingRule(study, 1.0, None)
+        assert stopping.reached() is None, life
+        for _ in range(12):
+            clock[0] += 0.05
+            stopping.tick()
+    assert searched_seconds(study) == pytest.approx(1.2)
+    assert StoppingRule(study, 1.0, None).reached() == "its time budget of 1 seconds is spent"
+
+
+def test_the_time_is_not_written_at_every_tick(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    study = study_of()
+    stopping = StoppingRule(study, None, None)
+    written = []
+    for _ in range(100):
+        clock[0] += 1.0
+        stopping.tick()
+        written.append(searched_seconds(study))
+    assert len(set(written)) == 21
 
 
 def test_time_that_an_earlier_process_spent_counts() -> None:

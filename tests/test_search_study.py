@@ -235,3 +235,42 @@ def test_the_first_value_of_an_iteration_is_the_one_kept(tmp_path: Path) -> None
 def test_a_database_without_a_study_is_an_input_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds no study"):
         open_study(RunDir(tmp_path))
+
+
+FINITE = Space(
+    "finite",
+    {
+        "kind": Choice(choices=("a", "b")),
+        "size": Int(low=1, high=4),
+        "wave": Choice(choices=("sine", "none"), when={"kind": ("a",)}),
+        "rate": Float(low=0.5, high=0.5),
+    },
+    {"kind": "b", "size": 1, "wave": "none", "rate": 0.5},
+)
+
+
+def test_the_configurations_of_a_finite_space_are_listed() -> None:
+    listed = list(FINITE.configurations())
+    assert len(listed) == FINITE.size() == 12
+    for config in listed:
+        FINITE.check_inside(config)
+    assert len({frozenset(config.items()) for config in listed}) == 12
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random", "gp"])
+def test_a_finite_space_gives_each_configuration_once(tmp_path: Path, sampler: str) -> None:
+    """TPE drew the same best configuration again and again."""
+    study = create_study(folder(tmp_path), FINITE, "tune_loss")
+    drawn = []
+    for number in range(12):
+        if number == 6:  # a resume draws on
+            study = create_study(folder(tmp_path), FINITE, "tune_loss")
+        trial = ask(study, FINITE, 0, sampler)
+        assert trial.number == number
+        config = config_of(trial)
+        tell(study, trial, TrialState.COMPLETE, 0.1 * float(config["size"]) + (config["kind"] == "a"))
+        drawn.append(config)
+    assert {frozenset(config.items()) for config in drawn} == {frozenset(c.items()) for c in FINITE.configurations()}
+    assert [config_of(trial) for trial in started(open_study(folder(tmp_path)))] == drawn
+    # A warm start may have tried them all.
+    assert config_of(ask(study, FINITE, 0, sampler)) in drawn

@@ -2,6 +2,9 @@
 
 import os
 import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +12,13 @@ import pytest
 from ray import tune
 from ray.tune import Callback
 from ray.tune.experiment import Trial
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
+import hybridtune.search.cluster.local_ray as local_ray_module
+from hybridtune.models.training.progress import Progress
 from hybridtune.search.cluster.local_ray import local_ray
-from hybridtune.search.run.trial_report import Failed, TrialReport
+from hybridtune.search.run.trial_report import Failed, Progressed, TrialReport
+from hybridtune.search.workers.callback import TrainingCallback
 from hybridtune.search.workers.tasks import Tasks, run_tasks
 
 pytestmark = pytest.mark.slow
@@ -34,9 +41,11 @@ class Numbers(Tasks[int]):
     def _config(self, task: int) -> dict[str, Any]:
         return {"number": task}
 
+    def _progress(self, task: int, report: Progressed) -> None:
+        """Nothing is kept."""
+
     def _end(self, task: int, last: TrialReport | None) -> None:
-        assert isinstance(last, Failed)
-        assert last.iteration == task
+        assert last is not None
         self.ended.append(task)
 
     def _retry(self, task: int, micro_batch: int) -> None:
@@ -75,3 +84,83 @@ def test_a_worker_killed_between_two_trials_costs_neither(tmp_path: Path) -> Non
         run_tasks(report_once, numbers, KillsWorkers(numbers, after=1), tmp_path / "tune", lambda trial: trial.trial_id)
     assert not list((tmp_path / "tune").glob("*.json"))
     assert (numbers.ended, numbers.retried, numbers.failed) == ([0, 1, 2, 3], [2], [])
+
+
+class StopsAll(FIFOScheduler):  # type: ignore[misc]
+    def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:  # noqa: ARG002
+        return str(TrialScheduler.STOP)
+
+
+class Silent:
+    """A listener that has nothing to do."""
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *given: None
+
+
+@dataclass(frozen=True)
+class NumberTask:
+    number: int
+    micro_batch: None = None
+
+    @property
+    def name(self) -> str:
+        return f"number {self.number}"
+
+    @property
+    def params(self) -> dict[str, Any]:
+        return {}
+
+
+def callback_of(numbers: Numbers, listener: Any) -> TrainingCallback[Any]:
+    return TrainingCallback(lambda config: NumberTask(config["number"]), numbers, listener, 1, RETRIED_WITH, print)
+
+
+@pytest.mark.parametrize("patience", ["600", "1"])
+def test_a_worker_that_is_slow_to_end_a_stopped_training_costs_no_trial(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patience: str
+) -> None:
+    """Tune gives it two seconds, then fails the next trial and tells nobody: the search never ended. With a patience
+    that is still too short the trial counts as lost and is tried again.
+    """
+    monkeypatch.setattr(local_ray_module, "UNWINDING_SECONDS", patience)
+
+    def slow_to_end(config: dict[str, Any]) -> None:
+        progress = Progress(1, 64, 0.7, 0.7, 0.5, 0.7, seconds=0.1, micro_batch=64)
+        try:
+            for _ in range(200):
+                tune.report(Progressed(progress, False, "cpu").to_tune())
+        finally:
+            time.sleep(4)
+
+    numbers = Numbers(3)
+    with local_ray(1):
+        run_tasks(
+            slow_to_end,
+            numbers,
+            callback_of(numbers, Silent()),
+            tmp_path / "tune",
+            lambda trial: trial.trial_id,
+            scheduler=StopsAll(),
+        )
+    assert (numbers.ended, numbers.failed) == ([0, 1, 2], [])
+    assert bool(numbers.retried) == (patience == "1")
+
+
+def test_the_first_error_is_the_one_that_is_said(tmp_path: Path) -> None:
+    """Tune carries on after it, and meets another: KeyError where a file could not be written."""
+
+    class CannotWrite(Silent):
+        def progressed(self, task: object, report: object) -> None:  # noqa: ARG002
+            raise PermissionError("curves.jsonl")
+
+    def reports(config: dict[str, Any]) -> None:
+        for iteration in range(1, 4):
+            progress = Progress(iteration, 64, 0.7, 0.7, 0.5, 0.7, seconds=0.1, micro_batch=64)
+            tune.report(Progressed(progress, iteration == 3, "cpu").to_tune())
+
+    numbers = Numbers(2)
+    with local_ray(1), pytest.raises(PermissionError, match=r"curves\.jsonl"):
+        run_tasks(
+            reports, numbers, callback_of(numbers, CannotWrite()), tmp_path / "tune", lambda trial: trial.trial_id
+        )

@@ -73,6 +73,13 @@ def test_the_configurations_of_an_earlier_run_count_as_tried(tmp_path: Path, ear
     assert configurations_tried(study) == 7
 
 
+def test_an_earlier_run_that_has_moved_is_not_needed_again(tmp_path: Path, earlier: Path) -> None:
+    study, asked = begin(tmp_path, earlier)
+    earlier.rename(tmp_path / "moved")
+    warm_start(study, asked)
+    assert configurations_tried(study) == 6
+
+
 def learnt(study: optuna.Study) -> list[int]:
     return [t.user_attrs[WARM_START] for t in study.get_trials() if WARM_START in t.user_attrs]
 

@@ -14,6 +14,9 @@ from hybridtune.data.schema import InputError
 RAY_FOLDERS, RAY_PREFIX = "/tmp", "ht-"  # noqa: S108 its names are drawn
 """Short: Ray's sockets lie below its temporary folder, and a socket's path has at most 107 characters."""
 LOCK = "hybridtune.lock"
+UNWINDING, UNWINDING_SECONDS = "TUNE_FUNCTION_THREAD_TIMEOUT_S", "600"
+"""How long a worker may take to end a training that was stopped. After Tune's own 2 seconds the worker counts as unfit
+for the next trial, which fails without a word to anybody."""
 
 
 def refuse_missing_gpus(gpus_per_trial: float) -> None:
@@ -42,7 +45,7 @@ def local_ray(cpus: int) -> Iterator[None]:
             include_dashboard=False,
             log_to_driver=False,
             logging_level="ERROR",
-            runtime_env={"env_vars": worker_environment()},
+            runtime_env={"env_vars": worker_environment() | {UNWINDING: UNWINDING_SECONDS}},
             _temp_dir=folder,
             # Tune does not survive the error that Ray's memory monitor raises. Without the monitor the kernel kills
             # workers first too, and their trials are tried again as after any lost worker (search.workers.retries).

@@ -161,6 +161,9 @@ class MemberTasks(Tasks[MemberSpec]):
     def _config(self, task: MemberSpec) -> dict[str, Any]:
         return MemberTask(task, self._micro_batches.get(task.id)).to_tune()
 
+    def _progress(self, task: MemberSpec, report: Progressed) -> None:
+        """It keeps itself."""
+
     def _end(self, task: MemberSpec, last: TrialReport | None) -> None:
         """Its file says how."""
 
@@ -194,6 +197,9 @@ class MemberLines:
 
     def lost(self, task: MemberTask, reason: str) -> None:
         self._say(f"{task.name} failed: {reason}")
+
+    def tick(self) -> None:
+        """Nothing to keep."""
 
 
 def _ending(last: TrialReport | None) -> str:

@@ -2,6 +2,7 @@
 
 import shlex
 import sqlite3
+import time
 from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote
@@ -10,7 +11,10 @@ from hybridtune.data.document import new_file
 from hybridtune.data.schema import InputError
 from hybridtune.search.run.run_dir import RunDir
 
-LOCK_SECONDS = 5.0
+LOCK_SECONDS = 30.0
+"""How long another program may hold the file."""
+READ_SECONDS = 5.0
+"""The same, where all that is wanted is a look."""
 
 
 def back_up(run: RunDir) -> None:
@@ -20,7 +24,35 @@ def back_up(run: RunDir) -> None:
         closing(_read_only(run.study)) as source,
         closing(sqlite3.connect(file)) as target,
     ):
-        source.backup(target)
+        source.backup(target, progress=_Deadline(), sleep=0.05)
+
+
+class _Deadline:
+    """Ends a backup that waits for another program's lock; by itself it would wait for ever, deaf to an interrupt."""
+
+    def __init__(self) -> None:
+        self._waits_since: float | None = None
+
+    def __call__(self, status: int, remaining: int, total: int) -> None:  # noqa: ARG002 SQLite's interface
+        if status not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            self._waits_since = None
+            return
+        self._waits_since = self._waits_since or time.monotonic()
+        if time.monotonic() - self._waits_since > LOCK_SECONDS:
+            raise sqlite3.OperationalError("database is locked")
+
+
+def has_study(run: RunDir) -> bool:
+    """Whether the file holds a study; writes nothing. Optuna writes that row last."""
+    if not run.study.exists():
+        return False
+    try:
+        with closing(_read_only(run.study)) as connection:
+            return bool(connection.execute("SELECT count(*) FROM studies").fetchone()[0])
+    except sqlite3.OperationalError as error:
+        if "no such table" in str(error):
+            return False
+        raise
 
 
 def check_study(run: RunDir) -> None:
@@ -53,4 +85,4 @@ def _problem(path: Path) -> str | None:
 
 
 def _read_only(path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=LOCK_SECONDS)
+    return sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=READ_SECONDS)

@@ -44,13 +44,15 @@ def bracket_of(number: int, seed: int, rungs: int, reduction_factor: int) -> int
 
 
 def decided_rungs(trials: Sequence[FrozenTrial], iterations: Sequence[int]) -> Rungs:
-    """The rungs of a study, for a resume.
+    """The rungs of a study, for a resume. A failed trial has no place in them: nobody is to be measured against it.
 
     A running trial whose last report is at a rung may have died before the decision there was carried out; it
     reports that rung again and is decided again.
     """
     rungs: Rungs = {iteration: {} for iteration in iterations}
     for trial in trials:
+        if trial.state == TrialState.FAIL:
+            continue
         last = max(trial.intermediate_values, default=0)
         for iteration in iterations:
             decided = iteration < last or trial.state != TrialState.RUNNING
@@ -76,6 +78,7 @@ class SuccessiveHalving:
         self._reduction_factor = reduction_factor
         self._maximize = maximize
         self._bracket = bracket
+        self._stopped: set[int] = set()
 
     @property
     def rungs(self) -> Mapping[int, Mapping[int, float]]:
@@ -88,4 +91,16 @@ class SuccessiveHalving:
             return True
         peers = [other for peer, other in rung.items() if self._bracket(peer) == bracket]
         rung[number] = value
-        return survives(value, peers, self._reduction_factor, self._maximize)
+        goes_on = survives(value, peers, self._reduction_factor, self._maximize)
+        if not goes_on:
+            self._stopped.add(number)
+        return goes_on
+
+    def stopped(self, number: int) -> bool:
+        """Whether the trial did not pass one of its rungs."""
+        return number in self._stopped
+
+    def forget(self, number: int) -> None:
+        """The trial failed: nobody is to be measured against it."""
+        for rung in self._rungs.values():
+            rung.pop(number, None)

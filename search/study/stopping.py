@@ -16,7 +16,10 @@ SEARCH_SECONDS = "search_seconds"
 """Attribute of the study: wall time of its search so far, over all its processes."""
 
 HOPELESS = 5
-"""A search of which so many trials failed, and no other is there, would fail with the rest too."""
+"""A search of which so many trials failed, and no other got any further, would fail with the rest too."""
+
+SAVE_SECONDS = 5.0
+"""At most so much of the time of a process that is killed is forgotten; less with a short budget."""
 
 UNITS = {"h": 3600, "m": 60, "s": 1}
 
@@ -29,6 +32,7 @@ class StoppingRule:
         self._seconds = seconds
         self._stop_after = stop_after
         self._began = time.monotonic() - searched_seconds(study)
+        self._saved = time.monotonic()
         # Whoever resumes a search whose trials all failed has mended what made them fail.
         self._failed_before = sum(trial.state == TrialState.FAIL for trial in started(study))
 
@@ -36,7 +40,7 @@ class StoppingRule:
         """Why no trial should start any more, for people."""
         trials = started(self._study)
         failed = sum(trial.state == TrialState.FAIL for trial in trials)
-        if failed == len(trials) and failed - self._failed_before >= HOPELESS:
+        if failed - self._failed_before >= HOPELESS and not _any_is_better_off(trials):
             return f"all of its {failed} trials failed"
         if self._time_is_up:
             return f"its time budget of {self._seconds:g} seconds is spent"
@@ -50,8 +54,15 @@ class StoppingRule:
         """Whether the trials under way should end too. Until one is complete they are all that the search has."""
         return self._time_is_up and bool(best_first(self._study))
 
+    def tick(self) -> None:
+        """Called often: writes the time down now and then, so that a kill does not give it back."""
+        between = SAVE_SECONDS if self._seconds is None else min(SAVE_SECONDS, self._seconds / 20)
+        if time.monotonic() - self._saved >= between:
+            self.save()
+
     def save(self) -> None:
-        self._study.set_user_attr(SEARCH_SECONDS, time.monotonic() - self._began)
+        self._saved = time.monotonic()
+        self._study.set_user_attr(SEARCH_SECONDS, self._saved - self._began)
 
     @property
     def _time_is_up(self) -> bool:
@@ -60,6 +71,19 @@ class StoppingRule:
     @property
     def _maximize(self) -> bool:
         return self._study.direction == optuna.study.StudyDirection.MAXIMIZE
+
+
+def _any_is_better_off(trials: Sequence[FrozenTrial]) -> bool:
+    """Whether a trial was complete or stopped, or one under way is further than every failed one came."""
+    furthest = max((_iterations(trial) for trial in trials if trial.state == TrialState.FAIL), default=0)
+    return any(
+        _iterations(trial) > furthest if trial.state == TrialState.RUNNING else trial.state != TrialState.FAIL
+        for trial in trials
+    )
+
+
+def _iterations(trial: FrozenTrial) -> int:
+    return max(trial.intermediate_values, default=0)
 
 
 def searched_seconds(study: optuna.Study) -> float:

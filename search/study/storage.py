@@ -36,6 +36,14 @@ class StudyFile(InMemoryStorage):
             trial = self.get_trial(trial_id)
             self._in_file[trial_id] = self._file.create_new_trial(self._file_study, trial)
 
+    def take_back(self, trial_id: int) -> None:
+        """Forgets the latest trial, which was not kept; its number is free again."""
+        assert trial_id not in self._in_file
+        study_id, number = self._trial_id_to_study_id_and_number.pop(trial_id)
+        trials = self._studies[study_id].trials
+        assert number == len(trials) - 1
+        trials.pop()
+
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
         trial_id = super().create_new_trial(study_id, template_trial)
         if template_trial is not None:

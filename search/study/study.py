@@ -5,6 +5,7 @@ stopped by the scheduler, FAIL had an error or a loss that is not finite, RUNNIN
 search was interrupted.
 """
 
+import math
 import warnings
 from typing import Any
 
@@ -14,7 +15,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from hybridtune.data.schema import InputError
 from hybridtune.models.training.config import Metric, higher_is_better
 from hybridtune.search.run.run_dir import RunDir
-from hybridtune.search.study.backup import check_study
+from hybridtune.search.study.backup import check_study, has_study
 from hybridtune.search.study.sampler import make_sampler
 from hybridtune.search.study.storage import StudyFile
 from hybridtune.spaces.parameters import Choice, Config, Dimension, Float, Space
@@ -26,6 +27,9 @@ WARM_START = "warm_start"
 
 EARLIER_CONFIGURATIONS = "earlier_configurations"
 """Attribute of the study: how many configurations the run of its warm start had tried."""
+
+SAMPLER_ATTEMPTS, RANDOM_ATTEMPTS = 10, 20
+"""Draws of a configuration that is new: by the sampler, then at random."""
 
 STATE_NAMES = {
     TrialState.COMPLETE: "complete",
@@ -58,27 +62,36 @@ def open_study(run: RunDir) -> optuna.Study:
     """The run's study to read. Raises InputError if there is none yet, or if its file is damaged or locked."""
     none_yet = InputError(f"{run.path}/study.db holds no study yet: `hybridtune resume {run.path}` starts it")
     check_study(run)
-    # Looking must not make the file.
-    if not run.study.exists():
+    # Opened by Optuna, an unfinished file would get its tables: the launch that makes them right now would fail.
+    if not has_study(run):
         raise none_yet
-    try:
-        return optuna.load_study(storage=_file(run), study_name=STUDY_NAME)
-    except KeyError:
-        raise none_yet from None
+    return optuna.load_study(storage=_file(run), study_name=STUDY_NAME)
 
 
 def ask(study: optuna.Study, space: Space, seed: int, sampler: str = "tpe") -> Trial:
     """The next trial. sampler: see search.study.sampler.
 
     Its draw depends on the study's trials and on (seed, number) alone, so a search that was interrupted goes on
-    with the same trials.
+    with the same trials. A finite space gives no configuration twice as long as it has others.
     """
-    number = sum(trial.state != TrialState.WAITING for trial in study.get_trials(deepcopy=False))
-    study.sampler = make_sampler(sampler, space, (seed * 1_000_003 + number) % 2**32)
-    trial = _drawn(study.ask(), space)
-    if isinstance(study._storage, StudyFile):
-        study._storage.keep(trial._trial_id)
-    return trial
+    storage = study._storage
+    assert isinstance(storage, StudyFile)
+    trials = study.get_trials(deepcopy=False)
+    number = sum(trial.state != TrialState.WAITING for trial in trials)
+    waiting = number < len(trials)
+    tried = set() if waiting or math.isinf(space.size()) else {_key(trial) for trial in trials}
+    for attempt in range(SAMPLER_ATTEMPTS + RANDOM_ATTEMPTS):
+        name = sampler if attempt < SAMPLER_ATTEMPTS else "random"
+        study.sampler = make_sampler(name, space, ((seed + 7919 * attempt) * 1_000_003 + number) % 2**32)
+        trial = _drawn(study.ask(), space)
+        if _key(trial) not in tried:
+            storage.keep(trial._trial_id)
+            return trial
+        storage.take_back(trial._trial_id)
+    # Almost nothing is left: the first of it, or, if a warm start tried all, one of them again.
+    left = (config for config in space.configurations() if frozenset(config.items()) not in tried)
+    study.enqueue_trial(next(left, space.default()))
+    return _drawn(study.ask(), space)
 
 
 def reopen(study: optuna.Study, frozen: FrozenTrial, space: Space) -> Trial:
@@ -124,7 +137,7 @@ def configurations_tried(study: optuna.Study) -> int:
     return int(study.user_attrs.get(EARLIER_CONFIGURATIONS, 0)) + len(own - earlier)
 
 
-def _key(trial: FrozenTrial) -> frozenset[tuple[str, Any]]:
+def _key(trial: Trial | FrozenTrial) -> frozenset[tuple[str, Any]]:
     return frozenset(trial.params.items())
 
 

@@ -58,17 +58,19 @@ def completed(run: RunDir) -> list[FrozenTrial]:
 def warm_start(study: optuna.Study, settings: Settings) -> None:
     """Adds them once; a launch that was killed in the middle of it goes on there."""
     assert settings.warm_start is not None
+    if WARM_START in study.user_attrs:
+        # All of them are there: the earlier run is not needed any more, and may have moved.
+        return
     earlier = RunDir.open(settings.warm_start)
     there = {trial.user_attrs.get(WARM_START) for trial in study.get_trials(deepcopy=False)}
-    if WARM_START not in study.user_attrs:
-        best = config_of(best_first(open_study(earlier))[0])
-        if best != settings.space.default():
-            study.enqueue_trial(best, user_attrs={"origin": "warm start"}, skip_if_exists=True)
-        for trial in completed(earlier):
-            if trial.number not in there:
-                study.add_trial(_of_this_space(trial, settings))
-        study.set_user_attr(EARLIER_CONFIGURATIONS, configurations_tried(open_study(earlier)))
-        study.set_user_attr(WARM_START, str(settings.warm_start))
+    best = config_of(best_first(open_study(earlier))[0])
+    if best != settings.space.default():
+        study.enqueue_trial(best, user_attrs={"origin": "warm start"}, skip_if_exists=True)
+    for trial in completed(earlier):
+        if trial.number not in there:
+            study.add_trial(_of_this_space(trial, settings))
+    study.set_user_attr(EARLIER_CONFIGURATIONS, configurations_tried(open_study(earlier)))
+    study.set_user_attr(WARM_START, str(settings.warm_start))
 
 
 def _of_this_space(trial: FrozenTrial, settings: Settings) -> FrozenTrial:

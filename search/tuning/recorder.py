@@ -58,11 +58,14 @@ class Recorder:
     def lost(self, task: TrialTask, reason: str) -> None:  # noqa: ARG002
         self._end(task)
 
+    def tick(self) -> None:
+        self._stopping.tick()
+
     def _end(self, task: TrialTask) -> None:
         ended = self._study.get_trials(deepcopy=False)[task.number]
-        if ended.state != TrialState.FAIL:
-            # Only a trial under way needs its checkpoint, as the finalists are trained anew; a failed one keeps what
-            # was good to the last, for who wants to know why.
+        if ended.state in (TrialState.COMPLETE, TrialState.PRUNED):
+            # The finalists are trained anew. A trial under way goes on from its checkpoint, a failed one keeps what was
+            # good to the last, for who wants to know why.
             (self._run.trial(task.number) / CHECKPOINT).unlink(missing_ok=True)
         self._close_events(task.number)
         self._stopping.save()
@@ -85,5 +88,7 @@ def describe_end(trial: FrozenTrial) -> str:
             return f"complete after iteration {last}: {trial.value:.4f}"
         case TrialState.PRUNED:
             return f"stopped at iteration {last}: {trial.value:.4f}"
+        case TrialState.RUNNING:
+            return f"interrupted after iteration {last}, the search's time is over: a resume with more time goes on"
         case _:
             return f"failed: {trial.user_attrs.get('failure')}"

@@ -11,7 +11,8 @@ from typing import Any
 import optuna
 from optuna.trial import Trial, TrialState
 
-from hybridtune.search.run.trial_report import Failed, Progressed, TrialReport, report_from_tune
+from hybridtune.search.run.trial_report import Failed, Progressed, TrialReport
+from hybridtune.search.study.rungs import SuccessiveHalving
 from hybridtune.search.study.study import ask, config_of, reopen, report_value, started, tell
 from hybridtune.search.workers.tasks import Tasks
 from hybridtune.search.workers.trainable import TrialTask
@@ -28,10 +29,13 @@ class StudySearcher(Tasks[Trial]):
         trials: int,
         concurrent: int,
         seed: int,
+        halving: SuccessiveHalving,
         sampler: str = "tpe",
         enough: Callable[[], bool] = lambda: False,
     ) -> None:
-        """sampler: see search.study.sampler. enough: whether no further trial is wanted, though there are fewer."""
+        """halving: tells a trial that did not pass a rung from one whose time was over. sampler: see
+        search.study.sampler. enough: whether no further trial is wanted, though there are fewer.
+        """
         running = [trial for trial in started(study) if trial.state == TrialState.RUNNING]
         super().__init__(concurrent, [reopen(study, trial, space) for trial in running])
         self._study = study
@@ -39,13 +43,9 @@ class StudySearcher(Tasks[Trial]):
         self._trials = trials
         self._seed = seed
         self._sampler = sampler
+        self._halving = halving
         self._enough = enough
         self._asked = len(started(study))
-
-    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        report = report_from_tune(result)
-        if isinstance(report, Progressed):
-            self._keep(self._live[trial_id], report)
 
     def _draw(self) -> Trial | None:
         if self._asked >= self._trials or self._enough():
@@ -59,13 +59,13 @@ class StudySearcher(Tasks[Trial]):
             task.number, config_of(task), max(known, default=0), task.user_attrs.get("micro_batch")
         ).to_tune()
 
-    def _keep(self, trial: Trial, report: Progressed) -> None:
-        report_value(trial, report.progress.iteration, report.progress.objective)
+    def _progress(self, task: Trial, report: Progressed) -> None:
+        report_value(task, report.progress.iteration, report.progress.objective)
         # A resumed trial repeats reports from before it ran out of memory.
-        anchors = min(report.progress.micro_batch, trial.user_attrs.get("micro_batch", report.progress.micro_batch))
+        anchors = min(report.progress.micro_batch, task.user_attrs.get("micro_batch", report.progress.micro_batch))
         for name, value in (("runs_on", report.runs_on), ("micro_batch", anchors)):
-            if trial.user_attrs.get(name) != value:
-                trial.set_user_attr(name, value)
+            if task.user_attrs.get(name) != value:
+                task.set_user_attr(name, value)
 
     def _end(self, task: Trial, last: TrialReport | None) -> None:
         match last:
@@ -74,14 +74,18 @@ class StudySearcher(Tasks[Trial]):
             case Failed():
                 self._fail(task, last.reason)
             case Progressed():
-                self._keep(task, last)
-                state = TrialState.COMPLETE if last.finished else TrialState.PRUNED
-                tell(self._study, task, state, last.progress.objective)
+                self._progress(task, last)
+                if last.finished:
+                    tell(self._study, task, TrialState.COMPLETE, last.progress.objective)
+                elif self._halving.stopped(task.number):
+                    tell(self._study, task, TrialState.PRUNED)
+                # Else the search's time is over: the trial stays under way, and a resume takes it up again.
 
     def _retry(self, task: Trial, micro_batch: int) -> None:
         task.set_user_attr("retries", task.user_attrs.get("retries", 0) + 1)
         task.set_user_attr("micro_batch", micro_batch)
 
     def _fail(self, task: Trial, reason: str) -> None:
+        self._halving.forget(task.number)
         task.set_user_attr("failure", reason)
         tell(self._study, task, TrialState.FAIL)

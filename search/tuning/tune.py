@@ -30,10 +30,15 @@ class SearchFailedError(RuntimeError):
     """No trial was trained to its end."""
 
 
+class SearchUnfinishedError(RuntimeError):
+    """Tune ended the search before its trials did."""
+
+
 def search(run: RunDir, say: Say, workers: Workers) -> None:
     """Runs the trials that the run's settings ask for and its study does not have yet.
 
-    Raises SearchFailedError with the first failure if no trial is complete then.
+    Raises SearchFailedError with the first failure if no trial is complete then, and SearchUnfinishedError if trials
+    are left though no limit was reached.
     """
     settings = run.document().settings
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -43,8 +48,7 @@ def search(run: RunDir, say: Say, workers: Workers) -> None:
     stopping = StoppingRule(study, settings.time_budget, settings.stop_after)
     wanted = wanted_trials(settings)
     left = wanted - sum(t.state.is_finished() for t in started(study))
-    under_way = any(not trial.state.is_finished() for trial in started(study))
-    if left > 0 and not under_way and (reason := stopping.reached()):
+    if left > 0 and (reason := stopping.reached()) and (stopping.stops_running() or not _under_way(study)):
         say(f"search: no further trial, {reason}")
     elif left > 0:
         rungs = _rungs(settings)
@@ -54,10 +58,21 @@ def search(run: RunDir, say: Say, workers: Workers) -> None:
         )
         workers.start()
         _run_trials(run, settings, study, rungs, stopping, say)
-        if (reason := stopping.reached()) and wanted > sum(t.state.is_finished() for t in started(study)):
+        left = wanted - sum(t.state.is_finished() for t in started(study))
+        reason = stopping.reached()
+        if left > 0 and (reason is None or (_under_way(study) and not stopping.stops_running())):
+            raise SearchUnfinishedError(
+                f"the search was ended from outside with {left} of its {wanted} trials left: "
+                f"`hybridtune resume {run.path}` goes on"
+            )
+        if left > 0:
             say(f"the search ends early: {reason}")
     write_tables(run, study)
     _refuse_failure(run, study)
+
+
+def _under_way(study: optuna.Study) -> bool:
+    return any(not trial.state.is_finished() for trial in started(study))
 
 
 def _rungs(settings: Settings) -> tuple[int, ...]:
@@ -75,20 +90,21 @@ def _bracket(settings: Settings, rungs: tuple[int, ...]) -> Callable[[int], int]
 def _run_trials(
     run: RunDir, settings: Settings, study: optuna.Study, rungs: tuple[int, ...], stopping: StoppingRule, say: Say
 ) -> None:
+    halving = SuccessiveHalving(
+        decided_rungs(started(study), rungs),
+        settings.reduction_factor,
+        higher_is_better(settings.metric),
+        _bracket(settings, rungs),
+    )
     searcher = StudySearcher(
         study,
         settings.space,
         wanted_trials(settings),
         settings.concurrent,
         settings.seed,
+        halving,
         settings.sampler,
         enough=lambda: stopping.reached() is not None,
-    )
-    halving = SuccessiveHalving(
-        decided_rungs(started(study), rungs),
-        settings.reduction_factor,
-        higher_is_better(settings.metric),
-        _bracket(settings, rungs),
     )
     context = TrainingContext(run, share_dataset(run.open_dataset()), settings.budget, settings.hardware, rungs)
     run_tasks(

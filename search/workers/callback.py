@@ -1,5 +1,6 @@
 """Tune's events as those of our trainings: where one is, how it ended, and whether a lost one is tried again."""
 
+import time
 from collections.abc import Callable, Mapping
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -11,6 +12,8 @@ from hybridtune.search.run.trial_report import Progressed, TrialReport, report_f
 from hybridtune.search.workers.progress import HardwareLines, Heartbeat
 from hybridtune.search.workers.retries import Retries, last_failure, raised
 from hybridtune.search.workers.tasks import Tasks, TrainingTask
+
+TICK_SECONDS = 1.0
 
 Task = TypeVar("Task", bound=TrainingTask)
 Heard = TypeVar("Heard", bound=TrainingTask, contravariant=True)
@@ -31,6 +34,9 @@ class Listener(Protocol[Heard]):
 
     def lost(self, task: Heard, reason: str) -> None:
         """The worker was lost, and the training is not tried again."""
+
+    def tick(self) -> None:
+        """Called about once a second, whatever happens."""
 
 
 class TrainingCallback(Callback, Generic[Task]):  # type: ignore[misc]
@@ -55,26 +61,45 @@ class TrainingCallback(Callback, Generic[Task]):  # type: ignore[misc]
         self._heartbeat = Heartbeat(say, iterations)
         self._hardware = HardwareLines(say, micro_batch)
         self._traceback_shown = False
+        self._ticked = time.monotonic()
+
+    def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:  # noqa: ARG002
+        self._tasks.first_error.raise_if_any()
+        with self._tasks.first_error.remember():
+            # At once: Tune's next step waits for ten minutes where nothing runs and no trial is handed out.
+            for trial in self._tasks.unreported_losses(trials):
+                self._lost(trial)
+            if time.monotonic() - self._ticked >= TICK_SECONDS:
+                self._ticked = time.monotonic()
+                self._listener.tick()
 
     def on_trial_start(self, trial: Trial, **info: Any) -> None:  # noqa: ARG002
-        self._listener.started(self._task_from_tune(trial.config))
+        with self._tasks.first_error.remember():
+            self._listener.started(self._task_from_tune(trial.config))
 
     def on_trial_result(self, trial: Trial, result: dict[str, Any], **info: Any) -> None:  # noqa: ARG002
-        report = report_from_tune(result)
-        if not isinstance(report, Progressed):
-            return
-        task = self._task_from_tune(trial.config)
+        with self._tasks.first_error.remember():
+            report = report_from_tune(result)
+            if isinstance(report, Progressed):
+                self._progressed(self._task_from_tune(trial.config), report)
+
+    def on_trial_complete(self, trial: Trial, **info: Any) -> None:  # noqa: ARG002
+        with self._tasks.first_error.remember():
+            task = self._task_from_tune(trial.config)
+            self._heartbeat.forget(task.name)
+            self._listener.ended(task, report_from_tune(trial.last_result))
+
+    def on_trial_error(self, trial: Trial, **info: Any) -> None:  # noqa: ARG002
+        with self._tasks.first_error.remember():
+            self._lost(trial)
+
+    def _progressed(self, task: Task, report: Progressed) -> None:
         self._retries.inspect(task.name, report.progress.iteration)
         self._listener.progressed(task, report)
         self._hardware.inspect(task.name, task.params, report)
         self._heartbeat.beat(task.name, report.progress.iteration, report.progress.objective)
 
-    def on_trial_complete(self, trial: Trial, **info: Any) -> None:  # noqa: ARG002
-        task = self._task_from_tune(trial.config)
-        self._heartbeat.forget(task.name)
-        self._listener.ended(task, report_from_tune(trial.last_result))
-
-    def on_trial_error(self, trial: Trial, **info: Any) -> None:  # noqa: ARG002
+    def _lost(self, trial: Trial) -> None:
         task, failure = self._task_from_tune(trial.config), last_failure(trial)
         self._heartbeat.forget(task.name)
         retry = self._retries.after(task, report_from_tune(trial.last_result), failure, self._micro_batch)

@@ -5,7 +5,8 @@ retry, then fails the trial for good because it is not running.
 """
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -15,7 +16,7 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
-from hybridtune.search.run.trial_report import TrialReport, report_from_tune
+from hybridtune.search.run.trial_report import Progressed, TrialReport, report_from_tune
 from hybridtune.spaces.parameters import Config
 
 SNAPSHOTS = ("experiment_state-*.json", "search_gen_state-*.json")
@@ -39,6 +40,25 @@ class TrainingTask(Protocol):
 Task = TypeVar("Task")
 
 
+class FirstError:
+    """Tune carries on after an exception of ours, or meets another one because of it: the first is the cause."""
+
+    def __init__(self) -> None:
+        self._error: Exception | None = None
+
+    @contextmanager
+    def remember(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            self._error = self._error or error
+            raise
+
+    def raise_if_any(self) -> None:
+        if self._error is not None:
+            raise self._error
+
+
 class Tasks(Searcher, Generic[Task]):  # type: ignore[misc]
     """A searcher of Tune's. Each attempt of a task is one trial of Tune's.
 
@@ -53,8 +73,16 @@ class Tasks(Searcher, Generic[Task]):  # type: ignore[misc]
         self._waiting = waiting
         self._live: dict[str, Task] = {}
         self._lost: dict[str, Task] = {}
+        self._trial_of: dict[str, Trial] = {}
+        """Tune's trial of each live task."""
+        self._seen = 0
+        self.first_error = FirstError()
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        with self.first_error.remember():
+            return self._suggest(trial_id)
+
+    def _suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         if len(self._live) >= self._concurrent:
             return None
         task = self._waiting.pop(0) if self._waiting else self._draw()
@@ -66,11 +94,32 @@ class Tasks(Searcher, Generic[Task]):  # type: ignore[misc]
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Tune calls this for a trial's end of any kind, with the report that the scheduler stopped it at."""
-        task = self._live.pop(trial_id)
-        if error:
-            self._lost[trial_id] = task
-        else:
-            self._end(task, report_from_tune(result))
+        with self.first_error.remember():
+            task = self._live.pop(trial_id)
+            if error:
+                self._lost[trial_id] = task
+            else:
+                self._end(task, report_from_tune(result))
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        with self.first_error.remember():
+            report = report_from_tune(result)
+            if isinstance(report, Progressed):
+                self._progress(self._live[trial_id], report)
+
+    def unreported_losses(self, trials: Sequence[Trial]) -> list[Trial]:
+        """Trials of Tune's that ended in an error of which Tune told nobody: their worker could not be made ready for
+        them. From now on they count as lost. Otherwise they would keep their slot, and the search would never end.
+        trials: all of them so far, in order of their creation.
+        """
+        # Called at every step, so its cost must not grow with the trials that have ended.
+        self._trial_of |= {trial.trial_id: trial for trial in trials[self._seen :]}
+        self._seen = len(trials)
+        self._trial_of = {trial_id: self._trial_of[trial_id] for trial_id in self._live if trial_id in self._trial_of}
+        found = [trial for trial in self._trial_of.values() if trial.status == Trial.ERROR]
+        for trial in found:
+            self._lost[trial.trial_id] = self._live.pop(trial.trial_id)
+        return found
 
     def again(self, trial_id: str, micro_batch: int) -> None:
         """The lost one is tried again before any other, so many anchors at a time."""
@@ -96,6 +145,10 @@ class Tasks(Searcher, Generic[Task]):  # type: ignore[misc]
     @abstractmethod
     def _config(self, task: Task) -> dict[str, Any]:
         """What the trainable is given."""
+
+    @abstractmethod
+    def _progress(self, task: Task, report: Progressed) -> None:
+        """An iteration went well; not called for the one at which the scheduler stops a training."""
 
     @abstractmethod
     def _end(self, task: Task, last: TrialReport | None) -> None:
@@ -140,6 +193,11 @@ def run_tasks(
             trial_dirname_creator=folder_of,
             verbose=0,
         )
+    except Exception:
+        tasks.first_error.raise_if_any()
+        raise
+    else:
+        tasks.first_error.raise_if_any()
     finally:
         # Tune's snapshots, those of killed processes too: nobody reads them, they hold pickles, and they grow.
         for pattern in SNAPSHOTS:
