@@ -15,6 +15,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from hybridtune.data.schema import InputError, refuse_non_utf8
 from hybridtune.data.text import shown
 
+TEMPORARY = ".tmp"
+"""End of the name of a file that is not whole yet."""
+
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """A disk, a quota, or the size of a file."""
 
@@ -83,7 +86,7 @@ def new_file(path: Path) -> Iterator[Path]:
 
     A reader sees the old file or the new one, even after a power cut.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY}")
     try:
         yield temporary
         with temporary.open("rb") as file:

@@ -84,13 +84,14 @@ def launch(dataset: AnyPath, run: AnyPath, space: str = "hybrid", say: Say = pri
     return Run(pipeline.launch(chosen, Path(run), say).path)
 
 
-def resume(run: AnyPath, trials: int = 0, seconds: float | None = None, say: Say = print) -> Run:
+def resume(run: AnyPath, trials: int = 0, seconds: float | None = None, say: Say = print, **changes: Any) -> Run:
     """Goes on with a run that was stopped.
 
     trials: so many more than it was to have, also for a finished run. seconds: how long its search may still take.
+    changes: other fields of hybridtune.search.pipeline.Changes, for example `concurrent=4`.
     """
     opened = RunDir.open(Path(run))
-    pipeline.resume(opened, say, trials, seconds)
+    pipeline.resume(opened, say, pipeline.Changes(more_trials=trials, more_seconds=seconds, **changes))
     return Run(opened.path)
 
 

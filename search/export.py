@@ -9,7 +9,8 @@ from torch import Tensor
 from hybridtune.data.document import refuse_existing
 from hybridtune.models.bundle.bundle import BundleDocument, MemberEntry, save_bundle
 from hybridtune.models.score import Score
-from hybridtune.search.finalists.members import WEIGHTS, MemberDocument, members
+from hybridtune.search.finalists.ensemble import blended_members
+from hybridtune.search.finalists.members import WEIGHTS, MemberDocument
 from hybridtune.search.finalists.predictions import ENSEMBLE, StoredPredictions
 from hybridtune.search.report.comparison import finished
 from hybridtune.search.report.scores import score
@@ -26,7 +27,7 @@ def export(run: RunDir, out: Path) -> BundleDocument:
     info = run.open_dataset().info
     test = StoredPredictions.read(run, info.horizons).slice("test")
     chosen = ensemble.methods[ensemble.method]
-    trained = {member.id: member for member in members(run)}
+    trained = {member.id: member for member in blended_members(run, ensemble)}
     weighted = [member_id for member_id, weights in chosen.weights.items() if any(weights)]
     entries = {
         member_id: _entry(trained[member_id], number, chosen.weights[member_id])

@@ -2,11 +2,14 @@
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hybridtune.data.schema import InputError
 from hybridtune.data.store import Dataset
 from hybridtune.models.device import pick
+from hybridtune.models.hardware import DeviceChoice
 from hybridtune.search.cluster.local_ray import Workers, refuse_missing_gpus
 from hybridtune.search.cluster.maps import cores
 from hybridtune.search.run.run_dir import RunDir, Status, versions
@@ -60,31 +63,81 @@ def launch(settings: Settings, run_path: Path, say: Say) -> RunDir:
     return run
 
 
-def resume(run: RunDir, say: Say, more_trials: int = 0, more_seconds: float | None = None) -> None:
-    """Goes on with a run that was stopped; `more_trials` extends its search, finished or not, and `more_seconds` is
-    how long the search may still take.
+@dataclass(frozen=True, kw_only=True)
+class Changes:
+    """What a resume changes; None leaves what the run was started with."""
 
-    Raises InputError if its dataset is gone or is not the one that it was started with, or if another process
-    works on the run; nothing is changed then.
+    more_trials: int = 0
+    """Extends the search, finished or not."""
+    more_seconds: float | None = None
+    """How long the search may still take."""
+    concurrent: int | None = None
+    device: DeviceChoice | None = None
+    gpus_per_trial: float | None = None
+    sampler: str | None = None
+    """A sampler of the user's own has to be named again, as the run directory may be somebody else's: to name it is to
+    run its code.
     """
+
+    @property
+    def extends(self) -> bool:
+        return self.more_trials > 0 or self.more_seconds is not None
+
+
+def resume(run: RunDir, say: Say, changes: Changes | None = None) -> None:
+    """Goes on with a run that was stopped, or extends its search.
+
+    Raises InputError if its dataset is gone or is not the one that it was started with, if GPUs are missing, if its own
+    sampler is not named, or if another process works on the run; nothing is changed then.
+    """
+    changes = changes or Changes()
     run.open_dataset().verify()
+    _refuse_unusable(run, changes)
     with run.lock():
+        settings, status = _changed(run, changes), _status_to_go_on_from(run, changes)
         _say_other_versions(run, say)
-        _reopen(run, more_trials, more_seconds)
+        if changes.extends and run.ensemble.exists():
+            say("the search goes on; its result so far stays until there is a new one")
+        run.remove_leftovers()
+        run.update(settings=settings.model_dump(), status=status, error=None)
         take_to_end(run, say)
 
 
-def _reopen(run: RunDir, more_trials: int, more_seconds: float | None) -> None:
-    document = run.document()
-    if more_trials or more_seconds is not None:
-        settings = document.settings.model_copy(update={"trials": document.settings.trials + more_trials})
-        if more_seconds is not None:
-            settings = settings.model_copy(update={"time_budget": _searched_seconds(run) + more_seconds})
-        # Of the smaller search: until the larger one is finished, there is no result.
-        run.ensemble.unlink(missing_ok=True)
-        run.update(settings=settings.model_dump(), status="searching", error=None)
-    elif document.status == "failed":
-        run.update(status="searching", error=None)
+def _refuse_unusable(run: RunDir, changes: Changes) -> None:
+    settings, status = _changed(run, changes), _status_to_go_on_from(run, changes)
+    if status != "done":
+        refuse_missing_gpus(settings.gpus_per_trial)
+        pick(settings.hardware)
+    if status == "searching":
+        _refuse_unnamed_sampler(settings.sampler, changes.sampler)
+
+
+def _changed(run: RunDir, changes: Changes) -> Settings:
+    """Raises pydantic's ValidationError naming the field for what cannot be used."""
+    before = run.document().settings
+    chosen = {name: getattr(changes, name) for name in ("concurrent", "device", "gpus_per_trial")}
+    values = {name: value for name, value in chosen.items() if value is not None}
+    if changes.more_seconds is not None:
+        values["time_budget"] = _searched_seconds(run) + changes.more_seconds
+    return Settings.model_validate(before.model_dump() | values | {"trials": before.trials + changes.more_trials})
+
+
+def _status_to_go_on_from(run: RunDir, changes: Changes) -> Status:
+    status = run.document().status
+    if changes.extends or status == "failed":
+        return "searching"
+    # What was taken away is made again.
+    return "retraining" if status == "done" and not run.ensemble.exists() else status
+
+
+def _refuse_unnamed_sampler(sampler: str, named: str | None) -> None:
+    from hybridtune.search.study.sampler import SAMPLERS, check_sampler
+
+    if named not in (None, sampler):
+        raise InputError(f"the run was searched with sampler {sampler}, a resume keeps it: leave out --sampler {named}")
+    if sampler not in SAMPLERS and named is None:
+        raise InputError(f"the run has a sampler of its own, whose code would be run: name it with --sampler {sampler}")
+    check_sampler(sampler)
 
 
 def _say_other_versions(run: RunDir, say: Say) -> None:

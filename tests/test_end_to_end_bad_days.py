@@ -10,7 +10,7 @@ import pytest
 from conftest import HYBRIDTUNE, SMALL_LAUNCH, SMALL_SPACE, Workplace, as_nobody
 
 from hybridtune.data.schema import InputError
-from hybridtune.search.pipeline import resume
+from hybridtune.search.pipeline import Changes, resume
 from hybridtune.search.run.run_dir import RunDir
 from hybridtune.search.study.study import open_study
 from hybridtune.spaces.hybrid import HYBRID
@@ -111,7 +111,7 @@ def test_a_run_that_may_not_be_written_is_refused_and_left_as_it_is(finished: Wo
     run.update(settings=run.document().settings.model_copy(update={"dataset": open_folder / "dataset"}).model_dump())
     before = {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()}
     with pytest.raises(InputError, match=r"run cannot be written \(Permission denied\)"):
-        as_nobody(lambda: resume(run, print, more_trials=1))
+        as_nobody(lambda: resume(run, print, Changes(more_trials=1)))
     assert {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()} == before
     with pytest.raises(InputError, match=r"new cannot be written \(Permission denied\): name another path"):
         as_nobody(lambda: RunDir.create(open_folder / "new", run.document().settings, "abc"))

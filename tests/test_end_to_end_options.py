@@ -39,6 +39,13 @@ def test_without_a_scheduler_every_trial_is_trained_to_its_end(place: Workplace,
     assert trials["state"].tolist() == ["complete"] * 4
     assert trials["iterations"].tolist() == [3] * 4
 
+    # Its code is run again only for who names it.
+    refused = place.run("resume", "run", "--trials", "1")
+    assert (refused.process.returncode, "--sampler own:mine" in refused.stderr) == (2, True)
+    assert RunDir.open(place.path / "run").document().status == "done"
+    place.succeed("resume", "run", "--trials", "1", "--sampler", "own:mine", "--concurrent", "2")
+    assert len(pd.read_parquet(place.path / "run" / "trials.parquet")) == 5
+
 
 def test_a_search_that_nothing_improves_ends_early_and_is_blended(place: Workplace, finished: Workplace) -> None:
     output, trials = launch(

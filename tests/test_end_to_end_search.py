@@ -13,11 +13,12 @@ import numpy as np
 import optuna
 import pandas as pd
 import pytest
-from conftest import SMALL_LAUNCH, SMALL_SPACE, Workplace
+from conftest import SMALL_LAUNCH, SMALL_SPACE, Workplace, wait_until
 from optuna.trial import TrialState
 
 import hybridtune.search.cli.main
 from hybridtune.data.store import Dataset
+from hybridtune.models.bundle import Bundle
 from hybridtune.search.finalists.ensemble import EnsembleDocument
 from hybridtune.search.finalists.members import FAILED, MEMBER, FailedMember, members
 from hybridtune.search.finalists.predictions import ENSEMBLE
@@ -281,7 +282,20 @@ def test_a_finished_search_is_extended_by_more_trials(
 ) -> None:
     shutil.copytree(finished.path / "run", tmp_path / "run")
     place = Workplace(tmp_path)
-    place.succeed("resume", "run", "--trials", "2")
+    before = EnsembleDocument.read(RunDir.open(tmp_path / "run").ensemble)
+    command = place.start("resume", "run", "--trials", "2")
+    try:
+        wait_until(lambda: "retraining:" in command.stdout, command)
+    finally:
+        command.kill()
+    assert "the search goes on; its result so far stays until there is a new one" in command.stdout
+    # Members of the larger search are chosen by now; the result is still the smaller one's.
+    place.succeed("export", "run", "bundle")
+    exported = Bundle.load(tmp_path / "bundle").document
+    assert {member.id for member in exported.members} <= set(before.members)
+    assert EnsembleDocument.read(RunDir.open(tmp_path / "run").ensemble) == before
+
+    place.succeed("resume", "run")
     extended = pd.read_parquet(tmp_path / "run" / "trials.parquet")
     assert len(extended) == 6
     assert set(extended["state"]) <= {"complete", "pruned"}
@@ -292,6 +306,19 @@ def test_a_finished_search_is_extended_by_more_trials(
     page = run.report.read_text()
     assert "6 configurations were tried" in page
     assert "The test slice was read 2 times: what was changed in between may have fitted it." in page
+
+
+def test_a_finished_run_without_its_result_makes_it_again(
+    finished: Workplace, predictions: pd.DataFrame, tmp_path: Path
+) -> None:
+    shutil.copytree(finished.path / "run", tmp_path / "run")
+    run = RunDir.open(tmp_path / "run")
+    before = EnsembleDocument.read(run.ensemble)
+    run.ensemble.unlink()
+    Workplace(tmp_path).succeed("resume", "run")
+    assert EnsembleDocument.read(run.ensemble) == before
+    assert (run.document().status, run.document().test_readings) == ("done", 2)
+    pd.testing.assert_frame_equal(pd.read_parquet(run.predictions), predictions)
 
 
 def test_the_same_seed_searches_the_same_and_an_interrupted_retraining_is_resumed(

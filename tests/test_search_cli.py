@@ -62,6 +62,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write_series: WriteS
         dataset=dataset.source, dimensions=dict(HYBRID.dimensions), reference=HYBRID.reference, trials=4, concurrent=1
     )
     RunDir.create(path / "unfinished", settings, dataset.info.fingerprint)
+    RunDir.create(path / "own", settings.model_copy(update={"sampler": "own:mine"}), dataset.info.fingerprint)
     RunDir.create(path / "moved", settings.model_copy(update={"dataset": path / "gone"}), "abc")
     RunDir.create(path / "changed", settings, "another fingerprint")
     RunDir.create(path / "old", settings, "abc")
@@ -134,6 +135,14 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write_series: WriteS
         ("space show bounds.yaml", "bounds.yaml:3: dropout: low <= high must hold"),
         ("resume empty", "empty is not a run directory: `hybridtune launch` makes one"),
         ("resume unfinished --trials -1", "Invalid value for '--trials'"),
+        ("resume unfinished --gpus-per-trial 1", "gpus-per-trial is 1, this machine has 0 GPUs: ask for fewer, or 0"),
+        ("resume unfinished --device cuda", "device cuda needs a GPU for each trial: give --gpus-per-trial"),
+        ("resume unfinished --device tpu", "device: Input should be 'auto', 'cpu', 'cuda' or 'mps', got 'tpu'"),
+        ("resume unfinished --concurrent 0", "concurrent: Input should be greater than or equal to 1, got 0"),
+        ("resume unfinished --sampler own:mine", "a resume keeps it: leave out --sampler own:mine"),
+        ("resume own", "the run has a sampler of its own, whose code would be run: name it with --sampler own:mine"),
+        ("resume own --sampler other:mine", "the run was searched with sampler own:mine, a resume keeps it"),
+        ("resume own --sampler own:mine", "sampler 'own:mine' cannot be made: "),
         ("resume moved", "gone is not a dataset folder"),
         ("resume changed", "the run was started with another fingerprint: put the old dataset back"),
         ("resume changed --trials 3", "the run was started with another fingerprint: put the old dataset back"),

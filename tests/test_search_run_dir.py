@@ -14,7 +14,7 @@ import pytest
 from hybridtune.data.document import write_atomically
 from hybridtune.data.schema import InputError
 from hybridtune.data.store import Dataset
-from hybridtune.search.pipeline import resume
+from hybridtune.search.pipeline import Changes, resume
 from hybridtune.search.run.run_dir import RunDir
 from hybridtune.search.run.settings import Settings
 from hybridtune.search.study.study import create_study
@@ -163,8 +163,19 @@ def test_a_run_that_another_process_works_on_cannot_be_extended(tmp_path: Path, 
     with held_by_another_process(run):
         before = listing(run.path)
         with pytest.raises(InputError, match="another process works on"):
-            resume(run, print, more_trials=3)
+            resume(run, print, Changes(more_trials=3))
         assert listing(run.path) == before
+
+
+def test_what_killed_saves_left_is_taken_away(tmp_path: Path) -> None:
+    run = RunDir.create(tmp_path / "run", settings(), "abc")
+    before = listing(run.path)
+    for path in (run.path / ".run.json.12.tmp", run.trial(0) / ".checkpoint.pt.7.tmp"):
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"half")
+    run.remove_leftovers()
+    run.trial(0).rmdir()
+    assert listing(run.path) == before
 
 
 def test_a_run_whose_dataset_is_gone_is_not_resumed(tmp_path: Path) -> None:

@@ -23,7 +23,14 @@ from hybridtune.search.cluster.shared_dataset import SharedDataset
 from hybridtune.search.run.run_dir import RunDir
 from hybridtune.search.run.trial_report import Failed, Progressed, TrialReport
 from hybridtune.search.workers import trainable
-from hybridtune.search.workers.trainable import CHECKPOINT, TrainingContext, folded_training, train_to_end
+from hybridtune.search.workers.trainable import (
+    CHECKPOINT,
+    Checkpoint,
+    TrainingContext,
+    folded_training,
+    identity,
+    train_to_end,
+)
 from hybridtune.spaces.basic import BASIC
 
 PARAMS = BASIC.default() | {"hidden_size": 8, "window": 15}
@@ -46,7 +53,7 @@ class WorkerLostError(Exception):
 
 
 def trained(
-    context: TrainingContext, folder: Path, reported: int = 0, interrupt_at: int | None = None
+    context: TrainingContext, folder: Path, reported: int = 0, interrupt_at: int | None = None, name: str = "mine"
 ) -> list[Progressed]:
     """Reports of one life of a trial, which may end in the middle of a report."""
     reports: list[Progressed] = []
@@ -59,7 +66,7 @@ def trained(
             raise WorkerLostError
 
     with contextlib.suppress(WorkerLostError):
-        train_to_end(folded_training(context, PARAMS, seed=0), folder, context, report, reported)
+        train_to_end(folded_training(context, PARAMS, seed=0), Checkpoint(folder, name), context, report, reported)
     return reports
 
 
@@ -89,6 +96,32 @@ def test_a_trial_that_lost_its_worker_goes_on_from_its_checkpoint(
     assert before[:-1] + after == undisturbed
 
 
+def test_a_checkpoint_of_another_training_is_not_loaded(context: TrainingContext, tmp_path: Path) -> None:
+    """A study that was put back from its copy gives a number again, with another configuration."""
+    undisturbed = trained(context, tmp_path / "whole")
+    trained(context, tmp_path / "other", interrupt_at=3, name="another")
+    assert trained(context, tmp_path / "other") == undisturbed
+
+
+def test_a_training_is_known_by_what_decides_its_weights(context: TrainingContext) -> None:
+    mine = identity(PARAMS, 0, context)
+    assert identity(dict(reversed(PARAMS.items())), 0, context) == mine
+    assert identity(PARAMS, 0, context.with_micro_batch(7)) == mine
+    longer = dataclasses.replace(context, budget=dataclasses.replace(context.budget, iterations=5))
+    others = [
+        identity(PARAMS | {"dropout": 0.21}, 0, context),
+        identity(PARAMS, 1, context),
+        identity(PARAMS, 0, longer),
+    ]
+    assert len({mine, *others}) == 4
+
+
+def test_what_a_killed_save_left_is_taken_away(context: TrainingContext, tmp_path: Path) -> None:
+    (tmp_path / f".{CHECKPOINT}.123.tmp").write_bytes(b"half")
+    trained(context, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [CHECKPOINT]
+
+
 def test_a_training_that_is_not_finite_any_more_keeps_its_best_weights(
     context: TrainingContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -103,10 +136,10 @@ def test_a_training_that_is_not_finite_any_more_keeps_its_best_weights(
         for part in parts(training):
             part.config = dataclasses.replace(part.config, learning_rate=1e38)
 
-    assert not train_to_end(training, tmp_path, between, report)
+    assert not train_to_end(training, Checkpoint(tmp_path, "mine"), between, report)
     assert [type(report) for report in reports] == [Progressed, Failed]
     kept = folded_training(between, PARAMS, seed=0)
-    kept.load_state(torch.load(tmp_path / CHECKPOINT, weights_only=True))
+    assert Checkpoint(tmp_path, "mine").load(kept)
     for part, whole in zip(parts(kept), parts(training), strict=True):
         for name, values in part.model.state_dict().items():
             assert values.isfinite().all()

@@ -1,7 +1,7 @@
 """Commands about one run or several."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -10,6 +10,7 @@ from hybridtune.search.cli.console import out
 from hybridtune.search.run.settings import Settings
 
 if TYPE_CHECKING:
+    from hybridtune.models.hardware import DeviceChoice
     from hybridtune.search.report.comparison import Comparison
 
 
@@ -116,18 +117,35 @@ def resume(
     time_budget: Annotated[
         str | None, typer.Option(help="Time that the search may still take, as 2h.", show_default="what was left")
     ] = None,
+    concurrent: Annotated[int | None, typer.Option(help="Trials at a time.", show_default="as before")] = None,
+    gpus_per_trial: Annotated[
+        float | None, typer.Option(help="GPUs of each trial; a fraction shares one.", show_default="as before")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.", show_default="as before")] = None,
+    sampler: Annotated[
+        str | None,
+        typer.Option(help="The run's own module:function, where it has one: its code is run.", show_default=False),
+    ] = None,
 ) -> None:
     """Go on with a run that was stopped, or extend its search.
 
     Example: hybridtune resume demo/run --trials 20
     """
     from hybridtune.search.cli.console import stopwatch_lines
+    from hybridtune.search.pipeline import Changes
     from hybridtune.search.pipeline import resume as resume_run
     from hybridtune.search.run.run_dir import RunDir
     from hybridtune.search.study.stopping import parse_duration
 
-    seconds = None if time_budget is None else parse_duration(time_budget)
-    resume_run(RunDir.open(run), stopwatch_lines(out), trials, seconds)
+    changes = Changes(
+        more_trials=trials,
+        more_seconds=None if time_budget is None else parse_duration(time_budget),
+        concurrent=concurrent,
+        device=cast("DeviceChoice | None", device),
+        gpus_per_trial=gpus_per_trial,
+        sampler=sampler,
+    )
+    resume_run(RunDir.open(run), stopwatch_lines(out), changes)
     _print_end(run)
 
 
@@ -162,6 +180,8 @@ def replay(
     out.print(f"{done.iterations} iterations, largest difference {done.largest_difference:.2g}")
     if done.ran_on != done.runs_on:
         out.print(f"it ran on {done.ran_on} then, on {done.runs_on} now: small differences are to be expected")
+    if done.fell_in is not None:
+        out.print(f"it ran out of memory in iteration {done.fell_in}: from there on differences are to be expected")
 
 
 def report(

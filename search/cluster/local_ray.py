@@ -1,13 +1,15 @@
 """The Ray that a stage runs on: started for it on this machine, ended with it."""
 
 import fcntl
+import os
 import shutil
 import signal
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Self
+from typing import Self, TextIO
 
 from hybridtune.data.schema import InputError
 
@@ -62,10 +64,10 @@ def local_ray(cpus: int) -> Iterator[None]:
 @contextmanager
 def _ray_folder() -> Iterator[str]:
     """For Ray's files, locked as long as this process lives; takes those away whose processes were killed."""
-    for left in Path(RAY_FOLDERS).glob(f"{RAY_PREFIX}*/{LOCK}"):
-        with suppress(OSError), left.open() as lock:
+    for left in Path(RAY_FOLDERS).glob(f"{RAY_PREFIX}*"):
+        with suppress(OSError), _opened_lock(left) as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            _remove_ray_folder(left)
+            _remove_ray_folder(left / LOCK)
     with (
         tempfile.TemporaryDirectory(prefix=RAY_PREFIX, dir=RAY_FOLDERS, ignore_cleanup_errors=True) as folder,
         Path(folder, f"{LOCK}.new").open("w") as lock,
@@ -74,6 +76,14 @@ def _ray_folder() -> Iterator[str]:
         # Not there to be found before it is locked.
         Path(lock.name).rename(Path(folder, LOCK))
         yield folder
+
+
+def _opened_lock(folder: Path) -> TextIO:
+    """Raises OSError unless the folder is this user's own and no link: anybody may put something of that name there."""
+    about = folder.lstat()
+    if not stat.S_ISDIR(about.st_mode) or about.st_uid != os.getuid():
+        raise PermissionError(f"{folder} is somebody else's")
+    return os.fdopen(os.open(folder / LOCK, os.O_RDONLY | os.O_NOFOLLOW))
 
 
 def _remove_ray_folder(lock: Path) -> None:

@@ -49,6 +49,8 @@ def blend(run: RunDir, say: Say) -> None:
     p_AH: dict[SliceName, Floats] = {
         name: calibrated(mix(part.p_NAH, weights[winner]), calibration_H) for name, part in slices.items()
     }
+    # The result of a smaller search goes with its predictions.
+    run.ensemble.unlink(missing_ok=True)
     write_predictions(
         run,
         dataset,

@@ -7,7 +7,8 @@ from pydantic import BaseModel, ConfigDict
 from hybridtune.data.document import Document
 from hybridtune.models.bundle.calibration import Calibration
 from hybridtune.models.score import HorizonMetrics
-from hybridtune.search.finalists.members import Role
+from hybridtune.search.finalists.members import MEMBER, MemberDocument, Role
+from hybridtune.search.run.run_dir import RunDir
 
 
 class MethodResult(BaseModel):
@@ -48,3 +49,8 @@ class EnsembleDocument(Document):
     left_out: dict[str, str]
     """Members whose loss was not finite -> what happened."""
     configurations_tried: int
+
+
+def blended_members(run: RunDir, ensemble: EnsembleDocument) -> list[MemberDocument]:
+    """The members of this ensemble. While the search is extended, others are trained beside them."""
+    return [MemberDocument.read(run.member(member_id) / MEMBER) for member_id in ensemble.members]

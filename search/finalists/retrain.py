@@ -36,7 +36,14 @@ from hybridtune.search.study.study import best_first, open_study
 from hybridtune.search.workers.callback import TrainingCallback
 from hybridtune.search.workers.progress import describe
 from hybridtune.search.workers.tasks import Tasks, run_tasks
-from hybridtune.search.workers.trainable import CHECKPOINT, TrainingContext, make_training, report_to_tune, train_to_end
+from hybridtune.search.workers.trainable import (
+    Checkpoint,
+    TrainingContext,
+    identity,
+    make_training,
+    report_to_tune,
+    train_to_end,
+)
 from hybridtune.spaces.parameters import Config
 from hybridtune.spaces.trial_config import Shape
 
@@ -107,7 +114,8 @@ def train_member(config: dict[str, Any], context: TrainingContext) -> None:
             FailedMember(id=spec.id, origin=spec.origin, failure=report.reason).write(folder / FAILED)
         report_to_tune(report)
 
-    if not train_to_end(training, folder, context, report):
+    checkpoint = Checkpoint(folder, identity(spec.params, spec.seed, context))
+    if not train_to_end(training, checkpoint, context, report):
         return
     training.model.load_state_dict(training.best_weights())
     architecture, values = config_values(training.model.config)
@@ -125,7 +133,7 @@ def train_member(config: dict[str, Any], context: TrainingContext) -> None:
         curve=tuple(training.history),
         tune=all_metrics(predicted, frozen_labels(dataset, "tune")),
     ).write(folder / MEMBER)
-    (folder / CHECKPOINT).unlink(missing_ok=True)
+    checkpoint.remove()
 
 
 def _train_members(run: RunDir, settings: Settings, specs: list[MemberSpec], say: Say) -> None:

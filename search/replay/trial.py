@@ -1,16 +1,20 @@
 """A trial of a run trained once more, in this process, and held against the curve that it left."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from hybridtune.data.schema import InputError
+from hybridtune.models.training.config import TrainConfig
 from hybridtune.search.cluster.shared_dataset import SharedDataset
 from hybridtune.search.run.curves import read_curves
 from hybridtune.search.run.run_dir import RunDir
 from hybridtune.search.run.say import Say
 from hybridtune.search.study.study import config_of, open_study, started
 from hybridtune.search.workers.trainable import TrainingContext, folded_training
+from hybridtune.spaces.parameters import Config
 
 COMPARED = ("train_loss", "tune_loss", "tune_auc")
 TOLERANCE = 1e-6
@@ -27,6 +31,10 @@ class Replay:
     """Over COMPARED and all iterations."""
     ran_on: str
     runs_on: str
+    fell_in: int | None
+    """The iteration in which the trial ran out of memory and went on with a smaller micro-batch. From there on dropout
+    met other values, so a difference is to be expected.
+    """
 
 
 def replay(run: RunDir, number: int, say: Say) -> Replay:
@@ -43,9 +51,8 @@ def replay(run: RunDir, number: int, say: Say) -> Replay:
     settings = run.document().settings
     dataset = run.open_dataset()
     shared = SharedDataset(settings.dataset, dataset.info.horizons)
-    context = TrainingContext(run, shared, settings.budget, settings.hardware, ()).with_micro_batch(
-        trial.user_attrs["micro_batch"]
-    )
+    context = TrainingContext(run, shared, settings.budget, settings.hardware, ())
+    fell_in = first_fall(curve["micro_batch"].tolist(), _batch(config_of(trial), settings.micro_batch))
     training = folded_training(context, config_of(trial), settings.seed)
     rows = []
     for iteration, recorded in enumerate(curve.itertuples(), start=1):
@@ -53,7 +60,19 @@ def replay(run: RunDir, number: int, say: Say) -> Replay:
         rows.append([abs(getattr(progress, name) - getattr(recorded, name)) for name in COMPARED])
         say(f"iteration {iteration} of {len(curve)}: tune_loss {progress.tune_loss:.6f}, then {recorded.tune_loss:.6f}")
     largest = float(pd.DataFrame(rows).to_numpy().max())
-    replayed = Replay(len(curve), largest, trial.user_attrs["runs_on"], training.runs_on)
-    if largest > TOLERANCE and replayed.ran_on == replayed.runs_on:
+    replayed = Replay(len(curve), largest, trial.user_attrs["runs_on"], training.runs_on, fell_in)
+    exact = rows if fell_in is None else rows[: fell_in - 1]
+    if np.max(exact, initial=0.0) > TOLERANCE and replayed.ran_on == replayed.runs_on:
         raise ReplayDiffersError(f"trial {number} differs from its curve by {largest:.2g} on {replayed.runs_on}")
     return replayed
+
+
+def first_fall(micro_batches: Sequence[int], begun: int) -> int | None:
+    """The first iteration that ended with fewer anchors at a time than it began with; begun: by the first one."""
+    before = (begun, *micro_batches)
+    return next((i for i, now in enumerate(micro_batches, start=1) if now < before[i - 1]), None)
+
+
+def _batch(params: Config, micro_batch: int | None) -> int:
+    batch = int(params.get("batch_size", TrainConfig.batch_size))
+    return min(micro_batch or batch, batch)

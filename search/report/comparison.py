@@ -1,6 +1,6 @@
 """What came out of a run, beside what it has to beat; from what was stored, the test slice is not read again."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,8 +10,8 @@ from hybridtune.data.schema import InputError
 from hybridtune.models.metrics import all_metrics, mean_auc, mean_log_loss
 from hybridtune.models.score import HorizonMetrics, Score
 from hybridtune.search.finalists.baselines import LOGISTIC, TREES
-from hybridtune.search.finalists.ensemble import EnsembleDocument
-from hybridtune.search.finalists.members import members
+from hybridtune.search.finalists.ensemble import EnsembleDocument, blended_members
+from hybridtune.search.finalists.members import MemberDocument
 from hybridtune.search.finalists.predictions import BASE_RATE, ENSEMBLE, StoredPredictions
 from hybridtune.search.report.blocks import FEWEST_BLOCKS
 from hybridtune.search.report.scores import ORACLE, Gain, auc_gain, gains_shown, log_loss_gain, score, with_oracle
@@ -133,7 +133,7 @@ def compare(run: RunDir, oracle: Path | None = None) -> Comparison:
         int(test.frame["series"].nunique()),
         run.document().test_readings,
         _gains(test, columns),
-        _finalists(run, stored),
+        _finalists(blended_members(run, ensemble), stored),
     )
 
 
@@ -153,10 +153,10 @@ def _gains(test: StoredPredictions, columns: dict[str, str]) -> dict[str, Gain]:
     return gains_shown(gains | {"log loss saved over the base rate": log_loss_gain(test, ENSEMBLE, BASE_RATE)})
 
 
-def _finalists(run: RunDir, stored: StoredPredictions) -> tuple[Finalist, ...]:
+def _finalists(trained: Sequence[MemberDocument], stored: StoredPredictions) -> tuple[Finalist, ...]:
     slices = [(part.label_AH(), part) for part in (stored.slice("blend"), stored.slice("test"))]
     found = []
-    for member in members(run):
+    for member in trained:
         blend, test = (all_metrics(part.p_AH(member.id), y_AH) for y_AH, part in slices)
         parts = (member.tune, blend, test)
         found.append(

@@ -12,8 +12,8 @@ from plotly.offline import get_plotlyjs
 from hybridtune.data.document import write_atomically
 from hybridtune.models.bundle.attention import attentive_member
 from hybridtune.models.metrics import mean_metric
-from hybridtune.search.finalists.ensemble import EnsembleDocument
-from hybridtune.search.finalists.members import load_member, members
+from hybridtune.search.finalists.ensemble import EnsembleDocument, blended_members
+from hybridtune.search.finalists.members import load_member
 from hybridtune.search.finalists.predictions import BASE_RATE, StoredPredictions
 from hybridtune.search.report import figures
 from hybridtune.search.report.attention_plot import attention_figure
@@ -43,7 +43,7 @@ def write_report(run: RunDir, oracle: Path | None = None) -> Comparison:
     ensemble = finished(run)
     trials, curves = _ranked(pd.read_parquet(run.trials), study), pd.read_parquet(run.curves)
     stored = StoredPredictions.read(run, ensemble.horizons)
-    trained = members(run)
+    trained = blended_members(run, ensemble)
     page = render(
         "report.html",
         comparison=comparison,
@@ -104,7 +104,7 @@ def _cost(trials: pd.DataFrame, iterations: int) -> dict[str, float]:
 def _attention(run: RunDir, ensemble: EnsembleDocument) -> dict[str, Any] | None:
     """The attention of the heaviest member that has some, at the last anchor of the blend slice."""
     weights = ensemble.methods[ensemble.method].weights
-    trained = sorted(members(run), key=lambda m: -float(np.mean(weights[m.id])))
+    trained = sorted(blended_members(run, ensemble), key=lambda m: -float(np.mean(weights[m.id])))
     dataset = run.open_dataset()
     anchors = dataset.frozen_anchors("blend")
     series, minute = int(anchors.series_A[-1]), int(anchors.minute_A[-1])

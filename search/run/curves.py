@@ -8,7 +8,7 @@ import pandas as pd
 
 from hybridtune.models.training.progress import Progress
 
-CURVE_COLUMNS = ("trial", "iteration", "samples", "train_loss", "tune_loss", "tune_auc", "seconds")
+CURVE_COLUMNS = ("trial", "iteration", "samples", "train_loss", "tune_loss", "tune_auc", "seconds", "micro_batch")
 
 
 def append_curve_point(path: Path, trial: int, progress: Progress) -> None:

@@ -20,7 +20,7 @@ from typing import ClassVar, Literal
 
 from sqlalchemy import URL
 
-from hybridtune.data.document import Document, new_folder, refuse_existing
+from hybridtune.data.document import TEMPORARY, Document, new_folder, refuse_existing
 from hybridtune.data.schema import InputError
 from hybridtune.data.store import Dataset
 from hybridtune.search.run.settings import Settings
@@ -144,6 +144,11 @@ class RunDir:
     def count_test_reading(self) -> None:
         """Before the reading, so that one that was cut short counts too."""
         self.update(test_readings=self.document().test_readings + 1)
+
+    def remove_leftovers(self) -> None:
+        """Of processes that were killed while they saved. The caller holds the run's lock."""
+        for path in self.path.rglob(f".*{TEMPORARY}"):
+            path.unlink(missing_ok=True)
 
     @contextmanager
     def lock(self) -> Iterator[None]:

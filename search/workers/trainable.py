@@ -1,6 +1,8 @@
 """What runs in a Tune worker: one training, with a checkpoint that survives the worker."""
 
+import hashlib
 import io
+import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -10,7 +12,7 @@ from typing import Any, Self
 import torch
 from ray import tune
 
-from hybridtune.data.document import write_atomically
+from hybridtune.data.document import TEMPORARY, write_atomically
 from hybridtune.data.store import Dataset
 from hybridtune.models.architectures.registry import build_model
 from hybridtune.models.architectures.scaler import train_bars
@@ -93,12 +95,13 @@ def run_trial(config: dict[str, Any], context: TrainingContext, seed: int) -> No
 
 def _train(task: TrialTask, context: TrainingContext, seed: int) -> None:
     training = folded_training(context.with_micro_batch(task.micro_batch), task.params, seed)
+    checkpoint = Checkpoint(context.run.trial(task.number), identity(task.params, seed, context))
     # The last iteration that the study knows is reported again: its rung may not have been decided.
-    train_to_end(training, context.run.trial(task.number), context, report_to_tune, reported=max(task.reported - 1, 0))
+    train_to_end(training, checkpoint, context, report_to_tune, reported=max(task.reported - 1, 0))
 
 
 def folded_training(context: TrainingContext, params: Config, seed: int) -> AnyTraining:
-    """What a search judges: a training on each walk-forward fold of the dataset, mostly one."""
+    """What a search scores: a training on each walk-forward fold of the dataset, mostly one."""
     folds = context.dataset.open().folds()
     trainings = [make_training(context, params, seed, fold) for fold in folds]
     return trainings[0] if len(trainings) == 1 else FoldedTraining(trainings)
@@ -112,21 +115,63 @@ def make_training(context: TrainingContext, params: Config, seed: int, dataset: 
     return Training(model, dataset, config.train, seed, *pick(context.hardware))
 
 
+@dataclass(frozen=True)
+class Checkpoint:
+    """The checkpoint of one training."""
+
+    folder: Path
+    identity: str
+    """Of the training; a checkpoint of another one is not loaded."""
+
+    def load(self, training: AnyTraining) -> bool:
+        """Whether there was one. In a study that was put back from its copy, a trial may have the number of another one
+        that left its checkpoint there.
+        """
+        for left in self.folder.glob(f".{CHECKPOINT}.*{TEMPORARY}"):
+            left.unlink(missing_ok=True)
+        if not self._path.exists():
+            return False
+        saved = torch.load(self._path, map_location="cpu", weights_only=True)
+        if saved.get("identity") != self.identity:
+            return False
+        training.load_state(saved["training"])
+        return True
+
+    def save(self, training: AnyTraining) -> None:
+        buffer = io.BytesIO()
+        torch.save({"identity": self.identity, "training": training.state()}, buffer)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(self._path, buffer.getvalue())
+
+    def remove(self) -> None:
+        self._path.unlink(missing_ok=True)
+
+    @property
+    def _path(self) -> Path:
+        return self.folder / CHECKPOINT
+
+
+def identity(params: Config, seed: int, context: TrainingContext) -> str:
+    """A digest of all that decides what a training is, but for its hardware and its micro-batch."""
+    budget = replace(context.budget, micro_batch=None)
+    dataset = context.dataset.open().info.fingerprint
+    text = json.dumps([dict(sorted(params.items())), seed, asdict(budget), dataset])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
 def train_to_end(
     training: AnyTraining,
-    folder: Path,
+    checkpoint: Checkpoint,
     context: TrainingContext,
     report: Callable[[TrialReport], None],
     reported: int = 0,
 ) -> bool:
-    """Goes on from the folder's checkpoint, if any, and reports every iteration after the first `reported`.
+    """Goes on from the checkpoint, if there is one, and reports every iteration after the first `reported`.
 
     Returns whether the training reached its end; False if its loss was not finite, which is reported too, and the
     checkpoint holds the best weights from before.
     """
-    checkpoint = folder / CHECKPOINT
-    if checkpoint.exists():
-        training.load_state(torch.load(checkpoint, map_location="cpu", weights_only=True))
+    if checkpoint.load(training):
         for iteration in range(reported + 1, training.iteration + 1):
             report(report_of(training, iteration))
     saved, cost = time.monotonic(), 0.0
@@ -136,13 +181,13 @@ def train_to_end(
         except NonFiniteLossError as error:
             if training.history:
                 training.return_to_best()
-                _save(training, checkpoint)
+                checkpoint.save(training)
             report(Failed(training.iteration + 1, str(error), training.runs_on))
             return False
         ended = time.monotonic()
         due = ended - saved >= min(CHECKPOINT_SECONDS, cost / CHECKPOINT_SHARE)
         if due or training.finished or training.iteration in context.checkpoint_iterations:
-            _save(training, checkpoint)
+            checkpoint.save(training)
             saved = time.monotonic()
             cost = saved - ended
         if training.iteration > reported:
@@ -158,10 +203,3 @@ def report_of(training: AnyTraining, iteration: int) -> Progressed:
 
 def report_to_tune(report: TrialReport) -> None:
     tune.report(report.to_tune())
-
-
-def _save(training: AnyTraining, path: Path) -> None:
-    buffer = io.BytesIO()
-    torch.save(training.state(), buffer)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, buffer.getvalue())
