@@ -86,8 +86,8 @@ def _trials(trials: pd.DataFrame) -> str | None:
     # By its place among this search's trials: the numbers of a warm start count the earlier run's trials too.
     best = int(np.flatnonzero(trials["rank"] == 0)[0]) + 1
     if best > 2 * len(trials) / 3:
-        return f"Trials: the best was the {best}. of {len(trials)}, late: more trials may find a better one."
-    return f"Trials: the best was the {best}. of {len(trials)}, and no later one beat it: more trials promise little."
+        return f"Trials: the best was number {best} of {len(trials)}, late: more trials may find a better one."
+    return f"Trials: the best was number {best} of {len(trials)}, and no later one beat it: more trials promise little."
 
 
 def _data(trained: Sequence[MemberDocument]) -> str | None:
@@ -142,8 +142,8 @@ def _surest(blend: StoredPredictions, test: StoredPredictions) -> str | None:
     if np.isfinite(found.low):
         interval = f"95% interval {found.low:+.1%} to {found.high:+.1%}"
     return (
-        f"Real-time use: on blend the surest {SURE:.0%} of calls gain most at {best} minutes. On test the share that "
-        f"is right is that of calls by the base rate {found.value:+.1%} ({interval}). hybridtune predict --last gives "
+        f"Real-time use: on blend the surest {SURE:.0%} of calls beat calls by the base rate most at {best} minutes. "
+        f"On test the difference in right calls is {found.value:+.1%} ({interval}). hybridtune predict --last gives "
         "the latest minute alone, and how far the members differ."
     )
 
