@@ -240,6 +240,7 @@ def test_runs_and_bundles_of_one_dataset_are_compared_side_by_side(
     for score in compare(run).ensemble.scores.values():
         # Of the run, of its copy, and as the bundle carries it.
         assert said.count(f"{score.metrics.auc:.3f}") >= 3
+    assert all(words in said for words in ("logistic", "boosted", "base rate"))
     compared = said.replace("\n", " ")
     assert re.search(r"mean AUC of run over .*: \+0\.0000 \[\+0\.0000, \+0\.0000\], no gain shown", compared)
 

@@ -8,8 +8,9 @@ from pathlib import Path
 from hybridtune.data.schema import InputError
 from hybridtune.models.bundle.bundle import Bundle
 from hybridtune.models.score import Score
-from hybridtune.search.finalists.predictions import ENSEMBLE, StoredPredictions
-from hybridtune.search.report.comparison import Row, describe_gain, finished
+from hybridtune.search.finalists.baselines import LOGISTIC, TREES
+from hybridtune.search.finalists.predictions import BASE_RATE, ENSEMBLE, StoredPredictions
+from hybridtune.search.report.comparison import TITLES, Row, describe_gain, finished
 from hybridtune.search.report.scores import MeanGain, auc_gain, gains_shown, score
 from hybridtune.search.run.run_dir import RunDir
 
@@ -48,7 +49,8 @@ def side_by_side(paths: Sequence[Path]) -> SideBySide:
                 f"{first.path} and {other.path} cannot be compared: one is of dataset {first.dataset} and horizons "
                 f"{_listed(first.horizons)}, the other of {other.dataset} and {_listed(other.horizons)}"
             )
-    return SideBySide(first.horizons, tuple(Row(str(r.path), r.scores) for r in results), _lines(results))
+    rows = (*(Row(str(result.path), result.scores) for result in results), *_baselines(results))
+    return SideBySide(first.horizons, rows, _lines(results))
 
 
 def _read(path: Path) -> Result:
@@ -61,6 +63,14 @@ def _read(path: Path) -> Result:
     predictions = StoredPredictions.read(run, horizons).slice("test")
     fingerprint = run.document().dataset_fingerprint
     return Result(path, fingerprint, horizons, score(predictions, ENSEMBLE), predictions)
+
+
+def _baselines(results: Sequence[Result]) -> list[Row]:
+    """As the first run fitted them; a bundle does not carry them."""
+    predictions = next((result.predictions for result in results if result.predictions is not None), None)
+    if predictions is None:
+        return []
+    return [Row(TITLES[who], score(predictions, who)) for who in (LOGISTIC, TREES, BASE_RATE)]
 
 
 def _lines(results: Sequence[Result]) -> tuple[str, ...]:
