@@ -4,6 +4,8 @@ import os
 import shutil
 import signal
 import sqlite3
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -130,3 +132,26 @@ def test_looking_at_a_study_that_is_being_made_leaves_it_alone(tmp_path: Path) -
         open_study(run)
     create_study(run, HYBRID, "tune_loss")
     assert started(open_study(run)) == []
+
+
+KILLED_WHILE_WRITING = """
+import os, signal, sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("PRAGMA cache_size = 1")  # so that changed pages reach the file before the end
+connection.execute("BEGIN IMMEDIATE")
+connection.execute("CREATE TABLE filler (text)")
+connection.executemany("INSERT INTO filler VALUES (?)", [("x" * 4000,)] * 200)
+connection.execute("DELETE FROM trials")
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_study_whose_writer_was_killed_in_the_middle_is_whole(run: RunDir) -> None:
+    """It was called damaged, and where there was no copy yet the advice was to launch anew."""
+    run.study_backup.unlink()
+    subprocess.run([sys.executable, "-c", KILLED_WHILE_WRITING, str(run.study)], check=False)
+    assert Path(f"{run.study}-journal").stat().st_size > 0
+    check_study(run)
+    assert len(started(open_study(run))) == 3
+    back_up(run)
+    assert not Path(f"{run.study}-journal").exists()

@@ -21,7 +21,7 @@ def back_up(run: RunDir) -> None:
     """Replaces the copy, in one step (SQLite's online backup: what others write meanwhile is in it or not at all)."""
     with (
         new_file(run.study_backup) as file,
-        closing(_read_only(run.study)) as source,
+        closing(_connect(run.study)) as source,
         closing(sqlite3.connect(file)) as target,
     ):
         source.backup(target, progress=_Deadline(), sleep=0.05)
@@ -47,7 +47,7 @@ def has_study(run: RunDir) -> bool:
     if not run.study.exists():
         return False
     try:
-        with closing(_read_only(run.study)) as connection:
+        with closing(_connect(run.study)) as connection:
             return bool(connection.execute("SELECT count(*) FROM studies").fetchone()[0])
     except sqlite3.OperationalError as error:
         if "no such table" in str(error):
@@ -76,7 +76,7 @@ def check_study(run: RunDir) -> None:
 
 def _problem(path: Path) -> str | None:
     try:
-        with closing(_read_only(path)) as connection:
+        with closing(_connect(path)) as connection:
             (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
             connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     except sqlite3.Error as error:
@@ -84,5 +84,8 @@ def _problem(path: Path) -> str | None:
     return None if found == "ok" else str(found)
 
 
-def _read_only(path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=READ_SECONDS)
+def _connect(path: Path) -> sqlite3.Connection:
+    """Able to write, though all that is wanted is to read: what a process that was killed in the middle of a write left
+    has to be rolled back first, which SQLite refuses in mode=ro. Never makes the file.
+    """
+    return sqlite3.connect(f"file:{quote(str(path))}?mode=rw", uri=True, timeout=READ_SECONDS)
