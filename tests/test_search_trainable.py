@@ -23,9 +23,8 @@ from hybridtune.search.cluster.shared_dataset import SharedDataset
 from hybridtune.search.run.run_dir import RunDir
 from hybridtune.search.run.trial_report import Failed, Progressed, TrialReport
 from hybridtune.search.workers import trainable
+from hybridtune.search.workers.checkpoint import CHECKPOINT, Checkpoint
 from hybridtune.search.workers.trainable import (
-    CHECKPOINT,
-    Checkpoint,
     TrainingContext,
     folded_training,
     identity,

@@ -34,10 +34,10 @@ from hybridtune.search.run.settings import Settings
 from hybridtune.search.run.trial_report import Failed, Progressed, TrialReport
 from hybridtune.search.study.study import best_first, open_study
 from hybridtune.search.workers.callback import TrainingCallback
+from hybridtune.search.workers.checkpoint import Checkpoint
 from hybridtune.search.workers.progress import describe
 from hybridtune.search.workers.tasks import Tasks, run_tasks
 from hybridtune.search.workers.trainable import (
-    Checkpoint,
     TrainingContext,
     identity,
     make_training,

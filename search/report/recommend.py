@@ -123,8 +123,8 @@ def _imbalance(comparison: Comparison) -> str | None:
 
 
 def _surest(blend: StoredPredictions, test: StoredPredictions) -> str | None:
-    """Chosen on blend, told of test. Right calls alone say nothing where most prices fall: what counts is the excess
-    over calls that follow the base rate at the same anchors.
+    """The horizon is chosen on blend, the difference measured on test. Right calls alone say nothing where most prices
+    fall: what counts is the excess over calls that follow the base rate at the same anchors.
     """
     found_on_blend = {horizon: _excess_A(blend.known(horizon), horizon) for horizon in blend.horizons}
     excess = {horizon: float(values_A.mean()) for horizon, values_A in found_on_blend.items() if len(values_A)}

@@ -11,8 +11,9 @@ from hybridtune.search.study.backup import back_up
 from hybridtune.search.study.stopping import StoppingRule
 from hybridtune.search.study.study import best_first, started
 from hybridtune.search.tuning.events import EventFile
+from hybridtune.search.workers.checkpoint import CHECKPOINT
 from hybridtune.search.workers.progress import describe
-from hybridtune.search.workers.trainable import CHECKPOINT, TrialTask
+from hybridtune.search.workers.trainable import TrialTask
 
 SCALARS = ("train_loss", "tune_loss", "tune_auc", "objective")
 

@@ -1,18 +1,14 @@
 """What runs in a Tune worker: one training, with a checkpoint that survives the worker."""
 
 import hashlib
-import io
 import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any, Self
 
-import torch
 from ray import tune
 
-from hybridtune.data.document import TEMPORARY, write_atomically
 from hybridtune.data.store import Dataset
 from hybridtune.models.architectures.registry import build_model
 from hybridtune.models.architectures.scaler import train_bars
@@ -25,10 +21,10 @@ from hybridtune.models.training.progress import is_finished
 from hybridtune.search.cluster.shared_dataset import SharedDataset
 from hybridtune.search.run.run_dir import RunDir
 from hybridtune.search.run.trial_report import Failed, Progressed, TrialReport
+from hybridtune.search.workers.checkpoint import Checkpoint
 from hybridtune.spaces.parameters import Config
 from hybridtune.spaces.trial_config import Shape, trial_config
 
-CHECKPOINT = "checkpoint.pt"
 CHECKPOINT_SECONDS = 20.0
 """At most so much training is lost with a worker; an iteration that takes longer is saved each time."""
 CHECKPOINT_SHARE = 0.05
@@ -113,42 +109,6 @@ def make_training(context: TrainingContext, params: Config, seed: int, dataset: 
     model = build_model(config.model, seed)
     model.scaling.fit(train_bars(dataset))
     return Training(model, dataset, config.train, seed, *pick(context.hardware))
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """The checkpoint of one training."""
-
-    folder: Path
-    identity: str
-    """Of the training; a checkpoint of another one is not loaded."""
-
-    def load(self, training: AnyTraining) -> bool:
-        """Whether there was one. In a study that was put back from its copy, a trial may have the number of another one
-        that left its checkpoint there.
-        """
-        for left in self.folder.glob(f".{CHECKPOINT}.*{TEMPORARY}"):
-            left.unlink(missing_ok=True)
-        if not self._path.exists():
-            return False
-        saved = torch.load(self._path, map_location="cpu", weights_only=True)
-        if saved.get("identity") != self.identity:
-            return False
-        training.load_state(saved["training"])
-        return True
-
-    def save(self, training: AnyTraining) -> None:
-        buffer = io.BytesIO()
-        torch.save({"identity": self.identity, "training": training.state()}, buffer)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(self._path, buffer.getvalue())
-
-    def remove(self) -> None:
-        self._path.unlink(missing_ok=True)
-
-    @property
-    def _path(self) -> Path:
-        return self.folder / CHECKPOINT
 
 
 def identity(params: Config, seed: int, context: TrainingContext) -> str:
