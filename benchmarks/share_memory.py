@@ -25,7 +25,7 @@ from hybridtune.models.training.config import Budget
 from hybridtune.search.cluster.local_ray import local_ray
 from hybridtune.search.cluster.maps import cores, process_map
 from hybridtune.search.cluster.shared_dataset import share_dataset
-from hybridtune.search.run.run_dir import RunDir
+from hybridtune.search.run.place import FolderPlace
 from hybridtune.search.workers.trainable import TrainingContext, folded_training
 from hybridtune.spaces.hybrid import HYBRID
 
@@ -62,8 +62,8 @@ def measure(folder: Path, tokens: int) -> dict[str, float]:
         prepare(folder / "raw" / "launches", folder / "dataset", PrepareConfig(anchor_stride=720), parallel_map)
     with local_ray(TRIALS):
         context = TrainingContext(
-            run=RunDir(folder / "run"),
-            dataset=share_dataset(Dataset(folder / "dataset")),
+            place=FolderPlace(folder / "run"),
+            dataset=share_dataset(Dataset(folder / "dataset"), other_hosts=False),
             budget=Budget(iterations=2, samples_per_iteration=512),
             hardware=Hardware(),
             checkpoint_iterations=(),

@@ -33,8 +33,8 @@ from hybridtune.data.prepare_config import PrepareConfig
 from hybridtune.data.store import Dataset
 from hybridtune.data.synth import SynthConfig, generate
 from hybridtune.models.metrics import mean_log_loss
-from hybridtune.search.cluster.local_ray import Workers
 from hybridtune.search.cluster.maps import cores, process_map
+from hybridtune.search.cluster.workers import OwnWorkers
 from hybridtune.search.finalists.blend import blend
 from hybridtune.search.finalists.predictions import ENSEMBLE
 from hybridtune.search.finalists.retrain import retrain
@@ -175,7 +175,7 @@ def measure(folder: Path, wanted: dict[bool, int], launches: int) -> list[Market
     done = {(market.signal, market.seed) for market in known}
     # By turns: what is stopped early says something of both.
     turns = sorted((seed / count, signal, seed) for signal, count in wanted.items() for seed in range(count))
-    with Workers(cores()) as workers:
+    with OwnWorkers() as workers:
         for _, signal, seed in turns:
             if (signal, seed) in done:
                 continue
@@ -187,7 +187,7 @@ def measure(folder: Path, wanted: dict[bool, int], launches: int) -> list[Market
     return [market for market in known if market.seed < wanted.get(market.signal, 0)]
 
 
-def searched(folder: Path, signal: bool, seed: int, launches: int, workers: Workers) -> Market:
+def searched(folder: Path, signal: bool, seed: int, launches: int, workers: OwnWorkers) -> Market:
     shutil.rmtree(folder, ignore_errors=True)
     if signal:
         config = SynthConfig(

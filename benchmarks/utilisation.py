@@ -20,8 +20,8 @@ from hybridtune.data.prepare import prepare
 from hybridtune.data.prepare_config import PrepareConfig
 from hybridtune.data.store import Dataset
 from hybridtune.data.synth import SynthConfig, generate
-from hybridtune.search.cluster.local_ray import Workers
 from hybridtune.search.cluster.maps import cores, process_map
+from hybridtune.search.cluster.workers import OwnWorkers
 from hybridtune.search.run.run_dir import RunDir
 from hybridtune.search.run.settings import Settings
 from hybridtune.search.tuning.tune import search
@@ -72,7 +72,7 @@ def measure(folder: Path, dataset: Dataset, trials: int) -> dict[str, float]:
             first_start.append(time.monotonic())
 
     called = time.monotonic()
-    with Workers(WORKERS) as workers:
+    with OwnWorkers() as workers:
         search(run, say, workers)
         ended = time.monotonic()
     trained = float(pd.read_parquet(run.path / "trials.parquet")["seconds"].sum())

@@ -30,8 +30,12 @@ class Document(BaseModel):
 
     version: int = 1
 
+    def encode(self) -> bytes:
+        """As `read` takes it."""
+        return self.model_dump_json(indent=1).encode() + b"\n"
+
     def write(self, path: Path) -> None:
-        write_atomically(path, self.model_dump_json(indent=1).encode() + b"\n")
+        write_atomically(path, self.encode())
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -86,7 +90,8 @@ def new_file(path: Path) -> Iterator[Path]:
 
     A reader sees the old file or the new one, even after a power cut.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY}")
+    # Processes of other hosts may write here too, so their numbers do not tell them apart.
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{TEMPORARY}")
     try:
         yield temporary
         with temporary.open("rb") as file:

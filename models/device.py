@@ -14,7 +14,7 @@ def pick(hardware: Hardware) -> tuple[torch.device, Precision]:
     """auto: CUDA for who was given a GPU, else Apple's GPU where there is one, else the CPU; bf16 where the
     hardware multiplies it natively, else fp32. Raises InputError if what was asked for is not there.
     """
-    device = torch.device(_pick_device(hardware.device, hardware.has_gpu))
+    device = torch.device(pick_device(hardware.device, hardware.has_gpu))
     return device, best_precision(device) if hardware.precision == "auto" else hardware.precision
 
 
@@ -64,7 +64,8 @@ def worker_environment() -> dict[str, str]:
     return {"OMP_NUM_THREADS": "1"} | {name: os.environ.get(name, value) for name, value in keep.items()}
 
 
-def _pick_device(choice: DeviceChoice, has_gpu: bool) -> str:
+def pick_device(choice: DeviceChoice, has_gpu: bool) -> str:
+    """Raises InputError if what was asked for is not there."""
     if choice == "cuda" and not has_gpu:
         raise InputError("device cuda needs a GPU for each trial: give --gpus-per-trial, for example 0.5")
     if choice == "mps" and not torch.backends.mps.is_available():

@@ -73,25 +73,40 @@ def prepare(raw: AnyPath, out: AnyPath, processes: int = 1, **settings: Any) -> 
         return prepare_dataset(Path(raw), Path(out), config, parallel_map)
 
 
-def launch(dataset: AnyPath, run: AnyPath, space: str = "hybrid", say: Say = print, **settings: Any) -> Run:
+def launch(
+    dataset: AnyPath,
+    run: AnyPath,
+    space: str = "hybrid",
+    say: Say = print,
+    address: str | None = None,
+    **settings: Any,
+) -> Run:
     """Searches, retrains the best, blends them and writes the report into the new folder `run`.
 
-    space: the name of a shipped space or a YAML file. say: called with a line now and then. settings: fields of
+    space: the name of a shipped space or a YAML file. address: of a Ray cluster to search on, HOST:PORT or auto; all
+    its hosts see `run`. say: called with a line now and then. settings: fields of
     hybridtune.search.run.settings.Settings, for example `trials=30, iterations=20`. Raises InputError or, naming
     the setting, pydantic's ValidationError for what cannot be used.
     """
-    chosen = pipeline.new_settings(Path(dataset), space, settings)
-    return Run(pipeline.launch(chosen, Path(run), say).path)
+    return Run(pipeline.launch(Path(dataset), Path(run), say, space, settings, address).path)
 
 
-def resume(run: AnyPath, trials: int = 0, seconds: float | None = None, say: Say = print, **changes: Any) -> Run:
+def resume(
+    run: AnyPath,
+    trials: int = 0,
+    seconds: float | None = None,
+    say: Say = print,
+    address: str | None = None,
+    **changes: Any,
+) -> Run:
     """Goes on with a run that was stopped.
 
     trials: so many more than it was to have, also for a finished run. seconds: how long its search may still take.
-    changes: other fields of hybridtune.search.pipeline.Changes, for example `concurrent=4`.
+    address: of a Ray cluster to go on with. changes: other fields of hybridtune.search.pipeline.Changes, for example
+    `concurrent=4`.
     """
     opened = RunDir.open(Path(run))
-    pipeline.resume(opened, say, pipeline.Changes(more_trials=trials, more_seconds=seconds, **changes))
+    pipeline.resume(opened, say, pipeline.Changes(more_trials=trials, more_seconds=seconds, **changes), address)
     return Run(opened.path)
 
 

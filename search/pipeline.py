@@ -1,17 +1,17 @@
 """The stages of a run, one after another, from wherever it stopped."""
 
+import shutil
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hybridtune.data.document import refuse_existing
 from hybridtune.data.schema import InputError
 from hybridtune.data.store import Dataset
-from hybridtune.models.device import pick
-from hybridtune.models.hardware import DeviceChoice
-from hybridtune.search.cluster.local_ray import Workers, refuse_missing_gpus
-from hybridtune.search.cluster.maps import cores
+from hybridtune.models.hardware import DeviceChoice, PrecisionChoice
+from hybridtune.search.cluster.workers import Workers, workers_at
 from hybridtune.search.run.run_dir import RunDir, Status, versions
 from hybridtune.search.run.say import Say
 from hybridtune.search.run.settings import Settings
@@ -21,8 +21,9 @@ from hybridtune.spaces.trial_config import Shape
 Stage = Callable[[RunDir, Say, Workers], None]
 
 
-def new_settings(path: Path, space: str, values: Mapping[str, Any]) -> Settings:
-    """The settings of a run on the dataset at `path`; a trial runs on each core where `concurrent` is not given.
+def new_settings(path: Path, space: str, values: Mapping[str, Any], workers: Workers) -> Settings:
+    """The settings of a run on the dataset at `path`; as many trials at a time as there is room for where `concurrent`
+    is not given.
 
     space: the name of a shipped space or a YAML file. values: fields of Settings. Raises InputError or pydantic's
     ValidationError naming the field for what cannot be used.
@@ -35,22 +36,38 @@ def new_settings(path: Path, space: str, values: Mapping[str, Any]) -> Settings:
         "space_name": chosen.name,
         "dimensions": chosen.dimensions,
         "reference": chosen.reference,
-        "concurrent": cores(),
     }
-    settings = Settings.model_validate(given | {name: value for name, value in values.items() if value is not None})
-    if settings.warm_start is None:
-        return settings
-    # A resume may come from another folder.
-    return settings.model_copy(update={"warm_start": settings.warm_start.resolve()})
+    chosen_values = {name: value for name, value in values.items() if value is not None}
+    settings = workers.fit(Settings.model_validate({"concurrent": 1} | given | chosen_values))
+    changed: dict[str, object] = {}
+    if "concurrent" not in chosen_values:
+        changed["concurrent"] = workers.trials_at_once(settings.gpus_per_trial)
+    if settings.warm_start is not None:
+        # A resume may come from another folder.
+        changed["warm_start"] = settings.warm_start.resolve()
+    return settings.model_copy(update=changed)
 
 
-def launch(settings: Settings, run_path: Path, say: Say) -> RunDir:
-    """Starts a run and takes it to its end. Raises InputError if `run_path` exists."""
+def launch(
+    dataset: Path, run_path: Path, say: Say, space: str, values: Mapping[str, Any], address: str | None = None
+) -> RunDir:
+    """Starts a run and takes it to its end, on this machine or on the Ray cluster at `address`.
+
+    space, values: as `new_settings` takes them. Raises InputError if `run_path` exists, or if the cluster cannot be
+    used; nothing is written then.
+    """
+    refuse_existing(run_path)
+    with workers_at(address) as workers:
+        run = _new_run(run_path, new_settings(dataset, space, values, workers), workers)
+        with run.lock():
+            take_to_end(run, say, workers)
+    return run
+
+
+def _new_run(run_path: Path, settings: Settings, workers: Workers) -> RunDir:
     from hybridtune.search.study.sampler import check_sampler
     from hybridtune.search.study.warm_start import check_warm_start
 
-    refuse_missing_gpus(settings.gpus_per_trial)
-    pick(settings.hardware)
     dataset = settings.only_horizons(Dataset(settings.dataset))
     # A second or so, once; hours of search on damaged bars would tell nobody.
     dataset.verify()
@@ -58,8 +75,11 @@ def launch(settings: Settings, run_path: Path, say: Say) -> RunDir:
     if settings.warm_start is not None:
         check_warm_start(settings.warm_start, settings, dataset.info.fingerprint)
     run = RunDir.create(run_path, settings, dataset.info.fingerprint)
-    with run.lock():
-        take_to_end(run, say)
+    try:
+        workers.refuse_unreachable(run.place)
+    except BaseException:
+        shutil.rmtree(run.path)
+        raise
     return run
 
 
@@ -84,32 +104,40 @@ class Changes:
         return self.more_trials > 0 or self.more_seconds is not None
 
 
-def resume(run: RunDir, say: Say, changes: Changes | None = None) -> None:
-    """Goes on with a run that was stopped, or extends its search.
+def resume(run: RunDir, say: Say, changes: Changes | None = None, address: str | None = None) -> None:
+    """Goes on with a run that was stopped, or extends its search, on this machine or on the Ray cluster at `address`.
 
     Raises InputError if its dataset is gone or is not the one that it was started with, if GPUs are missing, if its own
-    sampler is not named, or if another process works on the run; nothing is changed then.
+    sampler is not named, if another process works on the run, or if the cluster cannot be used; nothing is changed
+    then.
     """
     changes = changes or Changes()
     run.open_dataset().verify()
-    _refuse_unusable(run, changes)
-    with run.lock():
-        settings, status = _changed(run, changes), _status_to_go_on_from(run, changes)
-        _say_other_versions(run, say)
-        if changes.extends and run.ensemble.exists():
-            say("the search goes on; its result so far stays until there is a new one")
-        run.remove_leftovers()
-        run.update(settings=settings.model_dump(), status=status, error=None)
-        take_to_end(run, say)
+    with workers_at(address) as workers:
+        fitted = _usable(run, changes, workers)
+        with run.lock():
+            _go_on(run, say, changes, workers, fitted.precision)
 
 
-def _refuse_unusable(run: RunDir, changes: Changes) -> None:
-    settings, status = _changed(run, changes), _status_to_go_on_from(run, changes)
+def _go_on(run: RunDir, say: Say, changes: Changes, workers: Workers, precision: PrecisionChoice) -> None:
+    # Read again, as another process may have worked on the run until now.
+    settings = _changed(run, changes).model_copy(update={"precision": precision})
+    status = _status_to_go_on_from(run, changes)
     if status != "done":
-        refuse_missing_gpus(settings.gpus_per_trial)
-        pick(settings.hardware)
+        workers.refuse_unreachable(run.place)
+    _say_other_versions(run, say)
+    if changes.extends and run.ensemble.exists():
+        say("the search goes on; its result so far stays until there is a new one")
+    run.remove_leftovers()
+    run.update(settings=settings.model_dump(), status=status, error=None)
+    take_to_end(run, say, workers)
+
+
+def _usable(run: RunDir, changes: Changes, workers: Workers) -> Settings:
+    settings, status = _changed(run, changes), _status_to_go_on_from(run, changes)
     if status == "searching":
         _refuse_unnamed_sampler(settings.sampler, changes.sampler)
+    return settings if status == "done" else workers.fit(settings)
 
 
 def _changed(run: RunDir, changes: Changes) -> Settings:
@@ -154,27 +182,26 @@ def _searched_seconds(run: RunDir) -> float:
     return searched_seconds(open_study(run))
 
 
-def take_to_end(run: RunDir, say: Say) -> None:
+def take_to_end(run: RunDir, say: Say, workers: Workers) -> None:
     """Every stage finds what it did already in the run directory, so a stage that was cut short is repeated.
 
     The caller holds the run's lock.
     """
     from hybridtune.search.workers.failures import plain_error
 
-    with Workers(run.document().settings.concurrent) as workers:
-        while (status := run.document().status) != "done":
-            stage, following = _stages()[status]
-            try:
-                stage(run, say, workers)
-            except Exception as error:
-                plain = plain_error(run.path, error)
-                # Where nothing can be written, the status of before says as well where to go on.
-                with suppress(OSError):
-                    run.update(status="failed", error=str(plain))
-                if plain is error:
-                    raise
-                raise plain from error
-            run.update(status=following)
+    while (status := run.document().status) != "done":
+        stage, following = _stages()[status]
+        try:
+            stage(run, say, workers)
+        except Exception as error:
+            plain = plain_error(run.path, error)
+            # Where nothing can be written, the status of before says as well where to go on.
+            with suppress(OSError):
+                run.update(status="failed", error=str(plain))
+            if plain is error:
+                raise
+            raise plain from error
+        run.update(status=following)
 
 
 def _stages() -> dict[str, tuple[Stage, Status]]:

@@ -7,8 +7,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,9 +17,14 @@ from conftest import Command, Workplace, WriteSeries
 
 import hybridtune.search.cli.main
 import hybridtune.search.cli.run_commands
+from hybridtune.data.schema import InputError
 from hybridtune.data.store import BARS, Dataset
+from hybridtune.search.cluster.joined_ray import joined_ray
 from hybridtune.search.cluster.maps import cores
+from hybridtune.search.cluster.workers import OwnWorkers
+from hybridtune.search.pipeline import new_settings
 from hybridtune.search.run.run_dir import RunDir
+from hybridtune.search.run.say import Say
 from hybridtune.search.run.settings import Settings
 from hybridtune.spaces.hybrid import HYBRID
 from hybridtune.spaces.load import load_space
@@ -257,8 +263,8 @@ def test_a_path_is_printed_as_it_is(tmp_path: Path, dataset: Dataset, capfd: pyt
 def test_without_a_limit_a_trial_runs_on_each_core(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Settings] = []
 
-    def launched(settings: Settings, run: Path, say: Callable[[str], None]) -> RunDir:
-        asked.append(settings)
+    def launched(dataset: Path, run: Path, say: Say, space: str, values: dict[str, Any], address: None) -> RunDir:
+        asked.append(new_settings(dataset, space, values, OwnWorkers()))
         return RunDir(run)
 
     monkeypatch.setattr("hybridtune.search.pipeline.launch", launched)
@@ -314,7 +320,7 @@ def test_a_worker_that_is_killed_ends_prepare_with_one_line(preparing: Command) 
     assert "a worker process was killed, most likely for want of memory: free some" in preparing.stderr
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "[::1]:1", "nowhere.invalid:6379", "x:99999"])
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "[::1]:1", "nowhere.invalid:6379", "x:99999"])
 def test_an_address_where_nobody_listens_is_refused_soon(tmp_path: Path, raw: Path, address: str) -> None:
     (tmp_path / "raw").symlink_to(raw)
     before = time.monotonic()
@@ -324,6 +330,12 @@ def test_an_address_where_nobody_listens_is_refused_soon(tmp_path: Path, raw: Pa
     assert command.stderr.count("\n") == 1
     assert f"no Ray cluster answers at '{address}' (" in command.stderr
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("address", ["ray://127.0.0.1:10001", "6379", "head", "head:", ":6379"])
+def test_an_address_is_a_host_and_a_port(address: str) -> None:
+    with pytest.raises(InputError, match=f"named as HOST:PORT or auto, got '{address}'"), joined_ray(address):
+        pass
 
 
 @pytest.mark.slow

@@ -8,8 +8,6 @@ import ray
 from ray.cluster_utils import Cluster
 
 from hybridtune.data.store import Dataset, DatasetBytes
-from hybridtune.search.cluster.local_ray import local_ray
-from hybridtune.search.cluster.maps import ray_map
 from hybridtune.search.cluster.shared_dataset import SharedDataset, share_dataset
 
 
@@ -39,7 +37,7 @@ def test_on_several_nodes_it_goes_through_the_object_store_once(dataset: Dataset
     try:
         cluster.add_node(num_cpus=1, resources={"second": 1})
         ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
-        shared = share_dataset(dataset)
+        shared = share_dataset(dataset, other_hosts=True)
         assert set(shared.files) == {"series.arrow", "bars.arrow", "anchors.arrow"}
         remote = ray.remote(seen)
         results = ray.get([remote.options(resources={"second": 0.1}).remote(shared), remote.remote(shared)])
@@ -49,10 +47,6 @@ def test_on_several_nodes_it_goes_through_the_object_store_once(dataset: Dataset
         cluster.shutdown()
 
 
-@pytest.mark.slow
-def test_on_one_machine_it_is_the_path_and_prepare_spreads_over_ray(dataset: Dataset) -> None:
+def test_on_one_machine_it_is_the_path(dataset: Dataset) -> None:
     assert isinstance(dataset.source, Path)
-    with local_ray(2):
-        assert share_dataset(dataset) == SharedDataset(dataset.source, dataset.info.horizons)
-        with ray_map("auto") as spread:
-            assert list(spread(abs, range(-40, 0))) == list(range(40, 0, -1))
+    assert share_dataset(dataset, other_hosts=False) == SharedDataset(dataset.source, dataset.info.horizons)

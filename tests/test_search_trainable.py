@@ -20,7 +20,7 @@ from hybridtune.models.training.config import Budget
 from hybridtune.models.training.fit import AnyTraining, Training
 from hybridtune.models.training.folds import FoldedTraining
 from hybridtune.search.cluster.shared_dataset import SharedDataset
-from hybridtune.search.run.run_dir import RunDir
+from hybridtune.search.run.place import FolderPlace
 from hybridtune.search.run.trial_report import Failed, Progressed, TrialReport
 from hybridtune.search.workers import trainable
 from hybridtune.search.workers.checkpoint import CHECKPOINT, Checkpoint
@@ -43,7 +43,7 @@ def context(
     prepare(raw, out, dataclasses.replace(prepare_config, folds=request.param))
     budget = Budget(iterations=4, samples_per_iteration=64)
     return TrainingContext(
-        RunDir(out), SharedDataset(out, prepare_config.horizons), budget, Hardware(), checkpoint_iterations=(1, 2)
+        FolderPlace(out), SharedDataset(out, prepare_config.horizons), budget, Hardware(), checkpoint_iterations=(1, 2)
     )
 
 
@@ -56,6 +56,7 @@ def trained(
 ) -> list[Progressed]:
     """Reports of one life of a trial, which may end in the middle of a report."""
     reports: list[Progressed] = []
+    folder.mkdir(exist_ok=True)
 
     def report(report: TrialReport) -> None:
         assert isinstance(report, Progressed)
@@ -65,7 +66,13 @@ def trained(
             raise WorkerLostError
 
     with contextlib.suppress(WorkerLostError):
-        train_to_end(folded_training(context, PARAMS, seed=0), Checkpoint(folder, name), context, report, reported)
+        train_to_end(
+            folded_training(context, PARAMS, seed=0),
+            Checkpoint(FolderPlace(folder), "trial", name),
+            context,
+            report,
+            reported,
+        )
     return reports
 
 
@@ -89,7 +96,7 @@ def test_a_trial_that_lost_its_worker_goes_on_from_its_checkpoint(
 ) -> None:
     undisturbed = trained(context, tmp_path / "whole")
     before = trained(context, tmp_path / "stopped", interrupt_at=stopped_at)
-    assert (tmp_path / "stopped" / CHECKPOINT).exists()
+    assert (tmp_path / "stopped" / "trial" / CHECKPOINT).exists()
     after = trained(context, tmp_path / "stopped", reported=stopped_at - 1)
     # The last iteration that was reported is reported again, all else once.
     assert before[:-1] + after == undisturbed
@@ -116,9 +123,10 @@ def test_a_training_is_known_by_what_decides_its_weights(context: TrainingContex
 
 
 def test_what_a_killed_save_left_is_taken_away(context: TrainingContext, tmp_path: Path) -> None:
-    (tmp_path / f".{CHECKPOINT}.123.tmp").write_bytes(b"half")
     trained(context, tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == [CHECKPOINT]
+    (tmp_path / "trial" / f".{CHECKPOINT}.123.tmp").write_bytes(b"half")
+    Checkpoint(FolderPlace(tmp_path), "trial", "mine").remove()
+    assert not list((tmp_path / "trial").iterdir())
 
 
 def test_a_training_that_is_not_finite_any_more_keeps_its_best_weights(
@@ -135,10 +143,10 @@ def test_a_training_that_is_not_finite_any_more_keeps_its_best_weights(
         for part in parts(training):
             part.config = dataclasses.replace(part.config, learning_rate=1e38)
 
-    assert not train_to_end(training, Checkpoint(tmp_path, "mine"), between, report)
+    assert not train_to_end(training, Checkpoint(FolderPlace(tmp_path), "trial", "mine"), between, report)
     assert [type(report) for report in reports] == [Progressed, Failed]
     kept = folded_training(between, PARAMS, seed=0)
-    assert Checkpoint(tmp_path, "mine").load(kept)
+    assert Checkpoint(FolderPlace(tmp_path), "trial", "mine").load(kept)
     for part, whole in zip(parts(kept), parts(training), strict=True):
         for name, values in part.model.state_dict().items():
             assert values.isfinite().all()
@@ -163,7 +171,7 @@ from hybridtune.models.device import worker_environment
 from hybridtune.models.hardware import Hardware
 from hybridtune.search.workers import trainable
 from hybridtune.search.run.trial_report import Failed, Progressed, TrialReport
-from hybridtune.search.run.run_dir import RunDir
+from hybridtune.search.run.place import FolderPlace
 from hybridtune.search.cluster.shared_dataset import SharedDataset
 from hybridtune.spaces.hybrid import HYBRID
 from hybridtune.models.training.config import Budget
@@ -175,7 +183,7 @@ trainable.report_to_tune = stop
 folder, dataset = map(Path, argv[1:])
 budget = Budget(iterations=2, samples_per_iteration=512)
 hardware = Hardware(precision="fp32")
-context = trainable.TrainingContext(RunDir(folder), SharedDataset(dataset, (15, 60)), budget, hardware, ())
+context = trainable.TrainingContext(FolderPlace(folder), SharedDataset(dataset, (15, 60)), budget, hardware, ())
 
 def resident():
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20

@@ -84,7 +84,7 @@ def test_every_started_trial_has_a_row_with_its_end_and_what_it_spent(tmp_path: 
     table = trials_table(study, read_curves(log))
     assert list(table.columns) == [
         *("trial", "state", "iterations", "samples", "objective", "seconds", "retries", "failure"),
-        *("runs_on", "micro_batch"),
+        *("runs_on", "host", "micro_batch"),
         *("config.kind", "config.rate"),
     ]
     assert list(table["trial"]) == [0, 1, 2, 3]

@@ -9,6 +9,7 @@ from optuna.trial import TrialState
 
 from hybridtune.data.schema import InputError
 from hybridtune.data.store import Dataset
+from hybridtune.search.cluster.workers import OwnWorkers
 from hybridtune.search.pipeline import new_settings
 from hybridtune.search.run.run_dir import RunDir
 from hybridtune.search.run.settings import Settings
@@ -186,4 +187,7 @@ def test_its_path_is_kept_whole_as_a_resume_may_come_from_elsewhere(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert isinstance(dataset.source, Path)
-    assert new_settings(dataset.source, "basic", {"warm_start": "earlier"}).warm_start == tmp_path / "earlier"
+    assert (
+        new_settings(dataset.source, "basic", {"warm_start": "earlier"}, OwnWorkers()).warm_start
+        == tmp_path / "earlier"
+    )

@@ -10,6 +10,12 @@ from hybridtune.data.schema import (
 )
 
 RunArgument = Annotated[Path, typer.Argument(help="A run directory.", show_default=False)]
+AddressOption = Annotated[
+    str | None,
+    typer.Option(
+        help="A Ray cluster, HOST:PORT or auto, whose hosts all see the run directory.", show_default="this machine"
+    ),
+]
 
 
 def minutes_of(name: str, text: str) -> tuple[int, ...]:

@@ -85,7 +85,8 @@ def prepare(
     with progress_bar(out) as bar, workers as parallel_map:
         task = bar.add_task("preparing series", total=None)
         info = prepare_dataset(
-            raw,
+            # The hosts of a cluster have working folders of their own.
+            raw if address is None else raw.resolve(),
             dataset,
             config,
             parallel_map,

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from hybridtune.search.cli.arguments import RunArgument, minutes_of
+from hybridtune.search.cli.arguments import AddressOption, RunArgument, minutes_of
 from hybridtune.search.cli.console import out
 from hybridtune.search.run.settings import Settings
 
@@ -54,7 +54,9 @@ def launch(
         Path | None,
         typer.Option(help="An earlier run on this dataset, to learn from its trials.", show_default="none"),
     ] = None,
-    concurrent: Annotated[int | None, typer.Option(help="Trials at a time.", show_default="one a core")] = None,
+    concurrent: Annotated[
+        int | None, typer.Option(help="Trials at a time.", show_default="as many as there is room for")
+    ] = None,
     gpus_per_trial: Annotated[float, typer.Option(help="GPUs of each trial; a fraction shares one.")] = _default(
         "gpus_per_trial"
     ),
@@ -70,6 +72,7 @@ def launch(
     seeds: Annotated[int, typer.Option(help="Trainings of each.")] = _default("seeds"),
     metric: Annotated[str, typer.Option(help="tune_loss or tune_auc: what is best.")] = _default("metric"),
     seed: Annotated[int, typer.Option(help="The same seed and one worker give the same search.")] = _default("seed"),
+    address: AddressOption = None,
 ) -> None:
     """Search, retrain the best, blend them and write the report.
 
@@ -77,11 +80,12 @@ def launch(
     """
     from hybridtune.search.cli.console import stopwatch_lines
     from hybridtune.search.pipeline import launch as launch_run
-    from hybridtune.search.pipeline import new_settings
     from hybridtune.search.study.stopping import parse_duration
 
-    settings = new_settings(
+    done = launch_run(
         dataset,
+        run,
+        stopwatch_lines(out),
         space,
         {
             "horizons": None if horizons is None else minutes_of("horizons", horizons),
@@ -106,8 +110,8 @@ def launch(
             "metric": metric,
             "seed": seed,
         },
+        address,
     )
-    done = launch_run(settings, run, stopwatch_lines(out))
     _print_end(done.path)
 
 
@@ -126,6 +130,7 @@ def resume(
         str | None,
         typer.Option(help="The run's own module:function, where it has one: its code is run.", show_default=False),
     ] = None,
+    address: AddressOption = None,
 ) -> None:
     """Go on with a run that was stopped, or extend its search.
 
@@ -145,7 +150,7 @@ def resume(
         gpus_per_trial=gpus_per_trial,
         sampler=sampler,
     )
-    resume_run(RunDir.open(run), stopwatch_lines(out), changes)
+    resume_run(RunDir.open(run), stopwatch_lines(out), changes, address)
     _print_end(run)
 
 

@@ -7,11 +7,9 @@ import signal
 import stat
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Self, TextIO
-
-from hybridtune.data.schema import InputError
+from typing import TextIO
 
 RAY_FOLDERS, RAY_PREFIX = "/tmp", "ht-"  # noqa: S108 its names are drawn
 """Short: Ray's sockets lie below its temporary folder, and a socket's path has at most 107 characters."""
@@ -19,17 +17,6 @@ LOCK = "hybridtune.lock"
 UNWINDING, UNWINDING_SECONDS = "TUNE_FUNCTION_THREAD_TIMEOUT_S", "600"
 """How long a worker may take to end a training that was stopped. After Tune's own 2 seconds the worker counts as unfit
 for the next trial, which fails without a word to anybody."""
-
-
-def refuse_missing_gpus(gpus_per_trial: float) -> None:
-    """Raises InputError if a trial would wait for ever for GPUs that are not there."""
-    import torch
-
-    there = torch.cuda.device_count()
-    if gpus_per_trial > there:
-        raise InputError(
-            f"gpus-per-trial is {gpus_per_trial:g}, this machine has {there} GPUs: ask for fewer, or 0 for the CPU"
-        )
 
 
 @contextmanager
@@ -95,23 +82,3 @@ def _remove_ray_folder(lock: Path) -> None:
             path.unlink()
     if list(lock.parent.iterdir()) == [lock]:
         shutil.rmtree(lock.parent)
-
-
-class Workers:
-    """A Ray of our own for several stages of a run: started for the first that needs it, ended with the block."""
-
-    def __init__(self, cpus: int) -> None:
-        self._cpus = cpus
-        self._running: ExitStack | None = None
-
-    def start(self) -> None:
-        if self._running is None:
-            self._running = ExitStack()
-            self._running.enter_context(local_ray(self._cpus))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *failure: object) -> None:
-        if self._running is not None:
-            self._running.close()

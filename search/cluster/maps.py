@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -16,11 +15,10 @@ from typing import Any
 
 from hybridtune.data.parallel import ParallelMap
 from hybridtune.data.schema import InputError
+from hybridtune.search.cluster.joined_ray import joined_ray
 
 AHEAD = 8
 """Items of a parallel map that are started ahead, for each core: enough to keep it busy, few enough to hold."""
-ANSWER_SECONDS = 5.0
-"""How long a cluster may take to answer at all."""
 
 
 def cores() -> int:
@@ -71,32 +69,14 @@ def _end_with_parent() -> None:
 def ray_map(address: str) -> Iterator[ParallelMap]:
     """A parallel map over the cores of the Ray cluster at `address`. Its nodes must reach the items' files.
 
-    Raises InputError if nobody answers there.
+    Raises InputError if it cannot be joined.
     """
-    _refuse_silent(address)
     import ray
 
-    if not ray.is_initialized():
-        try:
-            ray.init(address=address, log_to_driver=False, logging_level="ERROR")
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            raise InputError(f"no Ray cluster answers at {address!r}: {error}") from None
-    call = ray.remote(num_cpus=1)(_call)
-    ahead = AHEAD * max(1, int(ray.cluster_resources().get("CPU", 1)))
-    yield lambda function, items: _in_order(partial(call.remote, function), ray.get, items, ahead)
-
-
-def _refuse_silent(address: str) -> None:
-    """Ray tries for minutes, and talks of it, where nobody listens."""
-    host, colon, port = address.removeprefix("ray://").rpartition(":")
-    if not (colon and port.isdigit()):
-        return
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_SECONDS).close()
-    except (OSError, OverflowError, UnicodeError) as error:
-        raise InputError(
-            f"no Ray cluster answers at {address!r} ({error}): start one there, or leave --address out for this machine"
-        ) from None
+    with joined_ray(address):
+        call = ray.remote(num_cpus=1)(_call)
+        ahead = AHEAD * max(1, int(ray.cluster_resources().get("CPU", 1)))
+        yield lambda function, items: _in_order(partial(call.remote, function), ray.get, items, ahead)
 
 
 def _call(function: Callable[[Any], Any], item: Any) -> Any:

@@ -33,11 +33,11 @@ class SharedDataset:
         return Dataset(source).only(self.horizons)
 
 
-def share_dataset(dataset: Dataset) -> SharedDataset:
-    """By its path where Ray is this machine alone, else put into the object store once. Needs a running Ray."""
+def share_dataset(dataset: Dataset, *, other_hosts: bool) -> SharedDataset:
+    """By its path; put into the object store once where trials may run on other hosts. Needs a running Ray."""
     path = dataset.source
     assert isinstance(path, Path)
-    if sum(node["Alive"] for node in ray.nodes()) == 1:
+    if not other_hosts:
         return SharedDataset(path, dataset.info.horizons)
     mapped = DatasetBytes.map(path)
     return SharedDataset(

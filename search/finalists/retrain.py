@@ -9,12 +9,11 @@ from ray import tune
 from safetensors.torch import save
 
 from hybridtune.data.batches import frozen_labels
-from hybridtune.data.document import write_atomically
 from hybridtune.models.architectures.registry import config_values
 from hybridtune.models.metrics import all_metrics
 from hybridtune.models.training.fit import predict_slice
-from hybridtune.search.cluster.local_ray import Workers
 from hybridtune.search.cluster.shared_dataset import share_dataset
+from hybridtune.search.cluster.workers import Workers
 from hybridtune.search.finalists.members import (
     FAILED,
     MEMBER,
@@ -28,7 +27,7 @@ from hybridtune.search.finalists.members import (
     has_ended,
     members,
 )
-from hybridtune.search.run.run_dir import RunDir
+from hybridtune.search.run.run_dir import RunDir, member_name
 from hybridtune.search.run.say import Say
 from hybridtune.search.run.settings import Settings
 from hybridtune.search.run.trial_report import Failed, Progressed, TrialReport
@@ -67,8 +66,8 @@ def retrain(run: RunDir, say: Say, workers: Workers) -> None:
         say(f"{finalists} of the {settings.top_k} finalists wanted are there: no more trials were trained to their end")
     say(f"retraining: {len(missing)} of {len(specs)} members, up to {settings.iterations} iterations each")
     if missing:
-        workers.start()
-        _train_members(run, settings, missing, say)
+        workers.start(settings.concurrent)
+        _train_members(run, settings, missing, say, workers)
     for spec in missing:
         if not has_ended(run, spec):
             raise RetrainingFailedError(f"member {spec.id} ({spec.origin}) could not be trained: resume tries it again")
@@ -104,25 +103,25 @@ def train_member(config: dict[str, Any], context: TrainingContext) -> None:
     """A Tune function trainable: one member into its folder; member.json, or failed.json, is written last."""
     task = MemberTask.from_tune(config)
     spec = task.spec
-    folder = context.run.member(spec.id)
+    name = member_name(spec.id)
     dataset = context.dataset.open()
     training = make_training(context.with_micro_batch(task.micro_batch), spec.params, spec.seed, dataset)
 
     def report(report: TrialReport) -> None:
         if isinstance(report, Failed):
-            folder.mkdir(exist_ok=True)
-            FailedMember(id=spec.id, origin=spec.origin, failure=report.reason).write(folder / FAILED)
+            failed = FailedMember(id=spec.id, origin=spec.origin, failure=report.reason)
+            context.place.write(f"{name}/{FAILED}", failed.encode())
         report_to_tune(report)
 
-    checkpoint = Checkpoint(folder, identity(spec.params, spec.seed, context))
+    checkpoint = Checkpoint(context.place, name, identity(spec.params, spec.seed, context))
     if not train_to_end(training, checkpoint, context, report):
         return
     training.model.load_state_dict(training.best_weights())
     architecture, values = config_values(training.model.config)
     # Scores that are kept come from float32 on the CPU, as a user's prediction will.
     predicted = predict_slice(training.model.cpu(), dataset, "tune", torch.device("cpu"), "fp32")
-    write_atomically(folder / WEIGHTS, save(training.best_weights()))
-    MemberDocument(
+    context.place.write(f"{name}/{WEIGHTS}", save(training.best_weights()))
+    document = MemberDocument(
         id=spec.id,
         origin=spec.origin,
         params=spec.params,
@@ -132,12 +131,19 @@ def train_member(config: dict[str, Any], context: TrainingContext) -> None:
         model=values,
         curve=tuple(training.history),
         tune=all_metrics(predicted, frozen_labels(dataset, "tune")),
-    ).write(folder / MEMBER)
+    )
+    context.place.write(f"{name}/{MEMBER}", document.encode())
     checkpoint.remove()
 
 
-def _train_members(run: RunDir, settings: Settings, specs: list[MemberSpec], say: Say) -> None:
-    context = TrainingContext(run, share_dataset(run.open_dataset()), settings.budget, settings.hardware, ())
+def _train_members(run: RunDir, settings: Settings, specs: list[MemberSpec], say: Say, workers: Workers) -> None:
+    context = TrainingContext(
+        run.place,
+        share_dataset(run.open_dataset(), other_hosts=workers.other_hosts),
+        settings.budget,
+        settings.hardware,
+        (),
+    )
     tasks = MemberTasks(specs, settings.concurrent)
     run_tasks(
         tune.with_parameters(train_member, context=context),

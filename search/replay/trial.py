@@ -51,7 +51,7 @@ def replay(run: RunDir, number: int, say: Say) -> Replay:
     settings = run.document().settings
     dataset = run.open_dataset()
     shared = SharedDataset(settings.dataset, dataset.info.horizons)
-    context = TrainingContext(run, shared, settings.budget, settings.hardware, ())
+    context = TrainingContext(run.place, shared, settings.budget, settings.hardware, ())
     fell_in = first_fall(curve["micro_batch"].tolist(), _batch(config_of(trial), settings.micro_batch))
     training = folded_training(context, config_of(trial), settings.seed)
     rows = []

@@ -23,6 +23,7 @@ from sqlalchemy import URL
 from hybridtune.data.document import TEMPORARY, Document, new_folder, refuse_existing
 from hybridtune.data.schema import InputError
 from hybridtune.data.store import Dataset
+from hybridtune.search.run.place import FolderPlace, Place
 from hybridtune.search.run.settings import Settings
 
 Status = Literal["searching", "retraining", "blending", "done", "failed"]
@@ -115,11 +116,16 @@ class RunDir:
     def chosen_members(self) -> Path:
         return self.path / "members.json"
 
+    @property
+    def place(self) -> Place:
+        """For what workers write: names below the run."""
+        return FolderPlace(self.path)
+
     def trial(self, number: int) -> Path:
-        return self.tune / f"trial_{number:05d}"
+        return self.path / trial_name(number)
 
     def member(self, member_id: str) -> Path:
-        return self.path / "members" / member_id
+        return self.path / member_name(member_id)
 
     def document(self) -> RunDocument:
         return RunDocument.read(self.path / "run.json")
@@ -166,6 +172,15 @@ class RunDir:
             except BlockingIOError:
                 raise InputError(f"another process works on {self.path}: wait for it or stop it first") from None
             yield
+
+
+def trial_name(number: int) -> str:
+    """Of a trial's part of the run."""
+    return f"tune/trial_{number:05d}"
+
+
+def member_name(member_id: str) -> str:
+    return f"members/{member_id}"
 
 
 def versions() -> dict[str, str]:

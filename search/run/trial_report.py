@@ -16,6 +16,8 @@ class Progressed:
     """Whether the training has reached its end: the full budget, or its own patience."""
     runs_on: str
     """Device and precision, for people."""
+    host: str | None = None
+    """Where it ran, by its address: Tune adds it on the way."""
 
     def to_tune(self) -> dict[str, Any]:
         return asdict(self.progress) | {"finished": self.finished, "runs_on": self.runs_on}
@@ -44,4 +46,4 @@ def report_from_tune(result: Mapping[str, Any] | None) -> TrialReport | None:
     if "failure" in result:
         return Failed(result["iteration"], result["failure"], result["runs_on"])
     progress = Progress(**{field.name: result[field.name] for field in fields(Progress)})
-    return Progressed(progress, result["finished"], result["runs_on"])
+    return Progressed(progress, result["finished"], result["runs_on"], result.get("node_ip"))

@@ -40,5 +40,6 @@ def _trial_row(trial: FrozenTrial, spent: dict[int, dict[Any, Any]]) -> dict[str
         "retries": trial.user_attrs.get("retries", 0),
         "failure": trial.user_attrs.get("failure"),
         "runs_on": trial.user_attrs.get("runs_on"),
+        "host": trial.user_attrs.get("host"),
         "micro_batch": trial.user_attrs.get("micro_batch"),
     } | {f"config.{name}": value for name, value in trial.params.items()}

@@ -4,7 +4,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from hybridtune.search.run.curves import append_curve_point
-from hybridtune.search.run.run_dir import RunDir
+from hybridtune.search.run.run_dir import RunDir, trial_name
 from hybridtune.search.run.say import Say
 from hybridtune.search.run.trial_report import Progressed, TrialReport
 from hybridtune.search.study.backup import back_up
@@ -67,7 +67,7 @@ class Recorder:
         if ended.state in (TrialState.COMPLETE, TrialState.PRUNED):
             # The finalists are trained anew. A trial under way goes on from its checkpoint, a failed one keeps what was
             # good to the last, for who wants to know why.
-            (self._run.trial(task.number) / CHECKPOINT).unlink(missing_ok=True)
+            self._run.place.remove(f"{trial_name(task.number)}/{CHECKPOINT}")
         self._close_events(task.number)
         self._stopping.save()
         back_up(self._run)

@@ -63,7 +63,7 @@ class StudySearcher(Tasks[Trial]):
         report_value(task, report.progress.iteration, report.progress.objective)
         # A resumed trial repeats reports from before it ran out of memory.
         anchors = min(report.progress.micro_batch, task.user_attrs.get("micro_batch", report.progress.micro_batch))
-        for name, value in (("runs_on", report.runs_on), ("micro_batch", anchors)):
+        for name, value in (("runs_on", report.runs_on), ("host", report.host), ("micro_batch", anchors)):
             if task.user_attrs.get(name) != value:
                 task.set_user_attr(name, value)
 

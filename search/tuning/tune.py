@@ -8,8 +8,8 @@ from ray.tune.experiment import Trial
 from ray.tune.result import EXPR_ERROR_FILE
 
 from hybridtune.models.training.config import higher_is_better
-from hybridtune.search.cluster.local_ray import Workers
 from hybridtune.search.cluster.shared_dataset import share_dataset
+from hybridtune.search.cluster.workers import Workers
 from hybridtune.search.run.run_dir import RunDir
 from hybridtune.search.run.say import Say
 from hybridtune.search.run.settings import Settings
@@ -56,8 +56,8 @@ def search(run: RunDir, say: Say, workers: Workers) -> None:
             f"search: {left} trials of up to {settings.iterations} iterations, {settings.concurrent} at a time; "
             f"rungs at {', '.join(map(str, rungs)) or 'none'}"
         )
-        workers.start()
-        _run_trials(run, settings, study, rungs, stopping, say)
+        workers.start(settings.concurrent)
+        _run_trials(run, settings, study, rungs, stopping, say, workers)
         left = wanted - sum(t.state.is_finished() for t in started(study))
         reason = stopping.reached()
         if left > 0 and (reason is None or (_under_way(study) and not stopping.stops_running())):
@@ -88,7 +88,13 @@ def _bracket(settings: Settings, rungs: tuple[int, ...]) -> Callable[[int], int]
 
 
 def _run_trials(
-    run: RunDir, settings: Settings, study: optuna.Study, rungs: tuple[int, ...], stopping: StoppingRule, say: Say
+    run: RunDir,
+    settings: Settings,
+    study: optuna.Study,
+    rungs: tuple[int, ...],
+    stopping: StoppingRule,
+    say: Say,
+    workers: Workers,
 ) -> None:
     halving = SuccessiveHalving(
         decided_rungs(started(study), rungs),
@@ -106,7 +112,13 @@ def _run_trials(
         settings.sampler,
         enough=lambda: stopping.reached() is not None,
     )
-    context = TrainingContext(run, share_dataset(run.open_dataset()), settings.budget, settings.hardware, rungs)
+    context = TrainingContext(
+        run.place,
+        share_dataset(run.open_dataset(), other_hosts=workers.other_hosts),
+        settings.budget,
+        settings.hardware,
+        rungs,
+    )
     run_tasks(
         tune.with_parameters(run_trial, context=context, seed=settings.seed),
         searcher,

@@ -2,12 +2,11 @@
 
 import io
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
-from hybridtune.data.document import TEMPORARY, write_atomically
 from hybridtune.models.training.fit import AnyTraining
+from hybridtune.search.run.place import Place
 
 CHECKPOINT = "checkpoint.pt"
 
@@ -16,7 +15,9 @@ CHECKPOINT = "checkpoint.pt"
 class Checkpoint:
     """Where it lies, and whose it is."""
 
-    folder: Path
+    place: Place
+    folder: str
+    """The name of the training's part of the run."""
     identity: str
     """Of the training."""
 
@@ -24,11 +25,10 @@ class Checkpoint:
         """Whether the training goes on from a checkpoint. One of another training is left unread: in a study that was
         put back from its copy, a trial may have the number of one that left its checkpoint here.
         """
-        for left in self.folder.glob(f".{CHECKPOINT}.*{TEMPORARY}"):
-            left.unlink(missing_ok=True)
-        if not self._path.exists():
+        content = self.place.read(self._name)
+        if content is None:
             return False
-        saved = torch.load(self._path, map_location="cpu", weights_only=True)
+        saved = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         if saved.get("identity") != self.identity:
             return False
         training.load_state(saved["training"])
@@ -37,12 +37,11 @@ class Checkpoint:
     def save(self, training: AnyTraining) -> None:
         buffer = io.BytesIO()
         torch.save({"identity": self.identity, "training": training.state()}, buffer)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(self._path, buffer.getvalue())
+        self.place.write(self._name, buffer.getvalue())
 
     def remove(self) -> None:
-        self._path.unlink(missing_ok=True)
+        self.place.remove(self._name)
 
     @property
-    def _path(self) -> Path:
-        return self.folder / CHECKPOINT
+    def _name(self) -> str:
+        return f"{self.folder}/{CHECKPOINT}"

@@ -19,7 +19,8 @@ from hybridtune.models.training.fit import AnyTraining, NonFiniteLossError, Trai
 from hybridtune.models.training.folds import FoldedTraining
 from hybridtune.models.training.progress import is_finished
 from hybridtune.search.cluster.shared_dataset import SharedDataset
-from hybridtune.search.run.run_dir import RunDir
+from hybridtune.search.run.place import Place
+from hybridtune.search.run.run_dir import trial_name
 from hybridtune.search.run.trial_report import Failed, Progressed, TrialReport
 from hybridtune.search.workers.checkpoint import Checkpoint
 from hybridtune.spaces.parameters import Config
@@ -35,7 +36,7 @@ CHECKPOINT_SHARE = 0.05
 class TrainingContext:
     """What all trials of a stage have in common."""
 
-    run: RunDir
+    place: Place
     dataset: SharedDataset
     budget: Budget
     hardware: Hardware
@@ -91,7 +92,7 @@ def run_trial(config: dict[str, Any], context: TrainingContext, seed: int) -> No
 
 def _train(task: TrialTask, context: TrainingContext, seed: int) -> None:
     training = folded_training(context.with_micro_batch(task.micro_batch), task.params, seed)
-    checkpoint = Checkpoint(context.run.trial(task.number), identity(task.params, seed, context))
+    checkpoint = Checkpoint(context.place, trial_name(task.number), identity(task.params, seed, context))
     # The last iteration that the study knows is reported again: its rung may not have been decided.
     train_to_end(training, checkpoint, context, report_to_tune, reported=max(task.reported - 1, 0))
 

@@ -1,0 +1,127 @@
+"""Asks every host of the joined cluster whether a trial can run there. A host that cannot is named, with the remedy,
+before anything is trained: later its trials would fail one by one, or train from the beginning in silence.
+"""
+
+import os
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import ray
+from ray import cloudpickle
+from ray.exceptions import RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from hybridtune.data.schema import InputError
+from hybridtune.search.cluster import probe_task
+from hybridtune.search.cluster.hosts import Hardware, Host, installation_problem
+from hybridtune.search.run.place import Place
+
+ANSWER_SECONDS = 60.0
+"""How long a busy host may take; one that is wrong says so in a few."""
+
+cloudpickle.register_pickle_by_value(probe_task)
+
+
+def hosts() -> list[Host]:
+    """Those that are alive, ordered by address."""
+    alive = [node for node in ray.nodes() if node["Alive"]]
+    found = [
+        Host(
+            node["NodeID"],
+            node["NodeManagerAddress"],
+            node["NodeManagerHostname"],
+            node["Resources"].get("CPU", 0.0),
+            node["Resources"].get("GPU", 0.0),
+        )
+        for node in alive
+    ]
+    return sorted(found, key=lambda host: host.address)
+
+
+def refuse_other_installations(asked: Sequence[Host]) -> None:
+    """Raises InputError naming the first host whose Python, packages or clock are not this one's."""
+    for host, there in zip(asked, _answers(asked, probe_task.installed), strict=True):
+        # Its clock was read a little before this one's now.
+        problem = installation_problem(there, probe_task.installed())
+        if problem is not None:
+            raise InputError(f"{host}: {problem}")
+
+
+def hardware_of(asked: Sequence[Host]) -> dict[Host, Hardware]:
+    """Of hosts with this installation."""
+    return dict(zip(asked, _answers(asked, _hardware), strict=True))
+
+
+def refuse_unreachable(asked: Sequence[Host], place: Place) -> None:
+    """Raises InputError naming the first host that cannot read what is written to the run here, or the other way
+    round.
+    """
+    question = f"probe/{secrets.token_hex(8)}"
+    answers = {host: f"{question}.{number}" for number, host in enumerate(asked)}
+    place.write(question, b"question")
+    try:
+        problems = _answers(asked, _reach, *[(place, question, answer) for answer in answers.values()])
+        for (host, answer), problem in zip(answers.items(), problems, strict=True):
+            if problem is None and place.read(answer) != b"answer":
+                problem = f"what it writes to {place} does not arrive here: every host has to see the same folder"
+            if problem is not None:
+                raise InputError(f"{host}: {problem}")
+    finally:
+        for name in (question, *answers.values()):
+            place.remove(name)
+
+
+def _reach(place: Place, question: str, answer: str) -> str | None:
+    """In a host. What is wrong, for people."""
+    try:
+        if place.read(question) != b"question":
+            return f"what is written to {place} does not arrive there: every host has to see the same folder"
+        place.write(answer, b"answer")
+    except InputError as error:
+        return str(error)
+    except OSError as error:
+        return f"{place} cannot be written there ({error.strerror}): mount it writable, or make space"
+    return None
+
+
+def _hardware() -> Hardware:
+    """In a host. This process was given no GPU, so Ray may hide them from it."""
+    os.environ.pop("CUDA_VISIBLE_DEVICES", None)
+    import torch
+
+    from hybridtune.models.device import best_precision
+
+    devices = torch.cuda.device_count()
+    return Hardware(
+        devices,
+        best_precision(torch.device("cpu")) == "bf16",
+        devices > 0 and best_precision(torch.device("cuda")) == "bf16",
+    )
+
+
+def _answers(asked: Sequence[Host], question: Callable[..., Any], *arguments: tuple[Any, ...]) -> list[Any]:
+    """What `question` returns on each host. arguments: of each host; none of them: no arguments.
+
+    Raises InputError naming the first host that cannot answer.
+    """
+    # The process ends with its answer: the next trial shall not find it as the question left it.
+    remote = ray.remote(num_cpus=0, max_calls=1, max_retries=0)(question)
+    references = [
+        remote.options(scheduling_strategy=NodeAffinitySchedulingStrategy(host.node, soft=False)).remote(*given)
+        for host, given in zip(asked, arguments or [()] * len(asked), strict=True)
+    ]
+    deadline = time.monotonic() + ANSWER_SECONDS
+    found = []
+    for host, reference in zip(asked, references, strict=True):
+        try:
+            found.append(ray.get(reference, timeout=max(0.0, deadline - time.monotonic())))
+        except ray.exceptions.GetTimeoutError:
+            raise InputError(
+                f"{host} does not answer within {ANSWER_SECONDS:.0f} seconds: look at it, or end it"
+            ) from None
+        except RayError as error:
+            lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+            raise InputError(f"{host} cannot run a task: {lines[-1]}") from None
+    return found

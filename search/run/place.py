@@ -1,0 +1,56 @@
+"""Where a run keeps what its workers write, reached from whichever host they are on."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from hybridtune.data.document import TEMPORARY, write_atomically
+from hybridtune.data.schema import InputError
+
+
+class Place(Protocol):
+    """Named pieces of bytes, each whole or not there. A name is a path below the run, with "/" between its parts.
+
+    It is handed to workers, so it pickles.
+    """
+
+    def read(self, name: str) -> bytes | None:
+        """None if there is nothing of that name."""
+
+    def write(self, name: str, content: bytes) -> None: ...
+
+    def remove(self, name: str) -> None:
+        """With what killed processes left of it half written; nothing, where there is nothing of that name."""
+
+
+@dataclass(frozen=True)
+class FolderPlace:
+    """A folder that every host sees under the same path."""
+
+    path: Path
+
+    def read(self, name: str) -> bytes | None:
+        self._refuse_missing()
+        try:
+            return (self.path / name).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def write(self, name: str, content: bytes) -> None:
+        # Where the folder is not shared, it would be made here, and nobody would ever find what is in it.
+        self._refuse_missing()
+        path = self.path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, content)
+
+    def remove(self, name: str) -> None:
+        self._refuse_missing()
+        path = self.path / name
+        for left in (path, *path.parent.glob(f".{path.name}.*{TEMPORARY}")):
+            left.unlink(missing_ok=True)
+
+    def _refuse_missing(self) -> None:
+        if not self.path.is_dir():
+            raise InputError(
+                f"{self.path} is not on this host: every host of the cluster has to see it (a shared mount)"
+            )

@@ -1,0 +1,213 @@
+"""Hosts of a Ray cluster on this machine: network namespaces with addresses of their own, joined by a switch. A process
+in one reaches the others only through its link, which can be cut. All of them see one disk, but for what a host mounts
+over it.
+
+Nothing here touches the machine's own network: the switch is a namespace too.
+"""
+
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Self
+
+RAY = Path(sys.executable).with_name("ray")
+HEAD, PORT = "10.99.0.1", 6379
+OBJECT_STORE_BYTES = 150_000_000
+
+
+def why_not() -> str | None:
+    """Why hosts cannot be made here; None if they can."""
+    if shutil.which("ip") is None:
+        return "the command ip (iproute2) is missing"
+    name = f"ht-{secrets.token_hex(3)}"
+    made = subprocess.run(["ip", "netns", "add", name], capture_output=True, text=True, check=False)
+    if made.returncode != 0:
+        return f"network namespaces are forbidden: {made.stderr.strip()}"
+    subprocess.run(["ip", "netns", "del", name], check=True)
+    return None
+
+
+def _ip(*arguments: str) -> None:
+    subprocess.run(["ip", *arguments], check=True, capture_output=True, text=True)
+
+
+class Hosts:
+    """A switch and the hosts at it; all of it, with every process, ends with the block."""
+
+    def __init__(self, token: str = "0123456789abcdef0123456789abcdef") -> None:
+        self._prefix = f"ht{secrets.token_hex(3)}"
+        self._names: list[str] = []
+        self.token = token
+        # Short: Ray's sockets lie below it.
+        self.folder = Path(tempfile.mkdtemp(prefix="htc-", dir="/tmp"))
+
+    def __enter__(self) -> Self:
+        _ip("netns", "add", self._switch)
+        _ip("-n", self._switch, "link", "add", "br0", "type", "bridge")
+        _ip("-n", self._switch, "link", "set", "br0", "up")
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        for name in self._names:
+            self.kill_all(name)
+            _ip("netns", "del", self._space(name))
+        _ip("netns", "del", self._switch)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def add(self, name: str, number: int) -> None:
+        """A host with address 10.99.0.`number` and a home of its own."""
+        space = self._space(name)
+        _ip("netns", "add", space)
+        self._names.append(name)
+        _ip("-n", space, "link", "set", "lo", "up")
+        _ip("link", "add", "e0", "netns", space, "type", "veth", "peer", "name", f"p-{name}", "netns", self._switch)
+        _ip("-n", self._switch, "link", "set", f"p-{name}", "master", "br0", "up")
+        _ip("-n", space, "addr", "add", f"10.99.0.{number}/24", "dev", "e0")
+        _ip("-n", space, "link", "set", "e0", "up")
+        (self.folder / name).mkdir()
+
+    def environment(self, name: str, changes: Mapping[str, str | None] | None = None) -> dict[str, str]:
+        """Of a process on the host. changes: None takes a variable away."""
+        values: dict[str, str | None] = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(self.folder / name),
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN": self.token,
+            "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_memory_monitor_refresh_ms": "0",
+            **(changes or {}),
+        }
+        return {key: value for key, value in values.items() if value is not None}
+
+    def start(
+        self, name: str, command: Sequence[str], environment: Mapping[str, str | None] | None = None, before: str = ""
+    ) -> subprocess.Popen[str]:
+        """A process on the host, its output in `log(name)`. before: shell commands that prepare it, mounts say."""
+        shell = ["sh", "-c", f'{before}\nexec "$@"', "sh"] if before else []
+        with self.log(name).open("a") as log:
+            return subprocess.Popen(
+                ["ip", "netns", "exec", self._space(name), *shell, *command],
+                env=self.environment(name, environment),
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                text=True,
+                cwd=self.folder,
+            )
+
+    def run(
+        self,
+        name: str,
+        command: Sequence[str],
+        environment: Mapping[str, str | None] | None = None,
+        timeout: float = 300,
+        cwd: Path | None = None,
+    ) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["ip", "netns", "exec", self._space(name), *command],
+            env=self.environment(name, environment),
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+            cwd=cwd or self.folder,
+        )
+
+    def start_head(self, *arguments: str) -> None:
+        """Ray's head on host `head`, which runs no trials."""
+        self.add("head", 1)
+        self._start_ray("head", ["--head", f"--port={PORT}", f"--node-ip-address={HEAD}", "--num-cpus=0", *arguments])
+        self._wait_for_nodes(1)
+
+    def start_worker(self, number: int, *arguments: str, before: str = "", wait: bool = True, **changes: str) -> str:
+        """A worker on host w`number`, whose address is 10.99.0.1`number`; returns the host's name.
+
+        changes: of its environment.
+        """
+        name = f"w{number}"
+        if name not in self._names:
+            self.add(name, 10 + number)
+        address = [f"--address={HEAD}:{PORT}", f"--node-ip-address=10.99.0.{10 + number}"]
+        nodes = self._nodes()
+        self._start_ray(name, [*address, *(arguments or ["--num-cpus=1"])], before, changes)
+        if wait:
+            self._wait_for_nodes(nodes + 1)
+        return name
+
+    def end_worker(self, number: int) -> None:
+        """As its owner would; the head hears of it at once."""
+        for pid in self.pids(f"w{number}"):
+            if "raylet/raylet" in Path(f"/proc/{pid}/cmdline").read_text():
+                os.kill(pid, signal.SIGTERM)
+        until = time.monotonic() + 20
+        while self.pids(f"w{number}") and time.monotonic() < until:
+            time.sleep(0.1)
+        self.kill_all(f"w{number}")
+
+    def kill_all(self, name: str) -> None:
+        """The host is lost: every process on it is killed."""
+        while pids := self.pids(name):
+            subprocess.run(["kill", "-9", *map(str, pids)], check=False, capture_output=True)
+            time.sleep(0.1)
+
+    def pids(self, name: str) -> list[int]:
+        found = subprocess.run(
+            ["ip", "netns", "pids", self._space(name)], capture_output=True, text=True, check=True
+        ).stdout
+        return [int(pid) for pid in found.split() if not _is_zombie(int(pid))]
+
+    def cut(self, name: str) -> None:
+        _ip("-n", self._switch, "link", "set", f"p-{name}", "down")
+
+    def mend(self, name: str) -> None:
+        _ip("-n", self._switch, "link", "set", f"p-{name}", "up")
+
+    def log(self, name: str) -> Path:
+        return self.folder / f"{name}.log"
+
+    def _start_ray(
+        self, name: str, arguments: Sequence[str], before: str = "", changes: Mapping[str, str] | None = None
+    ) -> None:
+        always = [f"--object-store-memory={OBJECT_STORE_BYTES}", f"--temp-dir={self.folder / ('r' + name)}", "--block"]
+        dashboard = ["--include-dashboard=false"] if "--head" in arguments and "--dashboard" not in arguments else []
+        given = [argument for argument in arguments if argument != "--dashboard"]
+        self.start(name, [str(RAY), "start", *given, *dashboard, *always], changes, before)
+
+    def _nodes(self) -> int:
+        """How many are alive, as the head counts them."""
+        script = f"""
+import ray
+ray.init(address="{HEAD}:{PORT}", log_to_driver=False, logging_level="ERROR")
+print(sum(node["Alive"] for node in ray.nodes()))
+"""
+        found = self.run("head", [sys.executable, "-c", script])
+        return int(found.stdout.split()[-1]) if found.returncode == 0 else 0
+
+    def _wait_for_nodes(self, count: int, seconds: float = 60) -> None:
+        until = time.monotonic() + seconds
+        while self._nodes() < count:
+            if time.monotonic() > until:
+                logs = "\n".join(log.read_text()[-2000:] for log in self.folder.glob("*.log"))
+                raise TimeoutError(f"Ray has not come up in {seconds:.0f} seconds:\n{logs}")
+            time.sleep(0.3)
+
+    @property
+    def _switch(self) -> str:
+        return f"{self._prefix}-sw"
+
+    def _space(self, name: str) -> str:
+        return f"{self._prefix}-{name}"
+
+
+def _is_zombie(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True

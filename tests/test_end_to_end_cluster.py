@@ -1,0 +1,133 @@
+"""A search on the hosts of a real Ray cluster; see tests/hosts.py."""
+
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from conftest import HYBRIDTUNE, SMALL_SPACE, Workplace
+from hosts import HEAD, PORT, Hosts, why_not
+
+from hybridtune.search.run.run_dir import RunDir
+
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(why_not() is not None, reason=str(why_not()))]
+
+ADDRESS = ("--address", f"{HEAD}:{PORT}")
+LAUNCH = (
+    *("--space", "space.yaml", "--trials", "4", "--iterations", "3", "--samples-per-iteration", "4096"),
+    *("--scheduler", "none", "--top-k", "1", "--seeds", "2"),
+)
+LINE_SECONDS = 15
+
+
+@pytest.fixture(scope="module")
+def hosts() -> Iterator[Hosts]:
+    with Hosts() as hosts:
+        hosts.start_head()
+        hosts.start_worker(1)
+        hosts.start_worker(2)
+        yield hosts
+
+
+@pytest.fixture(scope="module")
+def shared(hosts: Hosts, finished: Workplace) -> Path:
+    """A folder that every host sees, with a dataset."""
+    folder = hosts.folder / "shared"
+    folder.mkdir()
+    shutil.copytree(finished.path / "raw", folder / "raw")
+    shutil.copytree(finished.path / "dataset", folder / "dataset")
+    (folder / "space.yaml").write_text(SMALL_SPACE)
+    return folder
+
+
+def hybridtune(
+    hosts: Hosts, shared: Path, *arguments: str, environment: dict[str, str | None] | None = None
+) -> subprocess.CompletedProcess[str]:
+    return hosts.run("head", [HYBRIDTUNE, *arguments], environment, cwd=shared)
+
+
+def assert_refused(
+    hosts: Hosts, shared: Path, words: Sequence[str], *address: str, environment: dict[str, str | None] | None = None
+) -> None:
+    """In one line, soon, and nothing is written."""
+    before, began = sorted(shared.iterdir()), time.monotonic()
+    command = hybridtune(
+        hosts, shared, "launch", "dataset", "--run", "new", *LAUNCH, *(address or ADDRESS), environment=environment
+    )
+    took = time.monotonic() - began
+    assert command.returncode == 2, command.stderr + command.stdout
+    assert command.stderr.count("\n") == 1, command.stderr
+    for word in words:
+        assert word in command.stderr
+    assert took < LINE_SECONDS
+    assert sorted(shared.iterdir()) == before
+
+
+def test_two_hosts_run_one_search_to_its_bundle(hosts: Hosts, shared: Path) -> None:
+    prepared = hybridtune(
+        hosts, shared, "prepare", "raw/launches", "again", "--horizons", "15,60", "--expanding-max", "240", *ADDRESS
+    )
+    assert prepared.returncode == 0, prepared.stderr
+    for path in sorted((shared / "dataset").iterdir()):
+        if path.suffix == ".arrow":
+            assert (shared / "again" / path.name).read_bytes() == path.read_bytes()
+    launched = hybridtune(hosts, shared, "launch", "dataset", "--run", "run", *LAUNCH, *ADDRESS)
+    assert launched.returncode == 0, launched.stderr + launched.stdout
+    trials = pd.read_parquet(shared / "run" / "trials.parquet")
+    assert trials["trial"].tolist() == [0, 1, 2, 3]
+    assert set(trials["state"]) == {"complete"}
+    assert set(trials["host"]) == {"10.99.0.11", "10.99.0.12"}
+    settings = RunDir.open(shared / "run").document().settings
+    assert settings.concurrent == 2
+    assert settings.precision in ("fp32", "bf16")
+    assert not list((shared / "run").rglob("checkpoint.pt"))
+    exported = hybridtune(hosts, shared, "export", "run", "bundle")
+    assert exported.returncode == 0, exported.stderr
+    more = hybridtune(hosts, shared, "resume", "run", "--trials", "1", *ADDRESS)
+    assert more.returncode == 0, more.stderr
+    assert len(pd.read_parquet(shared / "run" / "trials.parquet")) == 5
+
+
+def test_a_wrong_address_or_token_is_refused(hosts: Hosts, shared: Path) -> None:
+    listener = hosts.start("head", ["python3", "-m", "http.server", "8000", "--bind", HEAD])
+    try:
+        assert_refused(hosts, shared, [f"'{HEAD}:8000' does not answer as a Ray cluster"], "--address", f"{HEAD}:8000")
+    finally:
+        listener.kill()
+        listener.wait()
+    assert_refused(hosts, shared, [f"no Ray cluster answers at '{HEAD}:9'"], "--address", f"{HEAD}:9")
+    for token in ("wrong" * 8, None):
+        assert_refused(hosts, shared, ["token", "~/.ray/auth_token"], environment={"RAY_AUTH_TOKEN": token})
+
+
+def test_what_no_host_has_is_refused(hosts: Hosts, shared: Path) -> None:
+    assert_refused(hosts, shared, ["no host of the cluster has a CPU and 1 GPUs"], *ADDRESS, "--gpus-per-trial", "1")
+
+
+@pytest.mark.parametrize(
+    ("before", "changes", "words"),
+    [
+        ("mount -t tmpfs none {shared}", {}, ["{shared}/new", "is not on this host", "shared mount"]),
+        ("mount -o bind,ro {shared} {shared}", {}, ["{shared}/new", "Read-only file system", "mount it writable"]),
+        ("", {"PYTHONPATH": "{other}"}, ["its hybridtune", "is not this one", "install the same wheel"]),
+    ],
+    ids=["not shared", "read-only", "another hybridtune"],
+)
+def test_a_wrong_host_is_refused_by_its_name(
+    hosts: Hosts, shared: Path, before: str, changes: dict[str, str], words: list[str]
+) -> None:
+    other = hosts.folder / "other"
+    if not other.exists():
+        shutil.copytree(Path(__file__).parents[1] / "hybridtune", other / "hybridtune", symlinks=False)
+        with (other / "hybridtune" / "data" / "__init__.py").open("a") as file:
+            file.write("# another\n")
+    names = {"shared": str(shared), "other": str(other)}
+    given = {key: value.format(**names) for key, value in changes.items()}
+    hosts.start_worker(3, before=before.format(**names), **given)
+    try:
+        assert_refused(hosts, shared, ["host 10.99.0.13", *(word.format(**names) for word in words)])
+    finally:
+        hosts.end_worker(3)
