@@ -3,14 +3,13 @@
 from pathlib import Path
 
 import numpy as np
-from safetensors.torch import load_file
 from torch import Tensor
 
 from hybridtune.data.document import refuse_existing
 from hybridtune.models.bundle.bundle import BundleDocument, MemberEntry, save_bundle
 from hybridtune.models.score import Score
 from hybridtune.search.finalists.ensemble import blended_members
-from hybridtune.search.finalists.members import WEIGHTS, MemberDocument
+from hybridtune.search.finalists.members import MemberDocument, load_weights
 from hybridtune.search.finalists.predictions import ENSEMBLE, StoredPredictions
 from hybridtune.search.report.comparison import finished
 from hybridtune.search.report.scores import score
@@ -53,7 +52,7 @@ def export(run: RunDir, out: Path) -> BundleDocument:
         | run_document.versions,
     )
     states: dict[str, dict[str, Tensor]] = {
-        member_id: load_file(run.member(member_id) / WEIGHTS) for member_id in {*weighted, best.id}
+        member_id: load_weights(run, trained[member_id]) for member_id in {*weighted, best.id}
     }
     save_bundle(out, document, states, best, _card(document))
     return document

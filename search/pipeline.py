@@ -129,7 +129,7 @@ def _go_on(run: RunDir, say: Say, changes: Changes, workers: Workers, precision:
     if changes.extends and run.ensemble.exists():
         say("the search goes on; its result so far stays until there is a new one")
     run.remove_leftovers()
-    run.update(settings=settings.model_dump(), status=status, error=None)
+    run.update(settings=settings.model_dump(), status=status, error=None, epoch=run.document().epoch + 1)
     take_to_end(run, say, workers)
 
 

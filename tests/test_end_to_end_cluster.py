@@ -83,7 +83,7 @@ def test_two_hosts_run_one_search_to_its_bundle(hosts: Hosts, shared: Path) -> N
     settings = RunDir.open(shared / "run").document().settings
     assert settings.concurrent == 2
     assert settings.precision in ("fp32", "bf16")
-    assert not list((shared / "run").rglob("checkpoint.pt"))
+    assert not list((shared / "run").rglob("checkpoint-*"))
     exported = hybridtune(hosts, shared, "export", "run", "bundle")
     assert exported.returncode == 0, exported.stderr
     more = hybridtune(hosts, shared, "resume", "run", "--trials", "1", *ADDRESS)

@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 from conftest import SMALL_LAUNCH, SMALL_SPACE, Workplace
 
-from hybridtune.search.run.run_dir import RunDir
+from hybridtune.search.run.run_dir import RunDir, trial_name
 from hybridtune.search.study.study import WARM_START, open_study
+from hybridtune.search.workers.checkpoint import checkpoints
 
 pytestmark = pytest.mark.slow
 
@@ -68,7 +69,7 @@ def test_a_search_whose_time_is_up_ends_and_may_be_given_more(place: Workplace, 
     under_way = trials[trials["state"] == "running"]
     assert len(under_way) == output.count("interrupted after iteration") >= 1
     for number in under_way["trial"]:
-        assert (run.trial(number) / "checkpoint.pt").exists()
+        assert checkpoints(run.place, trial_name(number))
 
     # Of 500 trials most are left, but no time.
     assert "search: no further trial, its time budget" in place.succeed("resume", "run", "--trials", "1")

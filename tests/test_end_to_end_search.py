@@ -23,8 +23,9 @@ from hybridtune.search.finalists.ensemble import EnsembleDocument
 from hybridtune.search.finalists.members import FAILED, MEMBER, FailedMember, members
 from hybridtune.search.finalists.predictions import ENSEMBLE
 from hybridtune.search.report.comparison import TITLES, compare
-from hybridtune.search.run.run_dir import RunDir
+from hybridtune.search.run.run_dir import RunDir, trial_name
 from hybridtune.search.study.study import best_first, config_of, open_study
+from hybridtune.search.workers.checkpoint import checkpoints
 from hybridtune.spaces.load import load_space
 from hybridtune.spaces.parameters import Float
 
@@ -124,7 +125,7 @@ def test_the_finalists_are_retrained_with_every_seed_beside_the_baselines(
     assert {path.name for path in (run.path / "members").iterdir()} == expected
     for member in trained.values():
         assert [point.iteration for point in member.curve] == [1, 2, 3]
-        assert {path.name for path in run.member(member.id).iterdir()} == {"model.safetensors", "member.json"}
+        assert {path.name for path in run.member(member.id).iterdir()} == {member.weights, "member.json"}
         assert member.seed > 0  # the search's own seed chose the configuration
     basic = trained["basic-lstm-seed-0"]
     assert (basic.architecture, basic.model["window"], basic.model["hidden_size"]) == ("basic_lstm", 60, 128)
@@ -268,7 +269,7 @@ def test_runs_and_bundles_of_one_dataset_are_compared_side_by_side(
 def test_tensorboard_finds_the_events_of_every_trial(run: RunDir) -> None:
     for number in range(4):
         assert list(run.trial(number).glob("events.out.tfevents.*"))
-        assert not (run.trial(number) / "checkpoint.pt").exists()
+        assert not checkpoints(run.place, trial_name(number))
 
 
 def test_nothing_is_left_beside_what_the_layout_names(run: RunDir) -> None:

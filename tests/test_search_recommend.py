@@ -1,5 +1,6 @@
 """Each recommendation follows from numbers, and from those alone."""
 
+import hashlib
 from dataclasses import replace
 
 import numpy as np
@@ -36,8 +37,9 @@ def member(train: list[float], tune: list[float]) -> MemberDocument:
         )
         for i, (a, b) in enumerate(zip(train, tune, strict=True))
     )
+    spec = {"id": "m", "origin": "o", "params": {}, "seed": 0, "roles": ()}
     return MemberDocument(
-        id="m", origin="o", params={}, seed=0, roles=(), architecture="basic_lstm", model={}, curve=curve, tune=()
+        **spec, architecture="basic_lstm", model={}, curve=curve, tune=(), weights_sha256=hashlib.sha256().hexdigest()
     )
 
 

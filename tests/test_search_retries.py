@@ -40,7 +40,7 @@ Lost = Callable[..., str]
 
 
 def task(name: str = "x", micro_batch: int | None = None, params: Config = PARAMS) -> MemberTask:
-    return MemberTask(MemberSpec(name, "trial 0", params, seed=0), micro_batch)
+    return MemberTask(MemberSpec(name, "trial 0", params, seed=0), micro_batch, attempt=1)
 
 
 def progressed(micro_batch: int) -> Progressed:

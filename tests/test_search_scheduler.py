@@ -112,7 +112,7 @@ class Reports:
     def send(
         self, number: int, iteration: int, objective: float, finished: bool = False, failure: str | None = None
     ) -> str:
-        trial = Trial("test", config=TrialTask(number, {}, 0, None).to_tune(), stub=True)
+        trial = Trial("test", config=TrialTask(number, {}, 0, None, 1).to_tune(), stub=True)
         progress = Progress(iteration, iteration * 512, 0.7, objective, 0.5, objective, seconds=1.0, micro_batch=64)
         report = Progressed(progress, finished, "cpu") if failure is None else Failed(iteration, failure, "cpu")
         return self.asha.on_trial_result(None, trial, report.to_tune())  # type: ignore[arg-type]

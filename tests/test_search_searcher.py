@@ -55,7 +55,13 @@ def result(iteration: int, objective: float, finished: bool = False, failure: st
 
 
 def test_the_first_suggestion_is_the_default_with_nothing_reported(tmp_path: Path) -> None:
-    assert Search(tmp_path).suggest("x") == {"number": 0, "params": DEFAULT, "reported": 0, "micro_batch": None}
+    assert Search(tmp_path).suggest("x") == {
+        "number": 0,
+        "params": DEFAULT,
+        "reported": 0,
+        "micro_batch": None,
+        "attempt": 1,
+    }
 
 
 def test_a_finished_trial_is_complete_with_its_curve(tmp_path: Path) -> None:
@@ -143,7 +149,7 @@ def test_a_trial_whose_worker_was_lost_is_the_next_to_be_handed_out(tmp_path: Pa
     search.searcher.on_trial_result("x", result(1, 0.7))
     search.searcher.on_trial_complete("x", result(1, 0.7), error=True)
     search.searcher.again("x", 16)
-    assert search.suggest("z") == first | {"reported": 1, "micro_batch": 16}
+    assert search.suggest("z") == first | {"reported": 1, "micro_batch": 16, "attempt": 3}
     assert search.trial(0).user_attrs["retries"] == 1
     search.searcher.on_trial_complete("z", result(2, 0.6, finished=True))
     assert (search.trial(0).state, search.trial(0).value) == (TrialState.COMPLETE, 0.6)

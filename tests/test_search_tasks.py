@@ -38,7 +38,7 @@ class Numbers(Tasks[int]):
     def _draw(self) -> None:
         return None
 
-    def _config(self, task: int) -> dict[str, Any]:
+    def _config(self, task: int, attempt: int) -> dict[str, Any]:  # noqa: ARG002
         return {"number": task}
 
     def _progress(self, task: int, report: Progressed) -> None:

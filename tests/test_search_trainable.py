@@ -23,7 +23,7 @@ from hybridtune.search.cluster.shared_dataset import SharedDataset
 from hybridtune.search.run.place import FolderPlace
 from hybridtune.search.run.trial_report import Failed, Progressed, TrialReport
 from hybridtune.search.workers import trainable
-from hybridtune.search.workers.checkpoint import CHECKPOINT, Checkpoint
+from hybridtune.search.workers.checkpoint import Attempt, Checkpoint, checkpoints, remove_checkpoints
 from hybridtune.search.workers.trainable import (
     TrainingContext,
     folded_training,
@@ -52,7 +52,12 @@ class WorkerLostError(Exception):
 
 
 def trained(
-    context: TrainingContext, folder: Path, reported: int = 0, interrupt_at: int | None = None, name: str = "mine"
+    context: TrainingContext,
+    folder: Path,
+    reported: int = 0,
+    interrupt_at: int | None = None,
+    name: str = "mine",
+    attempt: int = 1,
 ) -> list[Progressed]:
     """Reports of one life of a trial, which may end in the middle of a report."""
     reports: list[Progressed] = []
@@ -68,7 +73,7 @@ def trained(
     with contextlib.suppress(WorkerLostError):
         train_to_end(
             folded_training(context, PARAMS, seed=0),
-            Checkpoint(FolderPlace(folder), "trial", name),
+            Checkpoint(FolderPlace(folder), "trial", name, Attempt(1, attempt)),
             context,
             report,
             reported,
@@ -96,7 +101,7 @@ def test_a_trial_that_lost_its_worker_goes_on_from_its_checkpoint(
 ) -> None:
     undisturbed = trained(context, tmp_path / "whole")
     before = trained(context, tmp_path / "stopped", interrupt_at=stopped_at)
-    assert (tmp_path / "stopped" / "trial" / CHECKPOINT).exists()
+    assert checkpoints(FolderPlace(tmp_path / "stopped"), "trial")
     after = trained(context, tmp_path / "stopped", reported=stopped_at - 1)
     # The last iteration that was reported is reported again, all else once.
     assert before[:-1] + after == undisturbed
@@ -124,9 +129,40 @@ def test_a_training_is_known_by_what_decides_its_weights(context: TrainingContex
 
 def test_what_a_killed_save_left_is_taken_away(context: TrainingContext, tmp_path: Path) -> None:
     trained(context, tmp_path)
-    (tmp_path / "trial" / f".{CHECKPOINT}.123.tmp").write_bytes(b"half")
-    Checkpoint(FolderPlace(tmp_path), "trial", "mine").remove()
+    (name,) = checkpoints(FolderPlace(tmp_path), "trial")
+    (tmp_path / "trial" / f".{Path(name).name}.123.tmp").write_bytes(b"half")
+    remove_checkpoints(FolderPlace(tmp_path), "trial")
     assert not list((tmp_path / "trial").iterdir())
+
+
+def test_what_a_given_up_attempt_goes_on_to_write_is_never_read(context: TrainingContext, tmp_path: Path) -> None:
+    """Its host's link was cut; it hears nothing of the attempt that followed it."""
+    place = FolderPlace(tmp_path)
+    trained(context, tmp_path, interrupt_at=2, attempt=1)
+    (given_up,) = checkpoints(place, "trial")
+    second = trained(context, tmp_path, interrupt_at=2, attempt=2)
+    (mine,) = checkpoints(place, "trial")
+    assert mine != given_up
+    assert [report.progress.iteration for report in second] == [1, 2]
+    # As the given-up attempt would: it lies there when a third begins.
+    ahead = b"not even a checkpoint"
+    place.write(given_up, ahead)
+    third = trained(context, tmp_path, attempt=3)
+    assert [report.progress.iteration for report in third] == [1, 2, 3, 4]
+    assert [Path(name).name.rpartition("-")[2] for name in checkpoints(place, "trial")] == ["000003.pt"]
+
+
+def test_an_attempt_of_an_earlier_driver_is_older_however_many_it_made(
+    context: TrainingContext, tmp_path: Path
+) -> None:
+    place = FolderPlace(tmp_path)
+    for epoch, number in ((1, 900), (2, 1), (10, 1)):
+        Checkpoint(place, "trial", "mine", Attempt(epoch, number)).save(folded_training(context, PARAMS, seed=0))
+    assert [Path(name).stem.split("-")[2:] for name in checkpoints(place, "trial")] == [
+        ["000001", "000900"],
+        ["000002", "000001"],
+        ["000010", "000001"],
+    ]
 
 
 def test_a_training_that_is_not_finite_any_more_keeps_its_best_weights(
@@ -143,10 +179,12 @@ def test_a_training_that_is_not_finite_any_more_keeps_its_best_weights(
         for part in parts(training):
             part.config = dataclasses.replace(part.config, learning_rate=1e38)
 
-    assert not train_to_end(training, Checkpoint(FolderPlace(tmp_path), "trial", "mine"), between, report)
+    assert not train_to_end(
+        training, Checkpoint(FolderPlace(tmp_path), "trial", "mine", Attempt(1, 1)), between, report
+    )
     assert [type(report) for report in reports] == [Progressed, Failed]
     kept = folded_training(between, PARAMS, seed=0)
-    assert Checkpoint(FolderPlace(tmp_path), "trial", "mine").load(kept)
+    assert Checkpoint(FolderPlace(tmp_path), "trial", "mine", Attempt(1, 1)).load(kept)
     for part, whole in zip(parts(kept), parts(training), strict=True):
         for name, values in part.model.state_dict().items():
             assert values.isfinite().all()
@@ -190,8 +228,9 @@ def resident():
 
 def run(number, **changes):
     params = HYBRID.default() | {"windows": "15/60", "attention_span": 240} | changes
+    task = trainable.TrialTask(number, params, reported=0, micro_batch=None, attempt=1)
     try:
-        trainable.run_trial({"params": params, "number": number, "reported": 0, "micro_batch": None}, context, seed=0)
+        trainable.run_trial(task.to_tune(), context, seed=0)
     except SystemExit:
         pass
     else:

@@ -1,12 +1,15 @@
 """The finalists: which configurations are trained anew, and what is kept of each."""
 
+import hashlib
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import optuna
-from safetensors.torch import load_file
+import torch
+from safetensors.torch import load
 
 from hybridtune.data.document import Document
+from hybridtune.data.schema import InputError
 from hybridtune.models.architectures.forecaster import Forecaster
 from hybridtune.models.architectures.registry import build_model, model_config
 from hybridtune.models.score import HorizonMetrics
@@ -18,7 +21,7 @@ from hybridtune.spaces.load import SHIPPED
 from hybridtune.spaces.parameters import Config
 from hybridtune.spaces.trial_config import Shape
 
-WEIGHTS, MEMBER, FAILED = "model.safetensors", "member.json", "failed.json"
+MEMBER, FAILED = "member.json", "failed.json"
 
 
 Role = Literal["reference", "basic"]
@@ -44,9 +47,9 @@ class ChosenMembers(Document):
 class MemberDocument(Document):
     """member.json"""
 
-    current_version: ClassVar[int] = 2
+    current_version: ClassVar[int] = 3
 
-    version: int = 2
+    version: int = 3
     id: str
     origin: str
     params: Config
@@ -58,6 +61,14 @@ class MemberDocument(Document):
     curve: tuple[Progress, ...]
     tune: tuple[HorizonMetrics, ...]
     """Per horizon, on the tune slice that also chose the configuration: optimistic."""
+    weights_sha256: str
+
+    @property
+    def weights(self) -> str:
+        """The file's name. Two attempts at a member may both get to its end; this document says whose weights it is of,
+        and is written after them.
+        """
+        return f"model-{self.weights_sha256[:12]}.safetensors"
 
 
 class FailedMember(Document):
@@ -125,8 +136,18 @@ def wanted_members(run: RunDir) -> tuple[MemberSpec, ...]:
     return ChosenMembers.read(run.chosen_members).members
 
 
+def load_weights(run: RunDir, member: MemberDocument) -> dict[str, torch.Tensor]:
+    """Raises InputError if they are gone or damaged."""
+    path = run.member(member.id) / member.weights
+    content = path.read_bytes() if path.exists() else b""
+    if hashlib.sha256(content).hexdigest() != member.weights_sha256:
+        raise InputError(f"{path} is gone or damaged: remove {path.parent}, then `hybridtune resume {run.path}`")
+    weights: dict[str, torch.Tensor] = load(content)
+    return weights
+
+
 def load_member(run: RunDir, member: MemberDocument) -> Forecaster:
     """The member's model in eval mode, on the CPU."""
     model = build_model(model_config(member.architecture, member.model), member.seed)
-    model.load_state_dict(load_file(run.member(member.id) / WEIGHTS), strict=True)
+    model.load_state_dict(load_weights(run, member), strict=True)
     return model.eval()

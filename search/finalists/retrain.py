@@ -1,5 +1,6 @@
 """The finalists: the best configurations trained anew with several seeds, and the baselines beside them."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Self
@@ -17,7 +18,6 @@ from hybridtune.search.cluster.workers import Workers
 from hybridtune.search.finalists.members import (
     FAILED,
     MEMBER,
-    WEIGHTS,
     ChosenMembers,
     FailedMember,
     MemberDocument,
@@ -33,7 +33,7 @@ from hybridtune.search.run.settings import Settings
 from hybridtune.search.run.trial_report import Failed, Progressed, TrialReport
 from hybridtune.search.study.study import best_first, open_study
 from hybridtune.search.workers.callback import TrainingCallback
-from hybridtune.search.workers.checkpoint import Checkpoint
+from hybridtune.search.workers.checkpoint import Attempt, Checkpoint, remove_checkpoints
 from hybridtune.search.workers.progress import describe
 from hybridtune.search.workers.tasks import Tasks, run_tasks
 from hybridtune.search.workers.trainable import (
@@ -71,6 +71,9 @@ def retrain(run: RunDir, say: Say, workers: Workers) -> None:
     for spec in missing:
         if not has_ended(run, spec):
             raise RetrainingFailedError(f"member {spec.id} ({spec.origin}) could not be trained: resume tries it again")
+    for spec in specs:
+        # Of attempts that were given up and went on writing.
+        remove_checkpoints(run.place, member_name(spec.id))
     if not members(run):
         raise RetrainingFailedError(f"no member could be trained: {failed_members(run)[0].failure}")
 
@@ -82,6 +85,8 @@ class MemberTask:
     spec: MemberSpec
     micro_batch: int | None
     """How many anchors fitted into memory in an earlier attempt."""
+    attempt: int
+    """Ascending over all that the driver hands out."""
 
     @property
     def name(self) -> str:
@@ -96,7 +101,7 @@ class MemberTask:
 
     @classmethod
     def from_tune(cls, config: Mapping[str, Any]) -> Self:
-        return cls(MemberSpec(**config["spec"]), config["micro_batch"])
+        return cls(MemberSpec(**config["spec"]), config["micro_batch"], config["attempt"])
 
 
 def train_member(config: dict[str, Any], context: TrainingContext) -> None:
@@ -113,14 +118,16 @@ def train_member(config: dict[str, Any], context: TrainingContext) -> None:
             context.place.write(f"{name}/{FAILED}", failed.encode())
         report_to_tune(report)
 
-    checkpoint = Checkpoint(context.place, name, identity(spec.params, spec.seed, context))
+    checkpoint = Checkpoint(
+        context.place, name, identity(spec.params, spec.seed, context), Attempt(context.epoch, task.attempt)
+    )
     if not train_to_end(training, checkpoint, context, report):
         return
     training.model.load_state_dict(training.best_weights())
     architecture, values = config_values(training.model.config)
     # Scores that are kept come from float32 on the CPU, as a user's prediction will.
     predicted = predict_slice(training.model.cpu(), dataset, "tune", torch.device("cpu"), "fp32")
-    context.place.write(f"{name}/{WEIGHTS}", save(training.best_weights()))
+    weights = save(training.best_weights())
     document = MemberDocument(
         id=spec.id,
         origin=spec.origin,
@@ -131,9 +138,11 @@ def train_member(config: dict[str, Any], context: TrainingContext) -> None:
         model=values,
         curve=tuple(training.history),
         tune=all_metrics(predicted, frozen_labels(dataset, "tune")),
+        weights_sha256=hashlib.sha256(weights).hexdigest(),
     )
+    context.place.write(f"{name}/{document.weights}", weights)
     context.place.write(f"{name}/{MEMBER}", document.encode())
-    checkpoint.remove()
+    remove_checkpoints(context.place, name)
 
 
 def _train_members(run: RunDir, settings: Settings, specs: list[MemberSpec], say: Say, workers: Workers) -> None:
@@ -143,6 +152,7 @@ def _train_members(run: RunDir, settings: Settings, specs: list[MemberSpec], say
         settings.budget,
         settings.hardware,
         (),
+        run.document().epoch,
     )
     tasks = MemberTasks(specs, settings.concurrent)
     run_tasks(
@@ -172,8 +182,8 @@ class MemberTasks(Tasks[MemberSpec]):
     def _draw(self) -> None:
         return None
 
-    def _config(self, task: MemberSpec) -> dict[str, Any]:
-        return MemberTask(task, self._micro_batches.get(task.id)).to_tune()
+    def _config(self, task: MemberSpec, attempt: int) -> dict[str, Any]:
+        return MemberTask(task, self._micro_batches.get(task.id), attempt).to_tune()
 
     def _progress(self, task: MemberSpec, report: Progressed) -> None:
         """It keeps itself."""

@@ -19,6 +19,9 @@ class Place(Protocol):
 
     def write(self, name: str, content: bytes) -> None: ...
 
+    def names(self, folder: str) -> list[str]:
+        """All that lies directly in `folder`, sorted."""
+
     def remove(self, name: str) -> None:
         """With what killed processes left of it half written; nothing, where there is nothing of that name."""
 
@@ -42,6 +45,12 @@ class FolderPlace:
         path = self.path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, content)
+
+    def names(self, folder: str) -> list[str]:
+        self._refuse_missing()
+        path = self.path / folder
+        files = [entry.name for entry in path.iterdir() if entry.is_file()] if path.is_dir() else []
+        return sorted(f"{folder}/{name}" for name in files if not name.endswith(TEMPORARY))
 
     def remove(self, name: str) -> None:
         self._refuse_missing()

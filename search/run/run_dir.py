@@ -4,7 +4,7 @@ run.json           RunDocument: settings, versions, status
 study.db           the Optuna study, the truth of the search; study.backup.db is its copy of the last rung
 trials.parquet     one row a trial               curves.parquet   one row a trial and iteration
 tune/              trial_00000/: checkpoint while it runs, TensorBoard events; curves.jsonl
-members.json       which members are trained   members/<id>/      model.safetensors, member.json
+members.json       which members are trained   members/<id>/      model-<digest>.safetensors, member.json
 predictions.parquet  of members, ensemble and baselines at the anchors of blend and test
 ensemble.json      EnsembleDocument              report/index.html
 """
@@ -40,6 +40,8 @@ class RunDocument(Document):
     versions: dict[str, str]
     status: Status
     error: str | None = None
+    epoch: int = 1
+    """How many drivers have worked on the run, this one included."""
     test_readings: int = 0
     """How often the test slice was scored. Whatever is decided after the first reading may have selected on it."""
 

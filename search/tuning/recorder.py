@@ -11,7 +11,7 @@ from hybridtune.search.study.backup import back_up
 from hybridtune.search.study.stopping import StoppingRule
 from hybridtune.search.study.study import best_first, started
 from hybridtune.search.tuning.events import EventFile
-from hybridtune.search.workers.checkpoint import CHECKPOINT
+from hybridtune.search.workers.checkpoint import remove_checkpoints
 from hybridtune.search.workers.progress import describe
 from hybridtune.search.workers.trainable import TrialTask
 
@@ -67,7 +67,7 @@ class Recorder:
         if ended.state in (TrialState.COMPLETE, TrialState.PRUNED):
             # The finalists are trained anew. A trial under way goes on from its checkpoint, a failed one keeps what was
             # good to the last, for who wants to know why.
-            self._run.place.remove(f"{trial_name(task.number)}/{CHECKPOINT}")
+            remove_checkpoints(self._run.place, trial_name(task.number))
         self._close_events(task.number)
         self._stopping.save()
         back_up(self._run)

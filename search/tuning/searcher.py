@@ -53,10 +53,10 @@ class StudySearcher(Tasks[Trial]):
         self._asked += 1
         return ask(self._study, self._space, self._seed, self._sampler)
 
-    def _config(self, task: Trial) -> dict[str, Any]:
+    def _config(self, task: Trial, attempt: int) -> dict[str, Any]:
         known = self._study.get_trials(deepcopy=False)[task.number].intermediate_values
         return TrialTask(
-            task.number, config_of(task), max(known, default=0), task.user_attrs.get("micro_batch")
+            task.number, config_of(task), max(known, default=0), task.user_attrs.get("micro_batch"), attempt
         ).to_tune()
 
     def _progress(self, task: Trial, report: Progressed) -> None:

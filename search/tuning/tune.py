@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import optuna
+from optuna.trial import TrialState
 from ray import tune
 from ray.tune.experiment import Trial
 from ray.tune.result import EXPR_ERROR_FILE
@@ -10,7 +11,7 @@ from ray.tune.result import EXPR_ERROR_FILE
 from hybridtune.models.training.config import higher_is_better
 from hybridtune.search.cluster.shared_dataset import share_dataset
 from hybridtune.search.cluster.workers import Workers
-from hybridtune.search.run.run_dir import RunDir
+from hybridtune.search.run.run_dir import RunDir, trial_name
 from hybridtune.search.run.say import Say
 from hybridtune.search.run.settings import Settings
 from hybridtune.search.study.rungs import SuccessiveHalving, bracket_of, decided_rungs, rung_iterations
@@ -22,6 +23,7 @@ from hybridtune.search.tuning.recorder import Recorder
 from hybridtune.search.tuning.scheduler import Asha
 from hybridtune.search.tuning.searcher import StudySearcher
 from hybridtune.search.workers.callback import TrainingCallback
+from hybridtune.search.workers.checkpoint import remove_checkpoints
 from hybridtune.search.workers.tasks import run_tasks
 from hybridtune.search.workers.trainable import TrainingContext, TrialTask, run_trial
 
@@ -67,6 +69,10 @@ def search(run: RunDir, say: Say, workers: Workers) -> None:
             )
         if left > 0:
             say(f"the search ends early: {reason}")
+    for trial in started(study):
+        # Of attempts that were given up and went on writing.
+        if trial.state in (TrialState.COMPLETE, TrialState.PRUNED):
+            remove_checkpoints(run.place, trial_name(trial.number))
     write_tables(run, study)
     _refuse_failure(run, study)
 
@@ -118,6 +124,7 @@ def _run_trials(
         settings.budget,
         settings.hardware,
         rungs,
+        run.document().epoch,
     )
     run_tasks(
         tune.with_parameters(run_trial, context=context, seed=settings.seed),

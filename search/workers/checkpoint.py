@@ -8,40 +8,71 @@ import torch
 from hybridtune.models.training.fit import AnyTraining
 from hybridtune.search.run.place import Place
 
-CHECKPOINT = "checkpoint.pt"
+PREFIX = "checkpoint-"
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One worker's try at a training. What is known of it tells a try that was given up from the one that followed."""
+
+    epoch: int
+    """Which of the drivers that worked on the run one after another started it."""
+    number: int
+    """Ascending in an epoch."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Where it lies, and whose it is."""
+    """One attempt's own. A host whose link was cut may still be training when its training has long been handed to
+    another; what it writes then bears the name of its attempt, and hurts nobody.
+    """
 
     place: Place
     folder: str
     """The name of the training's part of the run."""
     identity: str
-    """Of the training."""
+    """Of the training. In a study that was put back from its copy, a trial may have the number of another one, which
+    left its checkpoint here.
+    """
+    attempt: Attempt
 
     def load(self, training: AnyTraining) -> bool:
-        """Whether the training goes on from a checkpoint. One of another training is left unread: in a study that was
-        put back from its copy, a trial may have the number of one that left its checkpoint here.
+        """Whether the training goes on from what it, or the latest attempt before, left. That is then its own, and
+        nobody's else.
         """
-        content = self.place.read(self._name)
+        mine = [name for name in checkpoints(self.place, self.folder) if name.startswith(self._prefix)]
+        content = self.place.read(mine[-1]) if mine else None
         if content is None:
             return False
-        saved = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-        if saved.get("identity") != self.identity:
-            return False
-        training.load_state(saved["training"])
+        training.load_state(torch.load(io.BytesIO(content), map_location="cpu", weights_only=True))
+        if mine[-1] != self._name:
+            # What the given-up attempt may still write to its own is never read again.
+            self.place.write(self._name, content)
+        for name in checkpoints(self.place, self.folder):
+            if name != self._name:
+                self.place.remove(name)
         return True
 
     def save(self, training: AnyTraining) -> None:
         buffer = io.BytesIO()
-        torch.save({"identity": self.identity, "training": training.state()}, buffer)
+        torch.save(training.state(), buffer)
         self.place.write(self._name, buffer.getvalue())
 
-    def remove(self) -> None:
-        self.place.remove(self._name)
+    @property
+    def _prefix(self) -> str:
+        return f"{self.folder}/{PREFIX}{self.identity}-"
 
     @property
     def _name(self) -> str:
-        return f"{self.folder}/{CHECKPOINT}"
+        # As many digits as sort rightly.
+        return f"{self._prefix}{self.attempt.epoch:06d}-{self.attempt.number:06d}.pt"
+
+
+def checkpoints(place: Place, folder: str) -> list[str]:
+    """Names of all that a training's attempts left, the latest of each training last."""
+    return [name for name in place.names(folder) if name.startswith(f"{folder}/{PREFIX}")]
+
+
+def remove_checkpoints(place: Place, folder: str) -> None:
+    for name in checkpoints(place, folder):
+        place.remove(name)

@@ -76,6 +76,7 @@ class Tasks(Searcher, Generic[Task]):  # type: ignore[misc]
         self._trial_of: dict[str, Trial] = {}
         """Tune's trial of each live task."""
         self._seen = 0
+        self._attempts = 0
         self.first_error = FirstError()
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
@@ -90,7 +91,8 @@ class Tasks(Searcher, Generic[Task]):  # type: ignore[misc]
             # Tune would not ask again, and one of the live ones may have to be tried again.
             return None if self._live else str(Searcher.FINISHED)
         self._live[trial_id] = task
-        return self._config(task)
+        self._attempts += 1
+        return self._config(task, self._attempts)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Tune calls this for a trial's end of any kind, with the report that the scheduler stopped it at."""
@@ -143,8 +145,8 @@ class Tasks(Searcher, Generic[Task]):  # type: ignore[misc]
         """The next that was never handed out; None if there is no other."""
 
     @abstractmethod
-    def _config(self, task: Task) -> dict[str, Any]:
-        """What the trainable is given."""
+    def _config(self, task: Task, attempt: int) -> dict[str, Any]:
+        """What the trainable is given. attempt: ascending over all that are handed out."""
 
     @abstractmethod
     def _progress(self, task: Task, report: Progressed) -> None:

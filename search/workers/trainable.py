@@ -22,7 +22,7 @@ from hybridtune.search.cluster.shared_dataset import SharedDataset
 from hybridtune.search.run.place import Place
 from hybridtune.search.run.run_dir import trial_name
 from hybridtune.search.run.trial_report import Failed, Progressed, TrialReport
-from hybridtune.search.workers.checkpoint import Checkpoint
+from hybridtune.search.workers.checkpoint import Attempt, Checkpoint
 from hybridtune.spaces.parameters import Config
 from hybridtune.spaces.trial_config import Shape, trial_config
 
@@ -42,6 +42,8 @@ class TrainingContext:
     hardware: Hardware
     checkpoint_iterations: tuple[int, ...]
     """Iterations that are always saved: the rungs, where a trial may wait for others."""
+    epoch: int = 1
+    """Of the run's driver."""
 
     def with_micro_batch(self, anchors: int | None) -> Self:
         """The same, where a training is known to fit so many anchors only."""
@@ -58,6 +60,8 @@ class TrialTask:
     """How many of its iterations the study knows already."""
     micro_batch: int | None
     """How many anchors fitted into memory then; None where that is not known."""
+    attempt: int
+    """Ascending over all that the driver hands out."""
 
     @property
     def name(self) -> str:
@@ -92,7 +96,12 @@ def run_trial(config: dict[str, Any], context: TrainingContext, seed: int) -> No
 
 def _train(task: TrialTask, context: TrainingContext, seed: int) -> None:
     training = folded_training(context.with_micro_batch(task.micro_batch), task.params, seed)
-    checkpoint = Checkpoint(context.place, trial_name(task.number), identity(task.params, seed, context))
+    checkpoint = Checkpoint(
+        context.place,
+        trial_name(task.number),
+        identity(task.params, seed, context),
+        Attempt(context.epoch, task.attempt),
+    )
     # The last iteration that the study knows is reported again: its rung may not have been decided.
     train_to_end(training, checkpoint, context, report_to_tune, reported=max(task.reported - 1, 0))
 
