@@ -29,6 +29,7 @@ from benchmarks.machine import cpu_name
 from hybridtune.models.training.progress import Progress
 from hybridtune.search.cluster.local_ray import local_ray
 from hybridtune.search.cluster.maps import cores
+from hybridtune.search.cluster.workers import OwnWorkers
 from hybridtune.search.run.run_dir import RunDir
 from hybridtune.search.run.settings import Settings
 from hybridtune.search.run.trial_report import Progressed
@@ -95,13 +96,13 @@ def ours(folder: Path, trials: int) -> None:
     study = create_study(run, HYBRID, "tune_loss")
     rungs = rung_iterations(GRACE, REDUCTION, REPORTS)
     halving = SuccessiveHalving({rung: {} for rung in rungs}, REDUCTION, maximize=False)
-    searcher = StudySearcher(study, HYBRID, trials, WORKERS, 0, halving)
+    searcher = StudySearcher(study, HYBRID, trials, lambda: WORKERS, 0, halving)
 
     def say(text: str) -> None:
         """Words cost nothing here."""
 
     recorder = Recorder(run, study, trials, rungs, StoppingRule(study, None, None), say)
-    callback = TrainingCallback(TrialTask.from_tune, searcher, recorder, REPORTS, None, say)
+    callback = TrainingCallback(TrialTask.from_tune, searcher, recorder, REPORTS, None, OwnWorkers(), say)
     run_tasks(null_trial, searcher, callback, run.path / "tune", trial_folder, scheduler=Asha(halving))
     assert sum(trial.state.is_finished() for trial in study.get_trials()) == trials
 

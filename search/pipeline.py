@@ -22,8 +22,7 @@ Stage = Callable[[RunDir, Say, Workers], None]
 
 
 def new_settings(path: Path, space: str, values: Mapping[str, Any], workers: Workers) -> Settings:
-    """The settings of a run on the dataset at `path`; as many trials at a time as there is room for where `concurrent`
-    is not given.
+    """The settings of a run on the dataset at `path`.
 
     space: the name of a shipped space or a YAML file. values: fields of Settings. Raises InputError or pydantic's
     ValidationError naming the field for what cannot be used.
@@ -38,14 +37,11 @@ def new_settings(path: Path, space: str, values: Mapping[str, Any], workers: Wor
         "reference": chosen.reference,
     }
     chosen_values = {name: value for name, value in values.items() if value is not None}
-    settings = workers.fit(Settings.model_validate({"concurrent": 1} | given | chosen_values))
-    changed: dict[str, object] = {}
-    if "concurrent" not in chosen_values:
-        changed["concurrent"] = workers.trials_at_once(settings.gpus_per_trial)
-    if settings.warm_start is not None:
-        # A resume may come from another folder.
-        changed["warm_start"] = settings.warm_start.resolve()
-    return settings.model_copy(update=changed)
+    settings = workers.fit(Settings.model_validate(given | chosen_values))
+    if settings.warm_start is None:
+        return settings
+    # A resume may come from another folder.
+    return settings.model_copy(update={"warm_start": settings.warm_start.resolve()})
 
 
 def launch(

@@ -87,7 +87,12 @@ class Hosts:
         return {key: value for key, value in values.items() if value is not None}
 
     def start(
-        self, name: str, command: Sequence[str], environment: Mapping[str, str | None] | None = None, before: str = ""
+        self,
+        name: str,
+        command: Sequence[str],
+        environment: Mapping[str, str | None] | None = None,
+        before: str = "",
+        cwd: Path | None = None,
     ) -> subprocess.Popen[str]:
         """A process on the host, its output in `log(name)`. before: shell commands that prepare it, mounts say."""
         shell = ["sh", "-c", f'{before}\nexec "$@"', "sh"] if before else []
@@ -99,7 +104,7 @@ class Hosts:
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
                 text=True,
-                cwd=self.folder,
+                cwd=cwd or self.folder,
             )
 
     def run(

@@ -16,12 +16,14 @@ from ray.train._internal.storage import StorageContext
 from ray.tune.experiment import Trial
 
 from hybridtune.models.training.progress import Progress
+from hybridtune.search.cluster import memory
+from hybridtune.search.cluster.memory import MemoryWatch, memory_kills
+from hybridtune.search.cluster.workers import OwnWorkers
 from hybridtune.search.finalists.members import MemberSpec
 from hybridtune.search.finalists.retrain import MemberTask
 from hybridtune.search.run.trial_report import Progressed
-from hybridtune.search.workers import retries
 from hybridtune.search.workers.failures import DiskFullError
-from hybridtune.search.workers.retries import Retries, last_failure, memory_kills, raised
+from hybridtune.search.workers.retries import HOST_LOSSES, Retries, last_failure, raised
 from hybridtune.spaces.parameters import Config
 
 PARAMS: Config = {"batch_size": 256}
@@ -32,7 +34,7 @@ def kills(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The kernel's counters, as a file that a test may change."""
     counters = tmp_path / "vmstat"
     counters.write_text("nr_free_pages 5\noom_kill 3\nnuma_hit 7\n")
-    monkeypatch.setattr(retries, "VMSTAT", counters)
+    monkeypatch.setattr(memory, "VMSTAT", counters)
     return counters
 
 
@@ -41,6 +43,11 @@ Lost = Callable[..., str]
 
 def task(name: str = "x", micro_batch: int | None = None, params: Config = PARAMS) -> MemberTask:
     return MemberTask(MemberSpec(name, "trial 0", params, seed=0), micro_batch, attempt=1)
+
+
+def watching() -> Retries:
+    """On this machine."""
+    return Retries(OwnWorkers().memory_ran_out)
 
 
 def progressed(micro_batch: int) -> Progressed:
@@ -80,12 +87,12 @@ def test_a_worker_lost_for_another_reason_goes_on_as_it_was(
     lost: Lost, config: int | None, reported: int | None, again: int
 ) -> None:
     last = None if reported is None else progressed(reported)
-    retry = Retries().after(task(micro_batch=config), last, lost(), None)
-    assert retry == (again, "lost its worker and goes on from its last checkpoint")
+    retry = watching().after(task(micro_batch=config), last, lost(), None)
+    assert retry == (again, "lost its worker and goes on from its last checkpoint", False)
 
 
 def test_a_worker_lost_for_memory_goes_on_with_less_and_at_last_with_one(lost: Lost, kills: Path) -> None:
-    watched = Retries()
+    watched = watching()
     kills.write_text("oom_kill 4\n")
     retry = watched.after(task("x"), None, lost(), None)
     assert retry is not None
@@ -104,7 +111,7 @@ def test_a_worker_lost_for_memory_goes_on_with_less_and_at_last_with_one(lost: L
 @pytest.mark.usefixtures("kills")
 def test_a_worker_that_ended_itself_for_memory_goes_on_with_less_too(lost: Lost) -> None:
     """As a failed attempt may leave too little for the next in the same process."""
-    retry = Retries().after(task(), None, lost(RuntimeError("could not create a primitive")), None)
+    retry = watching().after(task(), None, lost(RuntimeError("could not create a primitive")), None)
     assert retry is not None
     assert "for want of memory" in retry.words
     assert retry.micro_batch == 32
@@ -114,7 +121,7 @@ def test_a_worker_that_ended_itself_for_memory_goes_on_with_less_too(lost: Lost)
 def test_it_begins_with_what_was_asked_for_or_the_default_batch(
     lost: Lost, kills: Path, asked: int | None, again: int
 ) -> None:
-    watched = Retries()
+    watched = watching()
     kills.write_text("oom_kill 4\n")
     retry = watched.after(task(params={}), None, lost(), asked)
     assert retry is not None
@@ -124,7 +131,7 @@ def test_it_begins_with_what_was_asked_for_or_the_default_batch(
 @pytest.mark.usefixtures("kills")
 def test_only_the_end_of_the_last_worker_counts(lost: Lost) -> None:
     failure = lost(RuntimeError("could not create a primitive"), ActorDiedError())
-    retry = Retries().after(task(), None, failure, None)
+    retry = watching().after(task(), None, failure, None)
     assert retry is not None
     assert "memory" not in retry.words
 
@@ -132,12 +139,12 @@ def test_only_the_end_of_the_last_worker_counts(lost: Lost) -> None:
 @pytest.mark.usefixtures("kills")
 def test_a_worker_that_found_the_disk_full_is_not_tried_again(lost: Lost) -> None:
     with pytest.raises(DiskFullError):
-        Retries().after(task(), None, lost(OSError(errno.ENOSPC, "No space left on device")), None)
+        watching().after(task(), None, lost(OSError(errno.ENOSPC, "No space left on device")), None)
 
 
 @pytest.mark.usefixtures("kills")
 def test_after_two_retries_without_any_progress_a_training_has_failed(lost: Lost) -> None:
-    watched = Retries()
+    watched = watching()
     assert [watched.after(task("x"), None, lost(), None) is not None for _ in range(3)] == [True, True, False]
     # Another has its own.
     assert watched.after(task("y"), None, lost(), None) is not None
@@ -145,7 +152,7 @@ def test_after_two_retries_without_any_progress_a_training_has_failed(lost: Lost
 
 @pytest.mark.usefixtures("kills")
 def test_a_training_that_gets_further_has_all_its_retries_again(lost: Lost) -> None:
-    watched = Retries()
+    watched = watching()
     for iteration in range(1, 5):
         assert watched.after(task("x"), None, lost(), None) is not None
         watched.inspect(task("x").name, iteration)
@@ -162,7 +169,7 @@ def test_the_same_exception_twice_without_any_progress_is_final(lost: Lost) -> N
     def broken(line: str) -> str:
         return lost(RuntimeError(f'ray::train\n  File "fit.py", line 3, in run\n{line}'))
 
-    watched = Retries()
+    watched = watching()
     assert watched.after(task("x"), None, broken("ValueError: wrong"), None) is not None
     assert watched.after(task("x"), None, broken("OSError: another"), None) is not None
     watched.inspect(task("x").name, 1)
@@ -227,3 +234,39 @@ def test_a_trial_that_the_kernel_kills_for_its_memory_is_trained_in_smaller_part
     assert 1 <= trials["retries"][0] <= 2
     assert trials["micro_batch"][0] in (128, 1)
     assert "lost its worker for want of memory" in command.stdout
+
+
+GONE = (
+    "The actor 3a0f is unavailable: The actor is temporarily unavailable: RpcError: RPC error: Socket closed",
+    "The actor died unexpectedly.\nThe actor died because its node has died. Node Id: aa9b\n\thealth check failed",
+    'ray::run_trial()\n  File "place.py", line 68\nhybridtune.search.run.place.PlaceMissingError: /run is not there',
+)
+
+
+@pytest.mark.usefixtures("kills")
+@pytest.mark.parametrize("failure", GONE)
+def test_a_host_that_is_lost_costs_no_retry(lost: Lost, failure: str) -> None:
+    """Words as Ray 2.60 gave them when every process of a host was killed, and when its link was cut."""
+    watched = watching()
+    for _ in range(HOST_LOSSES):
+        retry = watched.after(task(), None, failure, None)
+        assert retry == (256, "lost its host and goes on from its last checkpoint", True)
+    assert [watched.after(task(), None, lost(), None) is not None for _ in range(3)] == [True, True, False]
+    # What kills its hosts one after the other is most likely the training itself.
+    assert watched.after(task(), None, failure, None) is None
+    watched.inspect(task().name, 1)
+    assert watched.after(task(), None, failure, None) is not None
+
+
+def test_memory_is_asked_of_the_host_that_lost_the_worker() -> None:
+    kills = {"10.0.0.1": 3, "10.0.0.2": 0}
+    watch = MemoryWatch(lambda host: {name: count for name, count in kills.items() if host in (None, name)})
+    kills["10.0.0.1"] = 4
+    assert not watch.rose("10.0.0.2")
+    assert watch.rose("10.0.0.1")
+    assert not watch.rose("10.0.0.1")
+    # One that has joined since has its past kills behind it.
+    kills["10.0.0.3"] = 7
+    assert not watch.rose(None)
+    kills["10.0.0.3"] = 8
+    assert watch.rose(None)

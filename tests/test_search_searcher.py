@@ -31,7 +31,7 @@ class Search:
         self.study = create_study(RunDir(path), SPACE, "tune_loss")
         # Somebody unbeatable has passed every rung.
         self.halving = SuccessiveHalving({iteration: {-1: 0.0} for iteration in (1, 2)}, 3, maximize=False)
-        self.searcher = StudySearcher(self.study, SPACE, trials, concurrent, seed, self.halving)
+        self.searcher = StudySearcher(self.study, SPACE, trials, lambda: concurrent, seed, self.halving)
 
     def suggest(self, name: str) -> dict[str, Any]:
         suggested = self.searcher.suggest(name)

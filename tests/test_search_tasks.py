@@ -17,20 +17,27 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 import hybridtune.search.cluster.local_ray as local_ray_module
 from hybridtune.models.training.progress import Progress
 from hybridtune.search.cluster.local_ray import local_ray
+from hybridtune.search.cluster.workers import OwnWorkers
 from hybridtune.search.run.trial_report import Failed, Progressed, TrialReport
 from hybridtune.search.workers.callback import TrainingCallback
+from hybridtune.search.workers.placing import Placing
 from hybridtune.search.workers.tasks import Tasks, run_tasks
 
 pytestmark = pytest.mark.slow
 
 RETRIED_WITH = 7
+ANYWHERE = Placing(gpus=0.0, avoided=frozenset)
+
+
+def by_id(trial: Trial) -> str:
+    return str(trial.trial_id)
 
 
 class Numbers(Tasks[int]):
     """Hands out {number, micro_batch}; what becomes of them is kept in `ended`, `retried` and `failed`."""
 
     def __init__(self, numbers: int) -> None:
-        super().__init__(1, list(range(numbers)))
+        super().__init__(lambda: 1, list(range(numbers)))
         self.ended: list[int] = []
         self.retried: list[int] = []
         self.failed: list[int] = []
@@ -48,7 +55,7 @@ class Numbers(Tasks[int]):
         assert last is not None
         self.ended.append(task)
 
-    def _retry(self, task: int, micro_batch: int) -> None:
+    def _retry(self, task: int, micro_batch: int, host_lost: bool) -> None:  # noqa: ARG002
         assert micro_batch == RETRIED_WITH
         self.retried.append(task)
 
@@ -81,7 +88,7 @@ def test_a_worker_killed_between_two_trials_costs_neither(tmp_path: Path) -> Non
 
     numbers = Numbers(4)
     with local_ray(1):
-        run_tasks(report_once, numbers, KillsWorkers(numbers, after=1), tmp_path / "tune", lambda trial: trial.trial_id)
+        run_tasks(report_once, numbers, KillsWorkers(numbers, after=1), tmp_path / "tune", by_id, ANYWHERE)
     assert not list((tmp_path / "tune").glob("*.json"))
     assert (numbers.ended, numbers.retried, numbers.failed) == ([0, 1, 2, 3], [2], [])
 
@@ -113,7 +120,9 @@ class NumberTask:
 
 
 def callback_of(numbers: Numbers, listener: Any) -> TrainingCallback[Any]:
-    return TrainingCallback(lambda config: NumberTask(config["number"]), numbers, listener, 1, RETRIED_WITH, print)
+    return TrainingCallback(
+        lambda config: NumberTask(config["number"]), numbers, listener, 1, RETRIED_WITH, OwnWorkers(), print
+    )
 
 
 @pytest.mark.parametrize("patience", ["600", "1"])
@@ -140,8 +149,8 @@ def test_a_worker_that_is_slow_to_end_a_stopped_training_costs_no_trial(
             numbers,
             callback_of(numbers, Silent()),
             tmp_path / "tune",
-            lambda trial: trial.trial_id,
-            scheduler=StopsAll(),
+            by_id,
+            StopsAll(),
         )
     assert (numbers.ended, numbers.failed) == ([0, 1, 2], [])
     assert bool(numbers.retried) == (patience == "1")
@@ -161,6 +170,4 @@ def test_the_first_error_is_the_one_that_is_said(tmp_path: Path) -> None:
 
     numbers = Numbers(2)
     with local_ray(1), pytest.raises(PermissionError, match=r"curves\.jsonl"):
-        run_tasks(
-            reports, numbers, callback_of(numbers, CannotWrite()), tmp_path / "tune", lambda trial: trial.trial_id
-        )
+        run_tasks(reports, numbers, callback_of(numbers, CannotWrite()), tmp_path / "tune", by_id, ANYWHERE)

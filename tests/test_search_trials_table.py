@@ -83,8 +83,8 @@ def test_every_started_trial_has_a_row_with_its_end_and_what_it_spent(tmp_path: 
         append_curve_point(log, trial, point(iteration, seconds=1.5))
     table = trials_table(study, read_curves(log))
     assert list(table.columns) == [
-        *("trial", "state", "iterations", "samples", "objective", "seconds", "retries", "failure"),
-        *("runs_on", "host", "micro_batch"),
+        *("trial", "state", "iterations", "samples", "objective", "seconds", "retries", "hosts_lost"),
+        *("failure", "runs_on", "host", "micro_batch"),
         *("config.kind", "config.rate"),
     ]
     assert list(table["trial"]) == [0, 1, 2, 3]

@@ -6,6 +6,7 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import ray
@@ -16,10 +17,14 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from hybridtune.data.schema import InputError
 from hybridtune.search.cluster import probe_task
 from hybridtune.search.cluster.hosts import Hardware, Host, installation_problem
+from hybridtune.search.cluster.memory import memory_kills
 from hybridtune.search.run.place import Place
 
 ANSWER_SECONDS = 60.0
 """How long a busy host may take; one that is wrong says so in a few."""
+
+SOON_SECONDS = 5.0
+"""The same where a search waits for it."""
 
 cloudpickle.register_pickle_by_value(probe_task)
 
@@ -52,6 +57,18 @@ def refuse_other_installations(asked: Sequence[Host]) -> None:
 def hardware_of(asked: Sequence[Host]) -> dict[Host, Hardware]:
     """Of hosts with this installation."""
     return dict(zip(asked, _answers(asked, _hardware), strict=True))
+
+
+def kills_of(asked: Sequence[Host]) -> dict[str, int]:
+    """`memory_kills` by address, of those that answer soon."""
+    answers = {_pinned(memory_kills, host).remote(): host for host in asked}
+    ready, _ = ray.wait(list(answers), num_returns=len(answers), timeout=SOON_SECONDS) if answers else ([], [])
+    kills = {}
+    for reference in ready:
+        # A host that has died has no memory left to run out of.
+        with suppress(RayError):
+            kills[answers[reference].address] = ray.get(reference)
+    return kills
 
 
 def refuse_unreachable(asked: Sequence[Host], place: Place) -> None:
@@ -106,10 +123,8 @@ def _answers(asked: Sequence[Host], question: Callable[..., Any], *arguments: tu
 
     Raises InputError naming the first host that cannot answer.
     """
-    # The process ends with its answer: the next trial shall not find it as the question left it.
-    remote = ray.remote(num_cpus=0, max_calls=1, max_retries=0)(question)
     references = [
-        remote.options(scheduling_strategy=NodeAffinitySchedulingStrategy(host.node, soft=False)).remote(*given)
+        _pinned(question, host).remote(*given)
         for host, given in zip(asked, arguments or [()] * len(asked), strict=True)
     ]
     deadline = time.monotonic() + ANSWER_SECONDS
@@ -125,3 +140,10 @@ def _answers(asked: Sequence[Host], question: Callable[..., Any], *arguments: tu
             lines = [line.strip() for line in str(error).splitlines() if line.strip()]
             raise InputError(f"{host} cannot run a task: {lines[-1]}") from None
     return found
+
+
+def _pinned(function: Callable[..., Any], host: Host) -> Any:
+    """A remote function that runs on the host and nowhere else."""
+    # A process that has looked at all GPUs must end: the trial that came next in it would use them all.
+    remote = ray.remote(num_cpus=0, max_retries=0, max_calls=1 if host.gpus else 0)(function)
+    return remote.options(scheduling_strategy=NodeAffinitySchedulingStrategy(host.node, soft=False))

@@ -1,7 +1,7 @@
 """The finalists: the best configurations trained anew with several seeds, and the baselines beside them."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
@@ -14,7 +14,7 @@ from hybridtune.models.architectures.registry import config_values
 from hybridtune.models.metrics import all_metrics
 from hybridtune.models.training.fit import predict_slice
 from hybridtune.search.cluster.shared_dataset import share_dataset
-from hybridtune.search.cluster.workers import Workers
+from hybridtune.search.cluster.workers import Workers, at_once
 from hybridtune.search.finalists.members import (
     FAILED,
     MEMBER,
@@ -34,6 +34,7 @@ from hybridtune.search.run.trial_report import Failed, Progressed, TrialReport
 from hybridtune.search.study.study import best_first, open_study
 from hybridtune.search.workers.callback import TrainingCallback
 from hybridtune.search.workers.checkpoint import Attempt, Checkpoint, remove_checkpoints
+from hybridtune.search.workers.placing import Placing
 from hybridtune.search.workers.progress import describe
 from hybridtune.search.workers.tasks import Tasks, run_tasks
 from hybridtune.search.workers.trainable import (
@@ -66,7 +67,7 @@ def retrain(run: RunDir, say: Say, workers: Workers) -> None:
         say(f"{finalists} of the {settings.top_k} finalists wanted are there: no more trials were trained to their end")
     say(f"retraining: {len(missing)} of {len(specs)} members, up to {settings.iterations} iterations each")
     if missing:
-        workers.start(settings.concurrent)
+        workers.start(at_once(settings, workers))
         _train_members(run, settings, missing, say, workers)
     for spec in missing:
         if not has_ended(run, spec):
@@ -154,7 +155,7 @@ def _train_members(run: RunDir, settings: Settings, specs: list[MemberSpec], say
         (),
         run.document().epoch,
     )
-    tasks = MemberTasks(specs, settings.concurrent)
+    tasks = MemberTasks(specs, lambda: at_once(settings, workers))
     run_tasks(
         tune.with_parameters(train_member, context=context),
         tasks,
@@ -164,18 +165,19 @@ def _train_members(run: RunDir, settings: Settings, specs: list[MemberSpec], say
             MemberLines(len(specs), say),
             settings.iterations,
             settings.micro_batch,
+            workers,
             say,
         ),
         run.tune / "retrain",
         lambda trial: MemberTask.from_tune(trial.config).spec.id,
-        settings.gpus_per_trial,
+        Placing(settings.gpus_per_trial, workers.avoided),
     )
 
 
 class MemberTasks(Tasks[MemberSpec]):
     """Hands out the members as MemberTasks."""
 
-    def __init__(self, specs: list[MemberSpec], concurrent: int) -> None:
+    def __init__(self, specs: list[MemberSpec], concurrent: Callable[[], int]) -> None:
         super().__init__(concurrent, list(specs))
         self._micro_batches: dict[str, int] = {}
 
@@ -191,7 +193,7 @@ class MemberTasks(Tasks[MemberSpec]):
     def _end(self, task: MemberSpec, last: TrialReport | None) -> None:
         """Its file says how."""
 
-    def _retry(self, task: MemberSpec, micro_batch: int) -> None:
+    def _retry(self, task: MemberSpec, micro_batch: int, host_lost: bool) -> None:  # noqa: ARG002
         self._micro_batches[task.id] = micro_batch
 
     def _fail(self, task: MemberSpec, reason: str) -> None:

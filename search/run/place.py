@@ -8,6 +8,10 @@ from hybridtune.data.document import TEMPORARY, write_atomically
 from hybridtune.data.schema import InputError
 
 
+class PlaceMissingError(InputError):
+    """The place is not there for this host."""
+
+
 class Place(Protocol):
     """Named pieces of bytes, each whole or not there. A name is a path below the run, with "/" between its parts.
 
@@ -60,6 +64,6 @@ class FolderPlace:
 
     def _refuse_missing(self) -> None:
         if not self.path.is_dir():
-            raise InputError(
+            raise PlaceMissingError(
                 f"{self.path} is not on this host: every host of the cluster has to see it (a shared mount)"
             )

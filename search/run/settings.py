@@ -44,7 +44,8 @@ class Settings(BaseModel):
     """Trials without a better one that end the search."""
     warm_start: Path | None = None
     """An earlier run, whose completed trials the sampler learns from."""
-    concurrent: int = Field(ge=1)
+    concurrent: int | None = Field(default=None, ge=1)
+    """Trials at a time; None: as many as there is room for."""
     gpus_per_trial: float = Field(default=0.0, ge=0)
     device: DeviceChoice = "auto"
     precision: PrecisionChoice = "auto"

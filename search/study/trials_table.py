@@ -38,6 +38,7 @@ def _trial_row(trial: FrozenTrial, spent: dict[int, dict[Any, Any]]) -> dict[str
         "objective": trial.value,
         "seconds": used["seconds"],
         "retries": trial.user_attrs.get("retries", 0),
+        "hosts_lost": trial.user_attrs.get("hosts_lost", 0),
         "failure": trial.user_attrs.get("failure"),
         "runs_on": trial.user_attrs.get("runs_on"),
         "host": trial.user_attrs.get("host"),

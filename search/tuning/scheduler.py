@@ -4,21 +4,28 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ray.tune.experiment import Trial
-from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.schedulers import TrialScheduler
 
 from hybridtune.search.run.trial_report import Progressed, report_from_tune
 from hybridtune.search.study.rungs import SuccessiveHalving
+from hybridtune.search.workers.placing import Placing
 from hybridtune.search.workers.trainable import TrialTask
 
 if TYPE_CHECKING:
     from ray.tune.execution.tune_controller import TuneController
 
 
-class Asha(FIFOScheduler):  # type: ignore[misc]
+class Asha(Placing):
     """Stops the trials that do not pass their rung, and all once the search is over."""
 
-    def __init__(self, halving: SuccessiveHalving, is_over: Callable[[], bool] = lambda: False) -> None:
-        super().__init__()
+    def __init__(
+        self,
+        halving: SuccessiveHalving,
+        is_over: Callable[[], bool] = lambda: False,
+        gpus: float = 0.0,
+        avoided: Callable[[], frozenset[str]] = frozenset,
+    ) -> None:
+        super().__init__(gpus, avoided)
         self._halving = halving
         self._is_over = is_over
 

@@ -27,7 +27,7 @@ class StudySearcher(Tasks[Trial]):
         study: optuna.Study,
         space: Space,
         trials: int,
-        concurrent: int,
+        concurrent: Callable[[], int],
         seed: int,
         halving: SuccessiveHalving,
         sampler: str = "tpe",
@@ -81,8 +81,9 @@ class StudySearcher(Tasks[Trial]):
                     tell(self._study, task, TrialState.PRUNED)
                 # Else the search's time is over: the trial stays under way, and a resume takes it up again.
 
-    def _retry(self, task: Trial, micro_batch: int) -> None:
-        task.set_user_attr("retries", task.user_attrs.get("retries", 0) + 1)
+    def _retry(self, task: Trial, micro_batch: int, host_lost: bool) -> None:
+        counted = "hosts_lost" if host_lost else "retries"
+        task.set_user_attr(counted, task.user_attrs.get(counted, 0) + 1)
         task.set_user_attr("micro_batch", micro_batch)
 
     def _fail(self, task: Trial, reason: str) -> None:

@@ -7,6 +7,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 
+from hybridtune.search.cluster.workers import Workers
 from hybridtune.search.run.say import Say
 from hybridtune.search.run.trial_report import Progressed, TrialReport, report_from_tune
 from hybridtune.search.workers.progress import HardwareLines, Heartbeat
@@ -49,6 +50,7 @@ class TrainingCallback(Callback, Generic[Task]):  # type: ignore[misc]
         listener: Listener[Task],
         iterations: int,
         micro_batch: int | None,
+        workers: Workers,
         say: Say,
     ) -> None:
         """task_from_tune: from the config of Tune's trial. micro_batch: of the run's settings."""
@@ -57,7 +59,8 @@ class TrainingCallback(Callback, Generic[Task]):  # type: ignore[misc]
         self._listener = listener
         self._micro_batch = micro_batch
         self._say = say
-        self._retries = Retries()
+        self._workers = workers
+        self._retries = Retries(workers.memory_ran_out)
         self._heartbeat = Heartbeat(say, iterations)
         self._hardware = HardwareLines(say, micro_batch)
         self._traceback_shown = False
@@ -72,6 +75,7 @@ class TrainingCallback(Callback, Generic[Task]):  # type: ignore[misc]
             if time.monotonic() - self._ticked >= TICK_SECONDS:
                 self._ticked = time.monotonic()
                 self._listener.tick()
+                self._workers.look_around(self._say)
 
     def on_trial_start(self, trial: Trial, **info: Any) -> None:  # noqa: ARG002
         with self._tasks.first_error.remember():
@@ -104,7 +108,7 @@ class TrainingCallback(Callback, Generic[Task]):  # type: ignore[misc]
         self._heartbeat.forget(task.name)
         retry = self._retries.after(task, report_from_tune(trial.last_result), failure, self._micro_batch)
         if retry is not None:
-            self._tasks.again(trial.trial_id, retry.micro_batch)
+            self._tasks.again(trial.trial_id, retry.micro_batch, host_lost=retry.host_lost)
             self._listener.retried(task)
             self._say(f"{task.name} {retry.words}")
             return

@@ -6,6 +6,7 @@ An allocation that is merely refused costs none: models.training.micro_batch han
 
 import re
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ from ray.tune.experiment import Trial
 
 from hybridtune.models.training.config import TrainConfig
 from hybridtune.models.training.micro_batch import is_out_of_memory
+from hybridtune.search.run.place import PlaceMissingError
 from hybridtune.search.run.trial_report import Progressed, TrialReport
 from hybridtune.search.workers.failures import refuse_full_disk
 from hybridtune.search.workers.tasks import TrainingTask
@@ -22,7 +24,18 @@ RETRIES = 2
 SHRINK = 8
 """A killed worker cannot say what would have fitted, and there are few retries to find out."""
 
-VMSTAT = Path("/proc/vmstat")
+HOST_LOST = (
+    "The actor is temporarily unavailable",
+    "its node has died",
+    "node was preempted",
+    PlaceMissingError.__name__,
+)
+"""Words of a failure for which its training is not to blame: Ray's of a host that is gone or cannot be reached, and
+ours of one that does not see the run.
+"""
+HOST_LOSSES = 20
+"""How often that may happen to a training without its getting any further; it may be what its hosts die of."""
+
 COLOURS = re.compile(r"\x1b\[\d+m")
 
 
@@ -30,15 +43,21 @@ class Retry(NamedTuple):
     micro_batch: int
     words: str
     """What happened, for people."""
+    host_lost: bool = False
+    """Whether its host was, which costs no retry."""
 
 
 class Retries:
     """Decides whether a training is tried again, and how. A training keeps its name through its attempts."""
 
-    def __init__(self) -> None:
-        self._kills = memory_kills()
+    def __init__(self, memory_ran_out: Callable[[str | None], bool]) -> None:
+        """memory_ran_out: whether the kernel of a host, or of any if it is not known, has killed for want of memory
+        since this was last asked.
+        """
+        self._memory_ran_out = memory_ran_out
         self._furthest: Counter[str] = Counter()
         self._in_vain: Counter[str] = Counter()
+        self._hosts_lost: Counter[str] = Counter()
         self._errors: dict[str, str] = {}
         """What the last attempt raised. The same once more, from the same checkpoint, would be raised for ever."""
 
@@ -46,7 +65,7 @@ class Retries:
         """A training that got further than ever has not lost its worker in vain: it has all its retries again."""
         if iteration > self._furthest[name]:
             self._furthest[name] = iteration
-            self._in_vain[name] = 0
+            self._in_vain[name] = self._hosts_lost[name] = 0
             self._errors.pop(name, None)
 
     def after(
@@ -60,13 +79,18 @@ class Retries:
         """
         refuse_full_disk(failure)
         name = task.name
+        anchors = attempted(task, last, micro_batch)
+        if any(words in failure for words in HOST_LOST):
+            self._hosts_lost[name] += 1
+            if self._hosts_lost[name] > HOST_LOSSES:
+                return None
+            return Retry(anchors, "lost its host and goes on from its last checkpoint", host_lost=True)
         self._in_vain[name] += 1
         error, before = raised(failure), self._errors.pop(name, None)
         if self._in_vain[name] > RETRIES or (error is not None and error == before):
             return None
-        anchors = attempted(task, last, micro_batch)
-        kills, self._kills = self._kills, memory_kills()
-        if self._kills > kills or is_out_of_memory(RuntimeError(failure)):
+        ran_out = self._memory_ran_out(last.host if isinstance(last, Progressed) else None)
+        if ran_out or is_out_of_memory(RuntimeError(failure)):
             anchors = smaller(anchors, last_attempt=self._in_vain[name] == RETRIES)
             return Retry(
                 anchors,
@@ -100,11 +124,3 @@ def attempted(task: TrainingTask, last: TrialReport | None, micro_batch: int | N
 
 def smaller(anchors: int, last_attempt: bool) -> int:
     return 1 if last_attempt else max(1, anchors // SHRINK)
-
-
-def memory_kills() -> int:
-    """How many processes of this machine the kernel has killed for want of memory; 0 where it does not say (it is
-    Linux that does).
-    """
-    counters = VMSTAT.read_text(encoding="ascii").split("\n") if VMSTAT.exists() else []
-    return next((int(line.split()[1]) for line in counters if line.startswith("oom_kill ")), 0)

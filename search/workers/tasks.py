@@ -66,8 +66,10 @@ class Tasks(Searcher, Generic[Task]):  # type: ignore[misc]
     next. One of the callbacks has to answer with `again` or `fail`.
     """
 
-    def __init__(self, concurrent: int, waiting: list[Task]) -> None:
-        """waiting: to be handed out before any that `_draw` gives."""
+    def __init__(self, concurrent: Callable[[], int], waiting: list[Task]) -> None:
+        """concurrent: how many may run at a time, which may change. waiting: to be handed out before any that `_draw`
+        gives.
+        """
         super().__init__()
         self._concurrent = concurrent
         self._waiting = waiting
@@ -84,7 +86,7 @@ class Tasks(Searcher, Generic[Task]):  # type: ignore[misc]
             return self._suggest(trial_id)
 
     def _suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        if len(self._live) >= self._concurrent:
+        if len(self._live) >= self._concurrent():
             return None
         task = self._waiting.pop(0) if self._waiting else self._draw()
         if task is None:
@@ -123,10 +125,10 @@ class Tasks(Searcher, Generic[Task]):  # type: ignore[misc]
             self._lost[trial.trial_id] = self._live.pop(trial.trial_id)
         return found
 
-    def again(self, trial_id: str, micro_batch: int) -> None:
+    def again(self, trial_id: str, micro_batch: int, *, host_lost: bool = False) -> None:
         """The lost one is tried again before any other, so many anchors at a time."""
         task = self._lost.pop(trial_id)
-        self._retry(task, micro_batch)
+        self._retry(task, micro_batch, host_lost)
         self._waiting.insert(0, task)
 
     def fail(self, trial_id: str, reason: str) -> None:
@@ -157,7 +159,7 @@ class Tasks(Searcher, Generic[Task]):  # type: ignore[misc]
         """The task has ended by itself or by the scheduler. last: None where it never reported."""
 
     @abstractmethod
-    def _retry(self, task: Task, micro_batch: int) -> None:
+    def _retry(self, task: Task, micro_batch: int, host_lost: bool) -> None:
         """Notes what is special about the next attempt."""
 
     @abstractmethod
@@ -171,12 +173,12 @@ def run_tasks(
     callback: Callback,
     folder: Path,
     folder_of: Callable[[Trial], str],
-    gpus: float = 0.0,
-    scheduler: TrialScheduler | None = None,
+    scheduler: TrialScheduler,
 ) -> None:
-    """Runs all tasks, each on one core and `gpus` of the Ray that is there.
+    """Runs all tasks on the Ray that is there.
 
-    callback: answers for lost ones. folder_of: the name of a task's own folder below `folder`.
+    scheduler: says what each takes and where, as `Placing` does. callback: answers for lost ones. folder_of: the name
+    of a task's own folder below `folder`.
     """
     # Not Tuner: it begins by pickling all of this into the folder.
     try:
@@ -184,7 +186,6 @@ def run_tasks(
             trainable,
             name=folder.name,
             storage_path=str(folder.parent),
-            resources_per_trial={"cpu": 1, "gpu": gpus},
             # Until the tasks say that they are finished: how many attempts they take is not known.
             num_samples=-1,
             search_alg=tasks,

@@ -1,0 +1,33 @@
+"""On what and where a training runs."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from ray.tune import PlacementGroupFactory
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import FIFOScheduler
+
+if TYPE_CHECKING:
+    from ray.tune.execution.tune_controller import TuneController
+
+NODE = "ray.io/node-id"
+"""Ray's own label of a node."""
+
+
+def room(gpus: float, avoided: frozenset[str]) -> PlacementGroupFactory:
+    """A core and `gpus` of a node that is none of `avoided`."""
+    where = {NODE: f"!in({','.join(sorted(avoided))})"} if avoided else {}
+    return PlacementGroupFactory([{"CPU": 1, "GPU": gpus}], bundle_label_selector=[where])
+
+
+class Placing(FIFOScheduler):  # type: ignore[misc]
+    """A scheduler that decides for each trial of Tune's, when it is added, where it may run."""
+
+    def __init__(self, gpus: float, avoided: Callable[[], frozenset[str]]) -> None:
+        """gpus: of each. avoided: the nodes that must not be used, which may change."""
+        super().__init__()
+        self._gpus = gpus
+        self._avoided = avoided
+
+    def on_trial_add(self, tune_controller: "TuneController", trial: Trial) -> None:  # noqa: ARG002 Tune's interface
+        trial.update_resources(room(self._gpus, self._avoided()))
