@@ -10,7 +10,7 @@ def memory_kills() -> int:
     """How many processes of this machine the kernel has killed for want of memory; 0 where it does not say (it is
     Linux that does).
     """
-    counters = VMSTAT.read_text(encoding="ascii").split("\n") if VMSTAT.exists() else []
+    counters = VMSTAT.read_text(encoding="utf-8").split("\n") if VMSTAT.exists() else []
     return next((int(line.split()[1]) for line in counters if line.startswith("oom_kill ")), 0)
 
 
