@@ -4,8 +4,8 @@ import pytest
 
 from hybridtune.data.schema import InputError
 from hybridtune.search.cluster.hosts import (
-    Hardware,
     Host,
+    HostHardware,
     common_precision,
     hardware_problem,
     installation_problem,
@@ -82,7 +82,7 @@ def test_hosts_without_room_for_a_trial_are_left_out() -> None:
 
 
 def test_all_trials_run_in_the_precision_that_every_host_has() -> None:
-    old, new = Hardware(1, cpu_bf16=False, cuda_bf16=True), Hardware(1, cpu_bf16=True, cuda_bf16=True)
+    old, new = HostHardware(1, cpu_bf16=False, cuda_bf16=True), HostHardware(1, cpu_bf16=True, cuda_bf16=True)
     mixed = {host(number=11): new, host(number=12): old}
     assert common_precision(mixed, "auto", "auto", gpus_per_trial=0) == "fp32"
     assert common_precision(mixed, "auto", "auto", gpus_per_trial=1) == "bf16"
@@ -94,7 +94,7 @@ def test_all_trials_run_in_the_precision_that_every_host_has() -> None:
 
 
 def test_gpus_that_only_ray_counts_are_no_gpus() -> None:
-    blind = Hardware(0, cpu_bf16=True, cuda_bf16=False)
+    blind = HostHardware(0, cpu_bf16=True, cuda_bf16=False)
     problem = hardware_problem(host(gpus=2), blind, "auto", gpus_per_trial=1)
     assert problem is not None
     assert problem.startswith("Ray counts 2 GPUs there, PyTorch sees none: install a CUDA build")

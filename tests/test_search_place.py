@@ -14,6 +14,7 @@ def test_what_is_written_is_read_by_its_name_on_any_host(tmp_path: Path) -> None
     assert place.read("tune/trial_00000/checkpoint.pt") is None
     place.write("tune/trial_00000/checkpoint.pt", b"one")
     place.write("tune/trial_00000/checkpoint.pt", b"two")
+    assert str(place) == str(tmp_path)
     assert pickle.loads(pickle.dumps(place)).read("tune/trial_00000/checkpoint.pt") == b"two"
     place.remove("tune/trial_00000/checkpoint.pt")
     place.remove("tune/trial_00000/checkpoint.pt")

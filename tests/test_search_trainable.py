@@ -152,6 +152,19 @@ def test_what_a_given_up_attempt_goes_on_to_write_is_never_read(context: Trainin
     assert [Path(name).name.rpartition("-")[2] for name in checkpoints(place, "trial")] == ["000003.pt"]
 
 
+def test_an_attempt_that_was_given_up_before_it_began_takes_nothing_from_its_successor(
+    context: TrainingContext, tmp_path: Path
+) -> None:
+    """Its host was slow to come to it, or cut off just then."""
+    place = FolderPlace(tmp_path)
+    trained(context, tmp_path, interrupt_at=3, attempt=2)
+    (successors,) = checkpoints(place, "trial")
+    content = place.read(successors)
+    late = trained(context, tmp_path, interrupt_at=1, attempt=1)
+    assert [report.progress.iteration for report in late] == [1]
+    assert place.read(successors) == content
+
+
 def test_an_attempt_of_an_earlier_driver_is_older_however_many_it_made(
     context: TrainingContext, tmp_path: Path
 ) -> None:

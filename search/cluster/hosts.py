@@ -31,7 +31,7 @@ class Host:
 
 
 @dataclass(frozen=True)
-class Hardware:
+class HostHardware:
     """Of a host, as PyTorch sees it."""
 
     cuda_devices: int
@@ -67,7 +67,7 @@ def _public(version: str) -> str:
     return version.partition("+")[0]
 
 
-def hardware_problem(host: Host, hardware: Hardware, device: DeviceChoice, gpus_per_trial: float) -> str | None:
+def hardware_problem(host: Host, hardware: HostHardware, device: DeviceChoice, gpus_per_trial: float) -> str | None:
     if device == "mps":
         return "it is no Mac: use --device auto"
     if gpus_per_trial > 0 and device != "cpu" and host.gpus > 0 and hardware.cuda_devices == 0:
@@ -89,7 +89,7 @@ def usable(hosts: Sequence[Host], gpus_per_trial: float) -> list[Host]:
 
 
 def common_precision(
-    hardware: Mapping[Host, Hardware], wanted: PrecisionChoice, device: DeviceChoice, gpus_per_trial: float
+    hardware: Mapping[Host, HostHardware], wanted: PrecisionChoice, device: DeviceChoice, gpus_per_trial: float
 ) -> Precision:
     """The same for all, as losses in two precisions do not compare: bf16 where every host has it, else fp32.
 

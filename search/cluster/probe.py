@@ -16,7 +16,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from hybridtune.data.schema import InputError
 from hybridtune.search.cluster import probe_task
-from hybridtune.search.cluster.hosts import Hardware, Host, installation_problem
+from hybridtune.search.cluster.hosts import Host, HostHardware, installation_problem
 from hybridtune.search.cluster.memory import memory_kills
 from hybridtune.search.run.place import Place
 
@@ -47,14 +47,14 @@ def hosts() -> list[Host]:
 
 def refuse_other_installations(asked: Sequence[Host]) -> None:
     """Raises InputError naming the first host whose Python, packages or clock are not this one's."""
-    for host, there in zip(asked, _answers(asked, probe_task.installed), strict=True):
-        # Its clock was read a little before this one's now.
-        problem = installation_problem(there, probe_task.installed())
+    answers, here = _answers(asked, probe_task.installed), probe_task.installed()
+    for host, there in zip(asked, answers, strict=True):
+        problem = installation_problem(there, here)
         if problem is not None:
             raise InputError(f"{host}: {problem}")
 
 
-def hardware_of(asked: Sequence[Host]) -> dict[Host, Hardware]:
+def hardware_of(asked: Sequence[Host]) -> dict[Host, HostHardware]:
     """Of hosts with this installation."""
     return dict(zip(asked, _answers(asked, _hardware), strict=True))
 
@@ -75,7 +75,7 @@ def refuse_unreachable(asked: Sequence[Host], place: Place) -> None:
     """Raises InputError naming the first host that cannot read what is written to the run here, or the other way
     round.
     """
-    question = f"probe/{secrets.token_hex(8)}"
+    question = f"probe-{secrets.token_hex(8)}"
     answers = {host: f"{question}.{number}" for number, host in enumerate(asked)}
     place.write(question, b"question")
     try:
@@ -103,7 +103,7 @@ def _reach(place: Place, question: str, answer: str) -> str | None:
     return None
 
 
-def _hardware() -> Hardware:
+def _hardware() -> HostHardware:
     """In a host. This process was given no GPU, so Ray may hide them from it."""
     os.environ.pop("CUDA_VISIBLE_DEVICES", None)
     import torch
@@ -111,7 +111,7 @@ def _hardware() -> Hardware:
     from hybridtune.models.device import best_precision
 
     devices = torch.cuda.device_count()
-    return Hardware(
+    return HostHardware(
         devices,
         best_precision(torch.device("cpu")) == "bf16",
         devices > 0 and best_precision(torch.device("cuda")) == "bf16",

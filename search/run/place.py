@@ -15,7 +15,7 @@ class PlaceMissingError(InputError):
 class Place(Protocol):
     """Named pieces of bytes, each whole or not there. A name is a path below the run, with "/" between its parts.
 
-    It is handed to workers, so it pickles.
+    It is handed to workers, so it pickles. As a string it is what people call it.
     """
 
     def read(self, name: str) -> bytes | None:
@@ -35,6 +35,9 @@ class FolderPlace:
     """A folder that every host sees under the same path."""
 
     path: Path
+
+    def __str__(self) -> str:
+        return str(self.path)
 
     def read(self, name: str) -> bytes | None:
         self._refuse_missing()

@@ -38,9 +38,10 @@ class Checkpoint:
 
     def load(self, training: AnyTraining) -> bool:
         """Whether the training goes on from what it, or the latest attempt before, left. That is then its own, and
-        nobody's else.
+        what earlier attempts left is removed. What a later one wrote is left alone: this one is given up already.
         """
-        mine = [name for name in checkpoints(self.place, self.folder) if name.startswith(self._prefix)]
+        earlier = [name for name in checkpoints(self.place, self.folder) if _order(name) <= _order(self._name)]
+        mine = [name for name in earlier if name.startswith(self._prefix)]
         content = self.place.read(mine[-1]) if mine else None
         if content is None:
             return False
@@ -48,7 +49,7 @@ class Checkpoint:
         if mine[-1] != self._name:
             # What the given-up attempt may still write to its own is never read again.
             self.place.write(self._name, content)
-        for name in checkpoints(self.place, self.folder):
+        for name in earlier:
             if name != self._name:
                 self.place.remove(name)
         return True
@@ -66,6 +67,11 @@ class Checkpoint:
     def _name(self) -> str:
         # As many digits as sort rightly.
         return f"{self._prefix}{self.attempt.epoch:06d}-{self.attempt.number:06d}.pt"
+
+
+def _order(name: str) -> list[str]:
+    """Epoch and number of the attempt whose checkpoint it is."""
+    return name.removesuffix(".pt").split("-")[-2:]
 
 
 def checkpoints(place: Place, folder: str) -> list[str]:

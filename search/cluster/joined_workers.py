@@ -1,0 +1,131 @@
+"""The hosts of a cluster that was joined: which of them train, while they come and go."""
+
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from functools import partial
+from threading import Thread
+
+from hybridtune.data.schema import InputError
+from hybridtune.models.device import pick_device
+from hybridtune.search.cluster import probe
+from hybridtune.search.cluster.hosts import Host, HostHardware, common_precision, hardware_problem, usable
+from hybridtune.search.cluster.memory import MemoryWatch
+from hybridtune.search.run.place import Place
+from hybridtune.search.run.say import Say
+from hybridtune.search.run.settings import Settings
+
+LOOK_SECONDS = 3.0
+"""Between two looks at which hosts there are."""
+
+
+class JoinedWorkers:
+    """The hosts of the joined cluster: each is asked before a trial may run there, when it is there from the beginning
+    and when it joins.
+    """
+
+    other_hosts = True
+
+    def __init__(self) -> None:
+        self._settings: Settings | None = None
+        self._place: Place | None = None
+        self._usable: dict[str, Host] = {}
+        """By Ray's name of it."""
+        self._avoided: frozenset[str] = frozenset()
+        self._asking: dict[Host, Future[None]] = {}
+        self._looked = time.monotonic()
+        self._memory: MemoryWatch | None = None
+
+    def fit(self, settings: Settings) -> Settings:
+        hosts = usable(probe.hosts(), settings.gpus_per_trial)
+        hardware = self._installed(hosts, settings)
+        gpus = settings.gpus_per_trial
+        precision = common_precision(hardware, settings.precision, settings.device, gpus)
+        self._usable = {host.node: host for host in hosts}
+        self._settings = settings.model_copy(update={"precision": precision})
+        return self._settings
+
+    def _installed(self, hosts: Sequence[Host], settings: Settings) -> dict[Host, HostHardware]:
+        """Raises InputError naming a host that cannot train under the settings."""
+        device, gpus = settings.device, settings.gpus_per_trial
+        pick_device(device, gpus > 0)
+        probe.refuse_other_installations(hosts)
+        hardware = probe.hardware_of(hosts)
+        for host, has in hardware.items():
+            problem = hardware_problem(host, has, device, gpus)
+            if problem is not None:
+                raise InputError(f"{host}: {problem}")
+        return hardware
+
+    def trials_at_once(self, gpus_per_trial: float) -> int:
+        return sum(host.trials(gpus_per_trial) for host in self._usable.values())
+
+    def refuse_unreachable(self, place: Place) -> None:
+        self._place = place
+        probe.refuse_unreachable(list(self._usable.values()), place)
+
+    def start(self, concurrent: int) -> None:  # noqa: ARG002 they run already
+        if self._memory is None:
+            self._memory = MemoryWatch(self._memory_kills)
+
+    def memory_ran_out(self, host: str | None) -> bool:
+        assert self._memory is not None
+        return self._memory.rose(host)
+
+    def _memory_kills(self, address: str | None) -> dict[str, int]:
+        hosts = self._usable.values()
+        return probe.kills_of([host for host in hosts if address in (None, host.address)])
+
+    def look_around(self, say: Say) -> None:
+        if time.monotonic() - self._looked >= LOOK_SECONDS:
+            self._looked = time.monotonic()
+            self._see(probe.hosts(), say)
+        for host in [host for host, answer in self._asking.items() if answer.done()]:
+            try:
+                self._asking.pop(host).result()
+            except InputError as error:
+                self._avoided |= {host.node}
+                say(f"no trial will run on a host that has joined: {error}")
+            else:
+                self._usable[host.node] = host
+                say(f"{host} has joined: {self._room(host)} more at a time")
+
+    def _see(self, hosts: Sequence[Host], say: Say) -> None:
+        alive = {host.node: host for host in hosts}
+        for node in [node for node in self._usable if node not in alive]:
+            say(f"{self._usable.pop(node)} is gone")
+        known = {*self._usable, *self._avoided, *(host.node for host in self._asking)}
+        for host in hosts:
+            if host.node not in known and self._room(host) > 0:
+                self._asking[host] = in_background(partial(self._admit, host))
+
+    def _admit(self, host: Host) -> None:
+        """As those were that were there from the beginning."""
+        assert self._settings is not None
+        assert self._place is not None
+        settings = self._settings
+        hardware = self._installed([host], settings)
+        common_precision(hardware, settings.precision, settings.device, settings.gpus_per_trial)
+        probe.refuse_unreachable([host], self._place)
+
+    def _room(self, host: Host) -> int:
+        assert self._settings is not None
+        return host.trials(self._settings.gpus_per_trial)
+
+    def avoided(self) -> frozenset[str]:
+        return self._avoided
+
+
+def in_background(work: Callable[[], None]) -> Future[None]:
+    """In a thread that holds nobody up who wants to leave."""
+    answer: Future[None] = Future()
+
+    def run() -> None:
+        try:
+            work()
+            answer.set_result(None)
+        except BaseException as error:
+            answer.set_exception(error)
+
+    Thread(target=run, daemon=True).start()
+    return answer
