@@ -90,17 +90,38 @@ def new_file(path: Path) -> Iterator[Path]:
 
     A reader sees the old file or the new one, even after a power cut.
     """
-    # Processes of other hosts may write here too, so their numbers do not tell them apart.
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{TEMPORARY}")
+    temporary = _temporary_name(path)
     try:
         yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
+        _sync(temporary)
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    _sync_folder(path.parent)
+    _sync(path.parent)
+
+
+def create_atomically(path: Path, content: bytes) -> bool:
+    """Like `write_atomically`, but never over another file: returns False where there is one. Of several processes that
+    try at once, on whichever hosts, one succeeds.
+    """
+    temporary = _temporary_name(path)
+    try:
+        temporary.write_bytes(content)
+        _sync(temporary)
+        # Unlike a rename, a link fails where the name is taken, on network file systems too.
+        os.link(temporary, path)
+    except FileExistsError:
+        return False
+    finally:
+        temporary.unlink(missing_ok=True)
+    _sync(path.parent)
+    return True
+
+
+def _temporary_name(path: Path) -> Path:
+    # Processes of other hosts may write here too, so their numbers do not tell them apart.
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}{TEMPORARY}")
 
 
 @contextmanager
@@ -132,7 +153,7 @@ def new_folder(path: Path) -> Iterator[Path]:
                 f"{path} cannot be written ({os.strerror(error.errno)}): free some space or name another path"
             ) from None
         raise
-    _sync_folder(path.parent)
+    _sync(path.parent)
 
 
 def refuse_existing(path: Path) -> None:
@@ -148,7 +169,8 @@ def _remove_empty(folders: list[Path]) -> None:
             folder.rmdir()
 
 
-def _sync_folder(path: Path) -> None:
+def _sync(path: Path) -> None:
+    """A file's content, or a folder's names."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

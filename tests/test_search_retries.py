@@ -239,7 +239,7 @@ def test_a_trial_that_the_kernel_kills_for_its_memory_is_trained_in_smaller_part
 GONE = (
     "The actor 3a0f is unavailable: The actor is temporarily unavailable: RpcError: RPC error: Socket closed",
     "The actor died unexpectedly.\nThe actor died because its node has died. Node Id: aa9b\n\thealth check failed",
-    'ray::run_trial()\n  File "place.py", line 68\nhybridtune.search.run.place.PlaceMissingError: /run is not there',
+    'ray::run_trial()\n  File "place.py", line 68\nhybridtune.search.run.place.PlaceError: /run is not there',
 )
 
 

@@ -4,27 +4,36 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from hybridtune.data.document import TEMPORARY, write_atomically
+from hybridtune.data.document import TEMPORARY, create_atomically, write_atomically
 from hybridtune.data.schema import InputError
 
 
-class PlaceMissingError(InputError):
-    """The place is not there for this host."""
+class PlaceError(InputError):
+    """The place cannot be used from this host. Nothing is wrong with what was to be read or written."""
 
 
 class Place(Protocol):
     """Named pieces of bytes, each whole or not there. A name is a path below the run, with "/" between its parts.
 
-    It is handed to workers, so it pickles. As a string it is what people call it.
+    It is handed to workers, so it pickles. As a string it is what people call it. Every method raises PlaceError where
+    the place cannot be used.
     """
+
+    def check(self) -> None:
+        """Raises PlaceError within 15 seconds if the place cannot be used; the others try for longer."""
 
     def read(self, name: str) -> bytes | None:
         """None if there is nothing of that name."""
 
     def write(self, name: str, content: bytes) -> None: ...
 
+    def create(self, name: str, content: bytes) -> bool:
+        """Writes it unless something else has that name already; whether it is there now. Of several hosts that try at
+        once, one succeeds.
+        """
+
     def names(self, folder: str) -> list[str]:
-        """All that lies directly in `folder`, sorted."""
+        """All that lies below `folder`, at any depth, sorted."""
 
     def remove(self, name: str) -> None:
         """With what killed processes left of it half written; nothing, where there is nothing of that name."""
@@ -39,34 +48,39 @@ class FolderPlace:
     def __str__(self) -> str:
         return str(self.path)
 
+    def check(self) -> None:
+        # Where the folder is not shared, it would be made here, and nobody would ever find what is in it.
+        if not self.path.is_dir():
+            raise PlaceError(
+                f"{self.path} is not on this host: every host of the cluster has to see it (a shared mount)"
+            )
+
     def read(self, name: str) -> bytes | None:
-        self._refuse_missing()
+        self.check()
         try:
             return (self.path / name).read_bytes()
         except FileNotFoundError:
             return None
 
     def write(self, name: str, content: bytes) -> None:
-        # Where the folder is not shared, it would be made here, and nobody would ever find what is in it.
-        self._refuse_missing()
-        path = self.path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, content)
+        write_atomically(self._parent_made(name), content)
+
+    def create(self, name: str, content: bytes) -> bool:
+        return create_atomically(self._parent_made(name), content) or self.read(name) == content
 
     def names(self, folder: str) -> list[str]:
-        self._refuse_missing()
-        path = self.path / folder
-        files = [entry.name for entry in path.iterdir() if entry.is_file()] if path.is_dir() else []
-        return sorted(f"{folder}/{name}" for name in files if not name.endswith(TEMPORARY))
+        self.check()
+        files = [path for path in (self.path / folder).rglob("*") if path.is_file()]
+        return sorted(path.relative_to(self.path).as_posix() for path in files if not path.name.endswith(TEMPORARY))
 
     def remove(self, name: str) -> None:
-        self._refuse_missing()
+        self.check()
         path = self.path / name
         for left in (path, *path.parent.glob(f".{path.name}.*{TEMPORARY}")):
             left.unlink(missing_ok=True)
 
-    def _refuse_missing(self) -> None:
-        if not self.path.is_dir():
-            raise PlaceMissingError(
-                f"{self.path} is not on this host: every host of the cluster has to see it (a shared mount)"
-            )
+    def _parent_made(self, name: str) -> Path:
+        self.check()
+        path = self.path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path

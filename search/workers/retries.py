@@ -14,7 +14,7 @@ from ray.tune.experiment import Trial
 
 from hybridtune.models.training.config import TrainConfig
 from hybridtune.models.training.micro_batch import is_out_of_memory
-from hybridtune.search.run.place import PlaceMissingError
+from hybridtune.search.run.place import PlaceError
 from hybridtune.search.run.trial_report import Progressed, TrialReport
 from hybridtune.search.workers.failures import refuse_full_disk
 from hybridtune.search.workers.tasks import TrainingTask
@@ -28,10 +28,10 @@ HOST_LOST = (
     "The actor is temporarily unavailable",
     "its node has died",
     "node was preempted",
-    PlaceMissingError.__name__,
+    PlaceError.__name__,
 )
 """Words of a failure for which its training is not to blame: Ray's of a host that is gone or cannot be reached, and
-ours of one that does not see the run.
+ours of one that does not reach the run's place.
 """
 HOST_LOSSES = 20
 """How often that may happen to a training without its getting any further; it may be what its hosts die of."""
