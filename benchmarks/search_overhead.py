@@ -102,7 +102,7 @@ def ours(folder: Path, trials: int) -> None:
         """Words cost nothing here."""
 
     recorder = Recorder(run, study, trials, rungs, StoppingRule(study, None, None), say)
-    callback = TrainingCallback(TrialTask.from_tune, searcher, recorder, REPORTS, None, OwnWorkers(), say)
+    callback = TrainingCallback(TrialTask.from_tune, searcher, recorder, REPORTS, None, OwnWorkers(), run.keeper, say)
     run_tasks(null_trial, searcher, callback, run.path / "tune", trial_folder, scheduler=Asha(halving))
     assert sum(trial.state.is_finished() for trial in study.get_trials()) == trials
 

@@ -46,17 +46,24 @@ class Document(BaseModel):
             raise InputError(f"{path} does not exist") from None
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"{path} cannot be read: {error}") from None
+        return cls.decode(text, path)
+
+    @classmethod
+    def decode(cls, text: str, source: object) -> Self:
+        """Raises InputError if it is of another version, or does not fit the class. source: where it is from, for
+        people.
+        """
         # First, as another version may have other keys.
         version = _version(text)
         if version not in (None, cls.current_version):
             raise InputError(
-                f"{path} has format version {version}, this program reads {cls.current_version}: "
+                f"{source} has format version {version}, this program reads {cls.current_version}: "
                 "use the version of hybridtune that wrote it"
             )
         try:
             return cls.model_validate_json(text)
         except ValidationError as error:
-            raise InputError(f"{path} is not a valid {cls.__name__}: {first_problem(error)}") from None
+            raise InputError(f"{source} is not a valid {cls.__name__}: {first_problem(error)}") from None
 
 
 def _version(text: str) -> Any:

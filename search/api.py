@@ -10,6 +10,7 @@ from hybridtune.data.prepare_config import PrepareConfig
 from hybridtune.search import pipeline
 from hybridtune.search.cluster.maps import process_map
 from hybridtune.search.dashboard.status import RunStatus, read_status
+from hybridtune.search.run import opening
 from hybridtune.search.run.curves import read_curves
 from hybridtune.search.run.run_dir import RunDir
 from hybridtune.search.run.say import Say
@@ -26,9 +27,10 @@ AnyPath = str | Path
 
 @dataclass(frozen=True)
 class Run:
-    """A run directory, whatever its stage."""
+    """A run, whatever its stage."""
 
-    path: Path
+    name: str
+    """Its folder, or s3://bucket/prefix."""
 
     def status(self) -> RunStatus:
         """Stage, trials by state, the best so far; works while the run is under way."""
@@ -57,7 +59,7 @@ class Run:
 
     @property
     def _directory(self) -> RunDir:
-        return RunDir.open(self.path)
+        return opening.open_run(self.name)
 
 
 def prepare(raw: AnyPath, out: AnyPath, processes: int = 1, **settings: Any) -> DatasetInfo:
@@ -81,14 +83,15 @@ def launch(
     address: str | None = None,
     **settings: Any,
 ) -> Run:
-    """Searches, retrains the best, blends them and writes the report into the new folder `run`.
+    """Searches, retrains the best, blends them and writes the report into the new `run`, a folder or
+    s3://bucket/prefix.
 
     space: the name of a shipped space or a YAML file. address: of a Ray cluster to search on, HOST:PORT or auto; all
-    its hosts see `run`. say: called with a line now and then. settings: fields of
+    its hosts reach `run`. say: called with a line now and then. settings: fields of
     hybridtune.search.run.settings.Settings, for example `trials=30, iterations=20`. Raises InputError or, naming
     the setting, pydantic's ValidationError for what cannot be used.
     """
-    return Run(pipeline.launch(Path(dataset), Path(run), say, space, settings, address).path)
+    return Run(pipeline.launch(Path(dataset), run, say, space, settings, address).name)
 
 
 def resume(
@@ -105,11 +108,10 @@ def resume(
     address: of a Ray cluster to go on with. changes: other fields of hybridtune.search.pipeline.Changes, for example
     `concurrent=4`.
     """
-    opened = RunDir.open(Path(run))
-    pipeline.resume(opened, say, pipeline.Changes(more_trials=trials, more_seconds=seconds, **changes), address)
-    return Run(opened.path)
+    wanted = pipeline.Changes(more_trials=trials, more_seconds=seconds, **changes)
+    return Run(pipeline.resume(opening.open_run(run), say, wanted, address).name)
 
 
-def open_run(path: AnyPath) -> Run:
-    """Raises InputError if there is no run at `path`."""
-    return Run(RunDir.open(Path(path)).path)
+def open_run(run: AnyPath) -> Run:
+    """Raises InputError if there is no such run."""
+    return Run(opening.open_run(run).name)

@@ -7,11 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hybridtune.data.document import refuse_existing
 from hybridtune.data.schema import InputError
 from hybridtune.data.store import Dataset
 from hybridtune.models.hardware import DeviceChoice, PrecisionChoice
 from hybridtune.search.cluster.workers import Workers, workers_at
+from hybridtune.search.run import copies
+from hybridtune.search.run.lease import DeposedError
+from hybridtune.search.run.location import Location, locate
+from hybridtune.search.run.opening import create_run, driving, refuse_existing_run
+from hybridtune.search.run.place import PlaceError
 from hybridtune.search.run.run_dir import RunDir, Status, versions
 from hybridtune.search.run.say import Say
 from hybridtune.search.run.settings import Settings
@@ -45,22 +49,26 @@ def new_settings(path: Path, space: str, values: Mapping[str, Any], workers: Wor
 
 
 def launch(
-    dataset: Path, run_path: Path, say: Say, space: str, values: Mapping[str, Any], address: str | None = None
+    dataset: Path, name: str | Path, say: Say, space: str, values: Mapping[str, Any], address: str | None = None
 ) -> RunDir:
     """Starts a run and takes it to its end, on this machine or on the Ray cluster at `address`.
 
-    space, values: as `new_settings` takes them. Raises InputError if `run_path` exists, or if the cluster cannot be
-    used; nothing is written then.
+    name: a folder, or s3://bucket/prefix. space, values: as `new_settings` takes them. Raises InputError if there is a
+    run of this name, or if the cluster cannot be used; nothing is written then.
     """
-    refuse_existing(run_path)
+    location = locate(name)
+    refuse_existing_run(location)
     with workers_at(address) as workers:
-        run = _new_run(run_path, new_settings(dataset, space, values, workers), workers)
-        with run.lock():
-            take_to_end(run, say, workers)
-    return run
+        run = _new_run(location, new_settings(dataset, space, values, workers), workers)
+        with driving(run, say) as driven:
+            if driven.kept_in is not None:
+                copies.keep_dataset(driven.kept_in, Dataset(driven.document().settings.dataset))
+            driven.update(epoch=driven.keeper.epoch_after(0))
+            take_to_end(driven, say, workers)
+    return driven
 
 
-def _new_run(run_path: Path, settings: Settings, workers: Workers) -> RunDir:
+def _new_run(location: Location, settings: Settings, workers: Workers) -> RunDir:
     from hybridtune.search.study.sampler import check_sampler
     from hybridtune.search.study.warm_start import check_warm_start
 
@@ -70,7 +78,7 @@ def _new_run(run_path: Path, settings: Settings, workers: Workers) -> RunDir:
     check_sampler(settings.sampler)
     if settings.warm_start is not None:
         check_warm_start(settings.warm_start, settings, dataset.info.fingerprint)
-    run = RunDir.create(run_path, settings, dataset.info.fingerprint)
+    run = create_run(location, settings, dataset.info.fingerprint)
     try:
         workers.refuse_unreachable(run.place)
     except BaseException:
@@ -100,7 +108,7 @@ class Changes:
         return self.more_trials > 0 or self.more_seconds is not None
 
 
-def resume(run: RunDir, say: Say, changes: Changes | None = None, address: str | None = None) -> None:
+def resume(run: RunDir, say: Say, changes: Changes | None = None, address: str | None = None) -> RunDir:
     """Goes on with a run that was stopped, or extends its search, on this machine or on the Ray cluster at `address`.
 
     Raises InputError if its dataset is gone or is not the one that it was started with, if GPUs are missing, if its own
@@ -111,8 +119,9 @@ def resume(run: RunDir, say: Say, changes: Changes | None = None, address: str |
     run.open_dataset().verify()
     with workers_at(address) as workers:
         fitted = _usable(run, changes, workers)
-        with run.lock():
-            _go_on(run, say, changes, workers, fitted.precision)
+        with driving(run, say) as driven:
+            _go_on(driven, say, changes, workers, fitted.precision)
+    return driven
 
 
 def _go_on(run: RunDir, say: Say, changes: Changes, workers: Workers, precision: PrecisionChoice) -> None:
@@ -125,7 +134,8 @@ def _go_on(run: RunDir, say: Say, changes: Changes, workers: Workers, precision:
     if changes.extends and run.ensemble.exists():
         say("the search goes on; its result so far stays until there is a new one")
     run.remove_leftovers()
-    run.update(settings=settings.model_dump(), status=status, error=None, epoch=run.document().epoch + 1)
+    epoch = run.keeper.epoch_after(run.document().epoch)
+    run.update(settings=settings.model_dump(), status=status, error=None, epoch=epoch)
     take_to_end(run, say, workers)
 
 
@@ -190,13 +200,15 @@ def take_to_end(run: RunDir, say: Say, workers: Workers) -> None:
         try:
             stage(run, say, workers)
         except Exception as error:
-            plain = plain_error(run.path, error)
+            plain = plain_error(run, error)
             # Where nothing can be written, the status of before says as well where to go on.
-            with suppress(OSError):
+            with suppress(OSError, PlaceError, DeposedError):
                 run.update(status="failed", error=str(plain))
             if plain is error:
                 raise
             raise plain from error
+        run.keeper.flush()
+        run.keeper.keep(*copies.RESULTS)
         run.update(status=following)
 
 

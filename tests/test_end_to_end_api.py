@@ -20,7 +20,7 @@ if __name__ == "__main__":
     budget = {"iterations": 2, "samples_per_iteration": 512, "grace_period": 1, "concurrent": 1}
     run = hybridtune.launch("dataset", "run", space="space.yaml", trials=1, top_k=1, seeds=1, **budget)
     print(run.status().status, len(run.trials()))
-    run = hybridtune.resume(run.path, trials=1)
+    run = hybridtune.resume(run.name, trials=1)
     print(run.status().status, len(run.trials()))
 """
 

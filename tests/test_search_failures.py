@@ -10,6 +10,7 @@ import pytest
 from ray.tune import TuneError
 
 from hybridtune.data.schema import InputError
+from hybridtune.search.run.run_dir import RunDir
 from hybridtune.search.workers.failures import DiskFullError, StudyFileError, plain_error, refuse_full_disk
 
 
@@ -31,7 +32,7 @@ def raised(error: Exception, cause: Exception) -> Exception:
     ],
 )
 def test_a_full_disk_is_named_with_what_is_free_and_how_to_go_on(tmp_path: Path, error: Exception) -> None:
-    plain = plain_error(tmp_path, error)
+    plain = plain_error(RunDir(tmp_path), error)
     assert isinstance(plain, DiskFullError)
     assert str(plain).startswith(f"a disk is full ({tmp_path}: ")
     assert str(plain).endswith(f"MB free): make space, then `hybridtune resume {tmp_path}` goes on")
@@ -46,7 +47,7 @@ def test_a_study_that_another_program_locks_is_named(tmp_path: Path) -> None:
         other.execute("BEGIN EXCLUSIVE")
         with pytest.raises(optuna.exceptions.StorageInternalError) as locked:
             study.ask()
-    plain = plain_error(run, locked.value)
+    plain = plain_error(RunDir(run), locked.value)
     assert isinstance(plain, StudyFileError)
     assert str(plain) == (
         f"{run}/study.db is locked by another program: end it, then `hybridtune resume {run}` goes on"
@@ -60,19 +61,21 @@ def test_a_study_that_is_damaged_is_named(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:4096] + b"\0" * (path.stat().st_size - 4096))
     with pytest.raises(optuna.exceptions.StorageInternalError) as damaged:
         study.ask()
-    plain = plain_error(tmp_path, damaged.value)
+    plain = plain_error(RunDir(tmp_path), damaged.value)
     assert isinstance(plain, StudyFileError)
     assert "study.db is damaged" in str(plain)
 
 
 def test_what_tune_tells_is_cut_to_the_error_itself(tmp_path: Path) -> None:
-    plain = plain_error(tmp_path, TuneError("Traceback (most recent call last):\n  File\nKeyError: 'trial_3'\n"))
+    plain = plain_error(
+        RunDir(tmp_path), TuneError("Traceback (most recent call last):\n  File\nKeyError: 'trial_3'\n")
+    )
     assert str(plain) == "KeyError: 'trial_3'"
 
 
 @pytest.mark.parametrize("error", [InputError("a disk is full of sense"), ValueError("none of ours")])
 def test_any_other_error_stays_what_it_is(tmp_path: Path, error: Exception) -> None:
-    assert plain_error(tmp_path, error) is error
+    assert plain_error(RunDir(tmp_path), error) is error
 
 
 def test_a_worker_without_space_is_no_lost_worker() -> None:

@@ -18,6 +18,7 @@ import hybridtune.search.cluster.local_ray as local_ray_module
 from hybridtune.models.training.progress import Progress
 from hybridtune.search.cluster.local_ray import local_ray
 from hybridtune.search.cluster.workers import OwnWorkers
+from hybridtune.search.run.keeper import NothingToKeep
 from hybridtune.search.run.trial_report import Failed, Progressed, TrialReport
 from hybridtune.search.workers.callback import TrainingCallback
 from hybridtune.search.workers.placing import Placing
@@ -121,7 +122,14 @@ class NumberTask:
 
 def callback_of(numbers: Numbers, listener: Any) -> TrainingCallback[Any]:
     return TrainingCallback(
-        lambda config: NumberTask(config["number"]), numbers, listener, 1, RETRIED_WITH, OwnWorkers(), print
+        lambda config: NumberTask(config["number"]),
+        numbers,
+        listener,
+        1,
+        RETRIED_WITH,
+        OwnWorkers(),
+        NothingToKeep(),
+        print,
     )
 
 

@@ -1,6 +1,5 @@
 """Arguments that several commands take, and how they are read."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -9,12 +8,10 @@ from hybridtune.data.schema import (
     InputError,
 )
 
-RunArgument = Annotated[Path, typer.Argument(help="A run directory.", show_default=False)]
+RunArgument = Annotated[str, typer.Argument(help="A run: its folder, or s3://bucket/prefix.", show_default=False)]
 AddressOption = Annotated[
     str | None,
-    typer.Option(
-        help="A Ray cluster, HOST:PORT or auto, whose hosts all see the run directory.", show_default="this machine"
-    ),
+    typer.Option(help="A Ray cluster, HOST:PORT or auto, whose hosts all reach the run.", show_default="this machine"),
 ]
 
 

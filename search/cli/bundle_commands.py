@@ -23,9 +23,9 @@ def export(
     Example: hybridtune export demo/run demo/bundle
     """
     from hybridtune.search.export import export as export_run
-    from hybridtune.search.run.run_dir import RunDir
+    from hybridtune.search.run.opening import open_run
 
-    document = export_run(RunDir.open(run), bundle)
+    document = export_run(open_run(run), bundle)
     out.print(f"bundle of {len(document.members)} members: {bundle}")
 
 

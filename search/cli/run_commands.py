@@ -12,6 +12,7 @@ from hybridtune.search.run.settings import Settings
 if TYPE_CHECKING:
     from hybridtune.models.hardware import DeviceChoice
     from hybridtune.search.report.comparison import Comparison
+    from hybridtune.search.run.run_dir import RunDir
 
 
 def _default(name: str) -> Any:
@@ -21,7 +22,7 @@ def _default(name: str) -> Any:
 
 def launch(
     dataset: Annotated[Path, typer.Argument(help="A prepared dataset.", show_default=False)],
-    run: Annotated[Path, typer.Option(help="New run directory.", show_default=False)],
+    run: Annotated[str, typer.Option(help="New run: a folder, or s3://bucket/prefix.", show_default=False)],
     space: Annotated[str, typer.Option(help="hybrid, basic, transformer, tcn, all, or a YAML file.")] = "hybrid",
     horizons: Annotated[
         str | None, typer.Option(help="Minutes ahead, some of the dataset's.", show_default="all of them")
@@ -112,7 +113,7 @@ def launch(
         },
         address,
     )
-    _print_end(done.path)
+    _print_end(done)
 
 
 def resume(
@@ -139,7 +140,7 @@ def resume(
     from hybridtune.search.cli.console import stopwatch_lines
     from hybridtune.search.pipeline import Changes
     from hybridtune.search.pipeline import resume as resume_run
-    from hybridtune.search.run.run_dir import RunDir
+    from hybridtune.search.run.opening import open_run
     from hybridtune.search.study.stopping import parse_duration
 
     changes = Changes(
@@ -150,8 +151,7 @@ def resume(
         gpus_per_trial=gpus_per_trial,
         sampler=sampler,
     )
-    resume_run(RunDir.open(run), stopwatch_lines(out), changes, address)
-    _print_end(run)
+    _print_end(resume_run(open_run(run), stopwatch_lines(out), changes, address))
 
 
 def status(
@@ -163,9 +163,9 @@ def status(
     Example: hybridtune status demo/run --json
     """
     from hybridtune.search.dashboard.status import read_status
-    from hybridtune.search.run.run_dir import RunDir
+    from hybridtune.search.run.opening import open_run
 
-    current = read_status(RunDir.open(run))
+    current = read_status(open_run(run))
     out.print(current.model_dump_json(indent=1) if as_json else current.text())
 
 
@@ -179,9 +179,9 @@ def replay(
     """
     from hybridtune.search.cli.console import stopwatch_lines
     from hybridtune.search.replay.trial import replay as replay_trial
-    from hybridtune.search.run.run_dir import RunDir
+    from hybridtune.search.run.opening import open_run
 
-    done = replay_trial(RunDir.open(run), trial, stopwatch_lines(out))
+    done = replay_trial(open_run(run), trial, stopwatch_lines(out))
     out.print(f"{done.iterations} iterations, largest difference {done.largest_difference:.2g}")
     if done.ran_on != done.runs_on:
         out.print(f"it ran on {done.ran_on} then, on {done.runs_on} now: small differences are to be expected")
@@ -201,16 +201,16 @@ def report(
     Example: hybridtune report demo/run --oracle demo/raw/oracle.parquet
     """
     from hybridtune.search.report.page import write_report
-    from hybridtune.search.run.run_dir import RunDir
+    from hybridtune.search.run.opening import open_run
 
-    opened = RunDir.open(run)
+    opened = open_run(run)
     _print_result(write_report(opened, oracle))
     out.print(f"report: {opened.report}")
 
 
 def compare(
     results: Annotated[
-        list[Path], typer.Argument(metavar="RUN_OR_BUNDLE...", help="Two or more of one dataset.", show_default=False)
+        list[str], typer.Argument(metavar="RUN_OR_BUNDLE...", help="Two or more of one dataset.", show_default=False)
     ],
 ) -> None:
     """Show the ensembles of several runs or bundles side by side, on the same test slice.
@@ -226,14 +226,12 @@ def compare(
         out.print(line)
 
 
-def _print_end(run: Path) -> None:
+def _print_end(run: "RunDir") -> None:
     from hybridtune.search.report.comparison import compare
-    from hybridtune.search.run.run_dir import RunDir
 
-    opened = RunDir.open(run)
-    _print_result(compare(opened))
-    out.print(f"report: {opened.report}")
-    out.print(f"next: hybridtune export {run} BUNDLE; hybridtune predict BUNDLE FOLDER --out FILE")
+    _print_result(compare(run))
+    out.print(f"report: {run.report}")
+    out.print(f"next: hybridtune export {run.name} BUNDLE; hybridtune predict BUNDLE FOLDER --out FILE")
 
 
 def _print_result(comparison: "Comparison") -> None:

@@ -43,7 +43,7 @@ def read_status(run: RunDir) -> RunStatus:
     trials = started(study) if study is not None else []
     best = best_first(study)[0] if study is not None and best_first(study) else None
     return RunStatus(
-        run=str(run.path),
+        run=run.name,
         status=document.status,
         error=document.error,
         trials_wanted=document.settings.trials,

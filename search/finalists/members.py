@@ -141,7 +141,7 @@ def load_weights(run: RunDir, member: MemberDocument) -> dict[str, torch.Tensor]
     path = run.member(member.id) / member.weights
     content = path.read_bytes() if path.exists() else b""
     if hashlib.sha256(content).hexdigest() != member.weights_sha256:
-        raise InputError(f"{path} is gone or damaged: remove {path.parent}, then `hybridtune resume {run.path}`")
+        raise InputError(f"{path} is gone or damaged: remove {path.parent}, then `hybridtune resume {run.name}`")
     weights: dict[str, torch.Tensor] = load(content)
     return weights
 

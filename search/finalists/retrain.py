@@ -69,12 +69,13 @@ def retrain(run: RunDir, say: Say, workers: Workers) -> None:
     if missing:
         workers.start(at_once(settings, workers))
         _train_members(run, settings, missing, say, workers)
+        run.fetch_members()
     for spec in missing:
         if not has_ended(run, spec):
             raise RetrainingFailedError(f"member {spec.id} ({spec.origin}) could not be trained: resume tries it again")
     for spec in specs:
         # Of attempts that were given up and went on writing.
-        remove_checkpoints(run.place, member_name(spec.id))
+        remove_checkpoints(run.place, member_name(spec.id), run.document().epoch)
     if not members(run):
         raise RetrainingFailedError(f"no member could be trained: {failed_members(run)[0].failure}")
 
@@ -142,8 +143,9 @@ def train_member(config: dict[str, Any], context: TrainingContext) -> None:
         weights_sha256=hashlib.sha256(weights).hexdigest(),
     )
     context.place.write(f"{name}/{document.weights}", weights)
-    context.place.write(f"{name}/{MEMBER}", document.encode())
-    remove_checkpoints(context.place, name)
+    # Two attempts may come to the end. Whichever is first, its document goes with its weights.
+    context.place.create(f"{name}/{MEMBER}", document.encode())
+    remove_checkpoints(context.place, name, context.epoch)
 
 
 def _train_members(run: RunDir, settings: Settings, specs: list[MemberSpec], say: Say, workers: Workers) -> None:
@@ -166,6 +168,7 @@ def _train_members(run: RunDir, settings: Settings, specs: list[MemberSpec], say
             settings.iterations,
             settings.micro_batch,
             workers,
+            run.keeper,
             say,
         ),
         run.tune / "retrain",

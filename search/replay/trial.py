@@ -43,11 +43,11 @@ def replay(run: RunDir, number: int, say: Say) -> Replay:
     """
     trial = next((trial for trial in started(open_study(run)) if trial.number == number), None)
     if trial is None:
-        raise InputError(f"{run.path} has no trial {number}: trials.parquet lists those that it has")
+        raise InputError(f"{run.name} has no trial {number}: trials.parquet lists those that it has")
     curves = read_curves(run.curve_log)
     curve = curves[curves["trial"] == number].reset_index(drop=True)
     if curve.empty:
-        raise InputError(f"trial {number} of {run.path} never reported: there is nothing to compare with")
+        raise InputError(f"trial {number} of {run.name} never reported: there is nothing to compare with")
     settings = run.document().settings
     dataset = run.open_dataset()
     shared = SharedDataset(settings.dataset, dataset.info.horizons)

@@ -176,7 +176,7 @@ def finished(run: RunDir) -> EnsembleDocument:
     """The ensemble of a run that got that far. Raises InputError for one that did not."""
     if not run.ensemble.exists():
         status = run.document().status
-        raise InputError(f"{run.path} is not finished, its status is {status}: `hybridtune resume {run.path}` goes on")
+        raise InputError(f"{run.name} is not finished, its status is {status}: `hybridtune resume {run.name}` goes on")
     return EnsembleDocument.read(run.ensemble)
 
 

@@ -12,7 +12,7 @@ from hybridtune.search.finalists.baselines import LOGISTIC, TREES
 from hybridtune.search.finalists.predictions import BASE_RATE, ENSEMBLE, StoredPredictions
 from hybridtune.search.report.comparison import TITLES, Row, describe_gain, finished
 from hybridtune.search.report.scores import MeanGain, auc_gain, gains_shown, score
-from hybridtune.search.run.run_dir import RunDir
+from hybridtune.search.run.opening import open_run
 
 KEYS = ["slice", "series", "minute"]
 
@@ -21,7 +21,8 @@ KEYS = ["slice", "series", "minute"]
 class Result:
     """What one of them says of its ensemble."""
 
-    path: Path
+    name: str
+    """The run's or the bundle's."""
     dataset: str
     horizons: tuple[int, ...]
     scores: dict[int, Score]
@@ -37,32 +38,34 @@ class SideBySide:
     """How much one gains over another, pair by pair on the same anchors, wherever both are runs."""
 
 
-def side_by_side(paths: Sequence[Path]) -> SideBySide:
+def side_by_side(names: Sequence[str | Path]) -> SideBySide:
     """Raises InputError if there are not two of them, or they do not know the same dataset and horizons."""
-    if len(set(paths)) < 2:
-        raise InputError(f"compare needs two or more runs or bundles, got {len(set(paths))}")
-    results = [_read(path) for path in dict.fromkeys(paths)]
+    different = list(dict.fromkeys(map(str, names)))
+    if len(different) < 2:
+        raise InputError(f"compare needs two or more runs or bundles, got {len(different)}")
+    results = [_read(name) for name in different]
     first = results[0]
     for other in results[1:]:
         if (other.dataset, other.horizons) != (first.dataset, first.horizons):
             raise InputError(
-                f"{first.path} and {other.path} cannot be compared: one is of dataset {first.dataset} and horizons "
+                f"{first.name} and {other.name} cannot be compared: one is of dataset {first.dataset} and horizons "
                 f"{_listed(first.horizons)}, the other of {other.dataset} and {_listed(other.horizons)}"
             )
-    rows = (*(Row(str(result.path), result.scores) for result in results), *_baselines(results))
+    rows = (*(Row(result.name, result.scores) for result in results), *_baselines(results))
     return SideBySide(first.horizons, rows, _lines(results))
 
 
-def _read(path: Path) -> Result:
+def _read(name: str) -> Result:
+    path = Path(name)
     if (path / "bundle.json").exists():
         bundle = Bundle.load(path).document
         scores = dict(zip(bundle.horizons, bundle.test, strict=True))
-        return Result(path, bundle.provenance["dataset"], bundle.horizons, scores, None)
-    run = RunDir.open(path)
+        return Result(name, bundle.provenance["dataset"], bundle.horizons, scores, None)
+    run = open_run(name)
     horizons = finished(run).horizons
     predictions = StoredPredictions.read(run, horizons).slice("test")
     fingerprint = run.document().dataset_fingerprint
-    return Result(path, fingerprint, horizons, score(predictions, ENSEMBLE), predictions)
+    return Result(name, fingerprint, horizons, score(predictions, ENSEMBLE), predictions)
 
 
 def _baselines(results: Sequence[Result]) -> list[Row]:
@@ -76,7 +79,7 @@ def _baselines(results: Sequence[Result]) -> list[Row]:
 def _lines(results: Sequence[Result]) -> tuple[str, ...]:
     """A gain is shown after Bonferroni over all pairs."""
     pairs = [(one, other) for one, other in combinations(results, 2) if one.predictions and other.predictions]
-    gains = gains_shown({f"mean AUC of {one.path} over {other.path}": _gain(one, other) for one, other in pairs})
+    gains = gains_shown({f"mean AUC of {one.name} over {other.name}": _gain(one, other) for one, other in pairs})
     return tuple(f"{pair}: {describe_gain(gain, results[0].horizons)}" for pair, gain in gains.items())
 
 

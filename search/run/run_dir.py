@@ -1,4 +1,5 @@
-"""Layout and documents of a run directory. Its stages meet here, through files, and nowhere else.
+"""Layout and documents of a run directory. Its stages meet here, through files, and nowhere else. A run that is kept in
+a bucket or on a mount has such a directory on the host that works on it, and on each that looks at it; see copies.
 
 run.json           RunDocument: settings, versions, status
 study.db           the Optuna study, the truth of the search; study.backup.db is its copy of the last rung
@@ -13,7 +14,7 @@ import fcntl
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -23,6 +24,8 @@ from sqlalchemy import URL
 from hybridtune.data.document import TEMPORARY, Document, new_folder, refuse_existing
 from hybridtune.data.schema import InputError
 from hybridtune.data.store import Dataset
+from hybridtune.search.run import copies
+from hybridtune.search.run.keeper import Keeper, NothingToKeep
 from hybridtune.search.run.place import FolderPlace, Place
 from hybridtune.search.run.settings import Settings
 
@@ -49,28 +52,37 @@ class RunDocument(Document):
 @dataclass(frozen=True)
 class RunDir:
     path: Path
+    kept_in: Place | None = None
+    """Where the run is, if the folder is but what this host works in."""
+    keeper: Keeper = field(default=NothingToKeep(), compare=False)
+    """Of the process that works on the run."""
 
     @classmethod
-    def create(cls, path: Path, settings: Settings, fingerprint: str) -> "RunDir":
+    def create(cls, path: Path, settings: Settings, fingerprint: str, kept_in: Place | None = None) -> "RunDir":
         """Raises InputError if `path` exists; nothing is written then."""
         refuse_existing(path)
         document = RunDocument(
             settings=settings, dataset_fingerprint=fingerprint, versions=versions(), status="searching"
         )
         with new_folder(path) as folder:
-            document.write(folder / "run.json")
+            document.write(folder / copies.RUN)
             for name in ("tune", "members"):
                 (folder / name).mkdir()
-        return cls(path.resolve())
+        return cls(path.resolve(), kept_in)
 
     @classmethod
-    def open(cls, path: Path) -> "RunDir":
+    def open(cls, path: Path, kept_in: Place | None = None) -> "RunDir":
         """Raises InputError if `path` holds no run, or one of another format version."""
-        if not (path / "run.json").is_file():
+        if not (path / copies.RUN).is_file():
             raise InputError(f"{path} is not a run directory: `hybridtune launch` makes one")
-        run = cls(path.resolve())
+        run = cls(path.resolve(), kept_in)
         run.document()
         return run
+
+    @property
+    def name(self) -> str:
+        """What people call it: commands take it."""
+        return str(self.kept_in or self.path)
 
     @property
     def study_url(self) -> str:
@@ -79,11 +91,11 @@ class RunDir:
 
     @property
     def study(self) -> Path:
-        return self.path / "study.db"
+        return self.path / copies.STUDY
 
     @property
     def study_backup(self) -> Path:
-        return self.path / "study.backup.db"
+        return self.path / copies.STUDY_BACKUP
 
     @property
     def trials(self) -> Path:
@@ -100,7 +112,7 @@ class RunDir:
 
     @property
     def curve_log(self) -> Path:
-        return self.tune / "curves.jsonl"
+        return self.path / copies.CURVE_LOG
 
     @property
     def predictions(self) -> Path:
@@ -121,7 +133,7 @@ class RunDir:
     @property
     def place(self) -> Place:
         """For what workers write: names below the run."""
-        return FolderPlace(self.path)
+        return self.kept_in or FolderPlace(self.path)
 
     def trial(self, number: int) -> Path:
         return self.path / trial_name(number)
@@ -130,12 +142,12 @@ class RunDir:
         return self.path / member_name(member_id)
 
     def document(self) -> RunDocument:
-        return RunDocument.read(self.path / "run.json")
+        return RunDocument.read(self.path / copies.RUN)
 
     def open_dataset(self) -> Dataset:
         """Raises InputError if the dataset is gone or is not the one that the run was started with."""
         document = self.document()
-        dataset = Dataset(document.settings.dataset)
+        dataset = self._dataset(document)
         if dataset.info.fingerprint != document.dataset_fingerprint:
             raise InputError(
                 f"{document.settings.dataset} has fingerprint {dataset.info.fingerprint}, the run was started with "
@@ -143,11 +155,26 @@ class RunDir:
             )
         return document.settings.only_horizons(dataset)
 
+    def _dataset(self, document: RunDocument) -> Dataset:
+        path = document.settings.dataset
+        if self.kept_in is None:
+            return Dataset(path)
+        # The path is one of the host that launched the run.
+        if path.is_dir() and (dataset := Dataset(path)).info.fingerprint == document.dataset_fingerprint:
+            return dataset
+        return Dataset(copies.fetch_dataset(self.kept_in, document.dataset_fingerprint, self.path))
+
     def update(self, **changes: object) -> RunDocument:
         """Writes run.json anew with some fields changed."""
         document = RunDocument.model_validate(self.document().model_dump() | changes)
-        document.write(self.path / "run.json")
+        document.write(self.path / copies.RUN)
+        self.keeper.keep(copies.RUN)
         return document
+
+    def fetch_members(self) -> None:
+        """Those that workers have made, so that they can be read here."""
+        if self.kept_in is not None:
+            copies.fetch_members(self.kept_in, self.path)
 
     def count_test_reading(self) -> None:
         """Before the reading, so that one that was cut short counts too."""
@@ -176,9 +203,12 @@ class RunDir:
             yield
 
 
+TRIALS = "tune"
+
+
 def trial_name(number: int) -> str:
     """Of a trial's part of the run."""
-    return f"tune/trial_{number:05d}"
+    return f"{TRIALS}/trial_{number:05d}"
 
 
 def member_name(member_id: str) -> str:

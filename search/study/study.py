@@ -60,7 +60,7 @@ def create_study(run: RunDir, space: Space, metric: Metric) -> optuna.Study:
 
 def open_study(run: RunDir) -> optuna.Study:
     """The run's study to read. Raises InputError if there is none yet, or if its file is damaged or locked."""
-    none_yet = InputError(f"{run.path}/study.db holds no study yet: `hybridtune resume {run.path}` starts it")
+    none_yet = InputError(f"{run.study} holds no study yet: `hybridtune resume {run.name}` starts it")
     check_study(run)
     # Opened by Optuna, an unfinished file would get its tables: the launch that makes them right now would fail.
     if not has_study(run):

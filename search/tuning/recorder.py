@@ -1,5 +1,8 @@
 """Keeps what the trials of a search report: curve points, TensorBoard events, and lines for the terminal."""
 
+from collections.abc import Callable
+from functools import partial
+
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
@@ -31,6 +34,7 @@ class Recorder:
         say: Say,
     ) -> None:
         self._run = run
+        self._epoch = run.document().epoch
         self._study = study
         self._trials = trials
         self._rungs = rungs
@@ -42,13 +46,16 @@ class Recorder:
         self._events[task.number] = EventFile(self._run.trial(task.number))
         again = f" again after iteration {task.reported}" if task.reported else ""
         self._say(f"{task.name} starts{again}: {describe(task.params)}")
+        if self._run.kept_in is not None:
+            # A successor without this host draws the next number, and not this one again.
+            self._keep()
 
     def progressed(self, task: TrialTask, report: Progressed) -> None:
         progress = report.progress
         append_curve_point(self._run.curve_log, task.number, progress)
         self._events[task.number].add(progress.iteration, {name: getattr(progress, name) for name in SCALARS})
         if progress.iteration in self._rungs:
-            back_up(self._run)
+            self._keep()
 
     def retried(self, task: TrialTask) -> None:
         self._close_events(task.number)
@@ -64,17 +71,23 @@ class Recorder:
 
     def _end(self, task: TrialTask) -> None:
         ended = self._study.get_trials(deepcopy=False)[task.number]
-        if ended.state in (TrialState.COMPLETE, TrialState.PRUNED):
-            # The finalists are trained anew. A trial under way goes on from its checkpoint, a failed one keeps what was
-            # good to the last, for who wants to know why.
-            remove_checkpoints(self._run.place, trial_name(task.number))
         self._close_events(task.number)
         self._stopping.save()
-        back_up(self._run)
+        # The finalists are trained anew. A trial under way goes on from its checkpoint, a failed one keeps what was
+        # good to the last, for who wants to know why.
+        over = ended.state in (TrialState.COMPLETE, TrialState.PRUNED)
+        self._keep(partial(self._remove_checkpoints, task.number) if over else None)
         done = sum(t.state.is_finished() for t in started(self._study))
         best = best_first(self._study)
         so_far = f"best so far {best[0].value:.4f} (trial {best[0].number})" if best else "none complete yet"
         self._say(f"{task.name} {describe_end(ended)}; {done} of {self._trials} done; {so_far}")
+
+    def _keep(self, then: Callable[[], None] | None = None) -> None:
+        back_up(self._run)
+        self._run.keeper.keep_search(then)
+
+    def _remove_checkpoints(self, number: int) -> None:
+        remove_checkpoints(self._run.place, trial_name(number), self._epoch)
 
     def _close_events(self, number: int) -> None:
         # A trial whose worker was lost before it began has none.

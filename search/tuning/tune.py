@@ -11,7 +11,7 @@ from ray.tune.result import EXPR_ERROR_FILE
 from hybridtune.models.training.config import higher_is_better
 from hybridtune.search.cluster.shared_dataset import share_dataset
 from hybridtune.search.cluster.workers import Workers, at_once
-from hybridtune.search.run.run_dir import RunDir, trial_name
+from hybridtune.search.run.run_dir import TRIALS, RunDir, trial_name
 from hybridtune.search.run.say import Say
 from hybridtune.search.run.settings import Settings
 from hybridtune.search.study.rungs import SuccessiveHalving, bracket_of, decided_rungs, rung_iterations
@@ -23,7 +23,7 @@ from hybridtune.search.tuning.recorder import Recorder
 from hybridtune.search.tuning.scheduler import Asha
 from hybridtune.search.tuning.searcher import StudySearcher
 from hybridtune.search.workers.callback import TrainingCallback
-from hybridtune.search.workers.checkpoint import remove_checkpoints
+from hybridtune.search.workers.checkpoint import checkpoints, remove_checkpoints
 from hybridtune.search.workers.tasks import run_tasks
 from hybridtune.search.workers.trainable import TrainingContext, TrialTask, run_trial
 
@@ -65,16 +65,22 @@ def search(run: RunDir, say: Say, workers: Workers) -> None:
         if left > 0 and (reason is None or (_under_way(study) and not stopping.stops_running())):
             raise SearchUnfinishedError(
                 f"the search was ended from outside with {left} of its {wanted} trials left: "
-                f"`hybridtune resume {run.path}` goes on"
+                f"`hybridtune resume {run.name}` goes on"
             )
         if left > 0:
             say(f"the search ends early: {reason}")
-    for trial in started(study):
-        # Of attempts that were given up and went on writing.
-        if trial.state in (TrialState.COMPLETE, TrialState.PRUNED):
-            remove_checkpoints(run.place, trial_name(trial.number))
+    run.keeper.flush()
+    _remove_left_checkpoints(run, study)
     write_tables(run, study)
     _refuse_failure(run, study)
+
+
+def _remove_left_checkpoints(run: RunDir, study: optuna.Study) -> None:
+    """Of attempts that were given up and went on writing."""
+    over = {t.number for t in started(study) if t.state in (TrialState.COMPLETE, TrialState.PRUNED)}
+    with_some = {name.rpartition("/")[0] for name in checkpoints(run.place, TRIALS)}
+    for folder in with_some & {trial_name(number) for number in over}:
+        remove_checkpoints(run.place, folder, run.document().epoch)
 
 
 def _under_way(study: optuna.Study) -> bool:
@@ -136,6 +142,7 @@ def _run_trials(
             settings.iterations,
             settings.micro_batch,
             workers,
+            run.keeper,
             say,
         ),
         run.tune,

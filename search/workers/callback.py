@@ -8,6 +8,7 @@ from ray.tune import Callback
 from ray.tune.experiment import Trial
 
 from hybridtune.search.cluster.workers import Workers
+from hybridtune.search.run.keeper import Keeper
 from hybridtune.search.run.say import Say
 from hybridtune.search.run.trial_report import Progressed, TrialReport, report_from_tune
 from hybridtune.search.workers.progress import HardwareLines, Heartbeat
@@ -51,6 +52,7 @@ class TrainingCallback(Callback, Generic[Task]):  # type: ignore[misc]
         iterations: int,
         micro_batch: int | None,
         workers: Workers,
+        keeper: Keeper,
         say: Say,
     ) -> None:
         """task_from_tune: from the config of Tune's trial. micro_batch: of the run's settings."""
@@ -60,6 +62,7 @@ class TrainingCallback(Callback, Generic[Task]):  # type: ignore[misc]
         self._micro_batch = micro_batch
         self._say = say
         self._workers = workers
+        self._keeper = keeper
         self._retries = Retries(workers.memory_ran_out)
         self._heartbeat = Heartbeat(say, iterations)
         self._hardware = HardwareLines(say, micro_batch)
@@ -76,6 +79,7 @@ class TrainingCallback(Callback, Generic[Task]):  # type: ignore[misc]
                 self._ticked = time.monotonic()
                 self._listener.tick()
                 self._workers.look_around(self._say)
+                self._keeper.check()
 
     def on_trial_start(self, trial: Trial, **info: Any) -> None:  # noqa: ARG002
         with self._tasks.first_error.remember():

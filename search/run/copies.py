@@ -1,0 +1,126 @@
+"""What of a run lies in its place, and how it comes back from there to a folder of any host.
+
+leases/<epoch>.json          who drives it, see lease
+drivers/<epoch>/run.json     last of all the documents, as that driver left them
+tune/trial_00000/            checkpoints, written by workers
+members/<id>/                as in a run directory, written by workers
+datasets/<fingerprint>/      the prepared dataset
+"""
+
+import shutil
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+
+from hybridtune.data.document import TEMPORARY, write_atomically
+from hybridtune.data.schema import InputError
+from hybridtune.data.store import ARRAYS, INFO, Dataset
+from hybridtune.search.run.place import Place
+
+DRIVERS, DATASETS, MEMBERS = "drivers", "datasets", "members"
+RUN, STUDY, STUDY_BACKUP, CURVE_LOG = "run.json", "study.db", "study.backup.db", "tune/curves.jsonl"
+
+KEPT_OFTEN = (CURVE_LOG, STUDY_BACKUP)
+"""In the order in which they are kept: a trial that the study knows to have ended has its whole curve."""
+
+RESULTS = ("trials.parquet", "curves.parquet", "members.json", "predictions.parquet", "ensemble.json", "report")
+"""Of the stages, whole when their stage has ended."""
+
+
+def keep(place: Place, epoch: int, folder: Path, names: Iterable[str]) -> None:
+    """Files of the run's folder, or folders of it, into the place. What is gone here goes there too."""
+    contents: dict[str, bytes | None] = {}
+    # All is read before anything is written: the curve log is at least as new as the study that goes with it.
+    for name in reversed(list(names)):
+        path = folder / name
+        files = [path] if not path.is_dir() else [file for file in path.rglob("*") if file.is_file()]
+        for file in files:
+            if not file.name.endswith(TEMPORARY):
+                contents[file.relative_to(folder).as_posix()] = file.read_bytes() if file.exists() else None
+    for name, content in reversed(contents.items()):
+        there = f"{_of_driver(epoch)}/{STUDY if name == STUDY_BACKUP else name}"
+        if content is None:
+            place.remove(there)
+        else:
+            place.write(there, content)
+
+
+def is_kept(place: Place) -> bool:
+    return _newest_driver(place) is not None
+
+
+def fetch(place: Place, folder: Path) -> None:
+    """The run as it was kept last, into a folder whose other documents go. Raises InputError if it holds no run."""
+    driver = _newest_driver(place)
+    if driver is None:
+        raise InputError(f"{place} holds no run: `hybridtune launch` makes one")
+    fetched = {name.removeprefix(f"{driver}/"): name for name in place.names(driver)}
+    for stale in (*RESULTS, CURVE_LOG, STUDY, f"{STUDY}-journal", STUDY_BACKUP):
+        # SQLite would mend the new study by the journal of the old one.
+        _remove(folder / stale)
+    # The document that says where the run is comes last.
+    for name in sorted(fetched, key=lambda name: name == RUN):
+        _fetch(place, fetched[name], folder / name)
+    fetch_members(place, folder)
+
+
+def fetch_members(place: Place, folder: Path) -> None:
+    """Those that are whole, all but their checkpoints."""
+    there = place.names(MEMBERS)
+    _remove_others(folder / MEMBERS, {PurePosixPath(name).parent.name for name in there})
+    for name in there:
+        path = folder / name
+        if path.suffix == ".json" or (path.suffix == ".safetensors" and not path.exists()):
+            _fetch(place, name, path)
+
+
+def keep_dataset(place: Place, dataset: Dataset) -> None:
+    """All of it, whatever the run uses."""
+    assert isinstance(dataset.source, Path)
+    folder = _of_dataset(dataset.info.fingerprint)
+    # Its description says that it is whole.
+    if place.read(f"{folder}/{INFO}") is None:
+        for name in (*ARRAYS, INFO):
+            place.write(f"{folder}/{name}", (dataset.source / name).read_bytes())
+
+
+def fetch_dataset(place: Place, fingerprint: str, folder: Path) -> Path:
+    """The folder of the run's dataset below the run's own. Raises InputError if it is gone from the place."""
+    path = folder / _of_dataset(fingerprint)
+    if not (path / INFO).exists():
+        for name in (*ARRAYS, INFO):
+            _fetch(place, f"{_of_dataset(fingerprint)}/{name}", path / name)
+    return path
+
+
+def _newest_driver(place: Place) -> str | None:
+    drivers = [name.removesuffix(f"/{RUN}") for name in place.names(DRIVERS) if name.endswith(f"/{RUN}")]
+    return max(drivers, default=None)
+
+
+def _of_driver(epoch: int) -> str:
+    return f"{DRIVERS}/{epoch:06d}"
+
+
+def _of_dataset(fingerprint: str) -> str:
+    return f"{DATASETS}/{fingerprint}"
+
+
+def _fetch(place: Place, name: str, path: Path) -> None:
+    content = place.read(name)
+    if content is None:
+        raise InputError(f"{name} is gone from {place}: put it back, or launch anew")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, content)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _remove_others(folder: Path, kept: set[str]) -> None:
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if path.name not in kept:
+            _remove(path)
