@@ -93,6 +93,7 @@ def refuse_unreachable(asked: Sequence[Host], place: Place) -> None:
 def _reach(place: Place, question: str, answer: str) -> str | None:
     """In a host. What is wrong, for people."""
     try:
+        place.check()
         if place.read(question) != b"question":
             return f"what is written to {place} does not arrive there: every host has to see the same folder"
         place.write(answer, b"answer")

@@ -84,7 +84,7 @@ def keep_dataset(place: Place, dataset: Dataset) -> None:
 
 
 def fetch_dataset(place: Place, fingerprint: str, folder: Path) -> Path:
-    """The folder of the run's dataset below the run's own. Raises InputError if it is gone from the place."""
+    """The path of the run's dataset below `folder`. Raises InputError if it is gone from the place."""
     path = folder / _of_dataset(fingerprint)
     if not (path / INFO).exists():
         for name in (*ARRAYS, INFO):

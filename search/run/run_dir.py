@@ -162,7 +162,8 @@ class RunDir:
         # The path is one of the host that launched the run.
         if path.is_dir() and (dataset := Dataset(path)).info.fingerprint == document.dataset_fingerprint:
             return dataset
-        return Dataset(copies.fetch_dataset(self.kept_in, document.dataset_fingerprint, self.path))
+        # Beside this folder, as who looks at the run and who works on it here need but one.
+        return Dataset(copies.fetch_dataset(self.kept_in, document.dataset_fingerprint, self.path.parent))
 
     def update(self, **changes: object) -> RunDocument:
         """Writes run.json anew with some fields changed."""

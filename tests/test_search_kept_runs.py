@@ -1,0 +1,363 @@
+"""Runs that are kept in a bucket or on a mount: who works on them, what is in the place and when, how it comes back."""
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from hybridtune.data.document import write_atomically
+from hybridtune.data.schema import InputError
+from hybridtune.data.store import Dataset
+from hybridtune.search.run import copies, keeper, lease
+from hybridtune.search.run.keeper import PlaceKeeper
+from hybridtune.search.run.lease import DeposedError, Lease, claim, latest, refuse_deposed
+from hybridtune.search.run.location import Location, is_on_network, locate
+from hybridtune.search.run.opening import create_run, driving, open_run, refuse_existing_run
+from hybridtune.search.run.place import FolderPlace, Place, PlaceError
+from hybridtune.search.run.run_dir import RunDir
+from hybridtune.search.run.settings import Settings
+from hybridtune.spaces.hybrid import HYBRID
+
+
+@pytest.fixture(autouse=True)
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lease, "SILENT_SECONDS", 0.6)
+    monkeypatch.setattr(lease, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(keeper, "BEAT_SECONDS", 0.1)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    (tmp_path / "place").mkdir()
+    return FolderPlace(tmp_path / "place")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    made = tmp_path / "folder"
+    (made / "tune").mkdir(parents=True)
+    return made
+
+
+@pytest.fixture
+def location(place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Location:
+    """A run that is kept in `place`, as a mount would be."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "place" / "leases").mkdir()
+    return locate(tmp_path / "place")
+
+
+def settings(dataset: Path = Path("/nowhere")) -> Settings:
+    return Settings(dataset=dataset, dimensions=dict(HYBRID.dimensions), reference=HYBRID.reference)
+
+
+def nothing(text: str) -> None:
+    pass
+
+
+class Failing:
+    """Another place until it fails."""
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self.fails = False
+
+    def __getattr__(self, name: str):
+        if self.fails:
+            raise PlaceError("the bucket is gone")
+        return getattr(self._place, name)
+
+
+class Slow(Failing):
+    """Another place whose writes take their time."""
+
+    def __init__(self, place: Place, seconds: float) -> None:
+        super().__init__(place)
+        self._seconds = seconds
+        self.written: list[str] = []
+
+    def write(self, name: str, content: bytes) -> None:
+        if not name.startswith("leases"):
+            time.sleep(self._seconds)
+            self.written.append(name)
+        self._place.write(name, content)
+
+
+@pytest.fixture
+def kept(place: Place, folder: Path) -> Iterator[PlaceKeeper]:
+    made = PlaceKeeper(place, folder, claim(place, nothing))
+    made.start()
+    yield made
+    with suppress(Exception):
+        made.end()
+
+
+# Who works on a run
+
+
+def test_each_driver_claims_the_next_epoch_and_an_ended_one_is_not_waited_for(place: Place) -> None:
+    first = claim(place, nothing)
+    place.write(first.name, first.beat(ended=True).encode())
+    began = time.monotonic()
+    second = claim(place, nothing)
+    assert time.monotonic() - began < 0.5
+    assert (first.epoch, second.epoch) == (1, 2)
+    with pytest.raises(DeposedError, match="has taken over"):
+        refuse_deposed(place, first)
+    refuse_deposed(place, second)
+
+
+def test_a_silent_driver_is_waited_for_and_then_succeeded(place: Place) -> None:
+    claim(place, nothing)
+    said: list[str] = []
+    began = time.monotonic()
+    assert claim(place, said.append).epoch == 2
+    assert time.monotonic() - began >= 0.6
+    assert "waiting" in said[0]
+
+
+def test_a_driver_that_is_alive_is_left_alone(place: Place, kept: PlaceKeeper) -> None:
+    with pytest.raises(InputError, match=r"works on .*: wait for it or stop it first"):
+        claim(place, nothing)
+    kept.check()
+
+
+def test_a_driver_that_ends_while_it_is_waited_for_is_succeeded_at_once(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease, "SILENT_SECONDS", 30.0)
+    first = claim(place, nothing)
+    ending = threading.Timer(0.3, lambda: place.write(first.name, first.beat(ended=True).encode()))
+    ending.start()
+    assert claim(place, nothing).epoch == 2
+    ending.join()
+
+
+def test_of_two_that_take_over_at_once_one_does(place: Place) -> None:
+    first = claim(place, nothing)
+    place.write(first.name, first.beat(ended=True).encode())
+    barrier = threading.Barrier(2)
+    outcomes: list[object] = []
+
+    def take_over() -> None:
+        barrier.wait()
+        try:
+            outcomes.append(claim(place, nothing))
+        except InputError as error:
+            outcomes.append(error)
+
+    threads = [threading.Thread(target=take_over) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    claimed = [outcome for outcome in outcomes if isinstance(outcome, Lease)]
+    # The slower of them may come after the claim, and then waits in vain for it to go on.
+    assert [one.epoch for one in claimed] in ([2], [2, 3])
+
+
+# What is in the place, and when
+
+
+def test_the_curve_is_there_before_the_study_and_both_before_what_waits_for_them(place: Place, folder: Path) -> None:
+    slow = Slow(place, 0.05)
+    made = PlaceKeeper(slow, folder, claim(place, nothing))
+    made.start()
+    write_atomically(folder / copies.STUDY_BACKUP, b"study 1")
+    write_atomically(folder / copies.CURVE_LOG, b"curve 1")
+    removed: list[tuple[bytes | None, list[str]]] = []
+    made.keep_search(lambda: removed.append((place.read("drivers/000001/study.db"), list(slow.written))))
+    made.flush()
+    assert removed == [(b"study 1", ["drivers/000001/tune/curves.jsonl", "drivers/000001/study.db"])]
+    made.end()
+
+
+def test_changes_gather_while_the_store_is_slow(place: Place, folder: Path) -> None:
+    slow = Slow(place, 0.2)
+    made = PlaceKeeper(slow, folder, claim(place, nothing))
+    made.start()
+    done: list[int] = []
+    began = time.monotonic()
+    for number in range(50):
+        write_atomically(folder / copies.STUDY_BACKUP, str(number).encode())
+        made.keep_search(lambda number=number: done.append(number))
+    assert time.monotonic() - began < 1.0
+    made.end()
+    assert done == list(range(50))
+    assert place.read("drivers/000001/study.db") == b"49"
+    assert slow.written.count("drivers/000001/study.db") <= 5
+    assert latest(place) is not None
+    assert latest(place).ended
+
+
+def test_how_far_the_copy_is_behind_is_said_with_each_beat(place: Place, folder: Path) -> None:
+    slow = Slow(place, 0.0)
+    made = PlaceKeeper(slow, folder, claim(place, nothing))
+    made.start()
+    time.sleep(0.3)
+    assert latest(place).beats > 0
+    assert latest(place).behind == 0.0
+    made.end()
+
+
+def test_a_deposed_driver_removes_nothing_and_hears_of_it(place: Place, folder: Path) -> None:
+    mine = claim(place, nothing)
+    made = PlaceKeeper(place, folder, mine)
+    # As if this process had been stopped for long: no beat, and a successor.
+    claim(place, nothing)
+    removed: list[str] = []
+    made.start()
+    made.keep_search(lambda: removed.append("checkpoint"))
+    with pytest.raises(DeposedError, match=r"has taken over .* as this one was silent for too long"):
+        made.flush()
+    assert removed == []
+    with pytest.raises(DeposedError):
+        made.keep(copies.RUN)
+    with pytest.raises(DeposedError):
+        made.end()
+    assert not latest(place).ended
+
+
+def test_a_place_that_is_lost_ends_the_work(place: Place, folder: Path) -> None:
+    failing = Failing(place)
+    made = PlaceKeeper(failing, folder, claim(place, nothing))
+    made.start()
+    failing.fails = True
+    made.keep_search()
+    with pytest.raises(PlaceError, match="the bucket is gone"):
+        made.flush()
+    with pytest.raises(PlaceError, match="the bucket is gone"):
+        made.check()
+
+
+# How it comes back
+
+
+def test_the_newest_whole_copy_is_fetched_and_what_is_older_here_goes(place: Place, folder: Path) -> None:
+    for name, content in {
+        "drivers/000001/run.json": b"first",
+        "drivers/000001/ensemble.json": b"first",
+        "drivers/000002/run.json": b"second",
+        "drivers/000002/study.db": b"second",
+        # Its driver has claimed the run and not begun.
+        "drivers/000003/study.db": b"third",
+        "members/a/member.json": b"{}",
+        "members/a/model-1.safetensors": b"weights",
+        "members/a/checkpoint-1-000001-000001.pt": b"checkpoint",
+    }.items():
+        place.write(name, content)
+    for stale in ("study.db", "study.db-journal", "study.backup.db", "ensemble.json", "members/b/member.json"):
+        (folder / stale).parent.mkdir(parents=True, exist_ok=True)
+        (folder / stale).write_bytes(b"stale")
+    copies.fetch(place, folder)
+    there = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    assert there == {
+        "run.json": b"second",
+        "study.db": b"second",
+        "members/a/member.json": b"{}",
+        "members/a/model-1.safetensors": b"weights",
+    }
+
+
+def test_a_place_without_a_run_is_said(location: Location) -> None:
+    with pytest.raises(InputError, match="holds no run: `hybridtune launch` makes one"):
+        open_run(location.name)
+
+
+def test_the_dataset_comes_from_the_place_where_its_folder_is_not(
+    place: Place, dataset: Dataset, tmp_path: Path
+) -> None:
+    copies.keep_dataset(place, dataset)
+    fetched = Dataset(copies.fetch_dataset(place, dataset.info.fingerprint, tmp_path / "another"))
+    fetched.verify()
+    assert fetched.info == dataset.info
+    with pytest.raises(InputError, match=r"datasets/abc/.* is gone from"):
+        copies.fetch_dataset(place, "abc", tmp_path / "another")
+
+
+def test_a_run_is_driven_in_one_folder_and_seen_in_another(location: Location) -> None:
+    refuse_existing_run(location)
+    run = create_run(location, settings(), "abc")
+    with driving(run, nothing) as driven:
+        assert driven.update(epoch=driven.keeper.epoch_after(0)).epoch == 1
+        seen = open_run(location.name)
+        assert seen.name == location.name
+        assert seen.path != driven.path
+        driven.update(status="blending")
+        assert seen.document().status == "searching"
+        assert open_run(location.name).document().status == "blending"
+        with pytest.raises(InputError, match="another process works on"), driving(seen, nothing):
+            pass
+    with pytest.raises(InputError, match="exists already: name another, or `hybridtune resume"):
+        refuse_existing_run(location)
+    with driving(open_run(location.name), nothing) as driven:
+        assert driven.document().status == "blending"
+        assert driven.keeper.epoch_after(1) == 2
+
+
+def test_work_that_failed_gives_the_lease_up_and_says_what_failed(location: Location, place: Place) -> None:
+    run = create_run(location, settings(), "abc")
+    with pytest.raises(KeyError, match="a bug"), driving(run, nothing):
+        raise KeyError("a bug")
+    assert latest(place).ended
+
+
+def test_what_is_left_of_a_run_that_is_gone_from_its_place_is_not_overwritten(location: Location) -> None:
+    create_run(location, settings(), "abc")
+    with pytest.raises(InputError, match=r"is left of a run in .*, which is gone from there: remove that folder"):
+        refuse_existing_run(location)
+
+
+# Where a run is
+
+MOUNTS = """\
+/dev/vda / ext4 rw 0 0
+tmpfs /mnt tmpfs rw 0 0
+server:/export /mnt/nfs nfs4 rw 0 0
+server:/two /mnt/two\\040words nfs rw 0 0
+/dev/vdb /mnt/nfs/local xfs rw 0 0
+s3fs /mnt/bucket fuse.mount-s3 rw 0 0
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/home/me/run", False),
+        ("/mnt/run", False),
+        ("/mnt/nfs/run", True),
+        ("/mnt/two words/deep/run", True),
+        ("/mnt/nfs/local/run", False),
+        ("/mnt/nfsother", False),
+        ("/mnt/bucket/run", True),
+    ],
+)
+def test_a_mount_is_known_by_the_kernels_list(tmp_path: Path, path: str, expected: bool) -> None:
+    (tmp_path / "mounts").write_text(MOUNTS)
+    assert is_on_network(Path(path), tmp_path / "mounts") is expected
+
+
+def test_without_such_a_list_nothing_is_a_mount(tmp_path: Path) -> None:
+    assert not is_on_network(Path("/mnt/nfs/run"), tmp_path / "missing")
+
+
+def test_a_folder_is_the_run_itself(tmp_path: Path) -> None:
+    location = locate(tmp_path / "run")
+    assert (location.path, location.place) == (tmp_path / "run", None)
+    RunDir.create(tmp_path / "run", settings(), "abc")
+    assert open_run(str(tmp_path / "run")).path == tmp_path / "run"
+
+
+def test_another_url_is_refused() -> None:
+    with pytest.raises(InputError, match="a run is a folder or s3://bucket/prefix, got 'gs://bucket/run'"):
+        locate("gs://bucket/run")
+
+
+def test_a_lease_is_read_with_care(place: Place) -> None:
+    place.write("leases/000001.json", json.dumps({"version": 1, "epoch": "x"}).encode())
+    with pytest.raises(InputError, match="is not a valid Lease"):
+        latest(place)
