@@ -18,7 +18,9 @@ from pathlib import Path
 from typing import Self
 
 RAY = Path(sys.executable).with_name("ray")
+MOTO = Path(sys.executable).with_name("moto_server")
 HEAD, PORT = "10.99.0.1", 6379
+S3, S3_PORT = "10.99.0.9", 9000
 OBJECT_STORE_BYTES = 150_000_000
 
 
@@ -71,7 +73,7 @@ class Hosts:
         _ip("-n", self._switch, "link", "set", f"p-{name}", "master", "br0", "up")
         _ip("-n", space, "addr", "add", f"10.99.0.{number}/24", "dev", "e0")
         _ip("-n", space, "link", "set", "e0", "up")
-        (self.folder / name).mkdir()
+        (self.folder / name).mkdir(exist_ok=True)
 
     def environment(self, name: str, changes: Mapping[str, str | None] | None = None) -> dict[str, str]:
         """Of a process on the host. changes: None takes a variable away."""
@@ -126,10 +128,27 @@ class Hosts:
         )
 
     def start_head(self, *arguments: str) -> None:
-        """Ray's head on host `head`, which runs no trials."""
-        self.add("head", 1)
+        """Ray's head on host `head`, which runs no trials; a new one where it was killed."""
+        if "head" not in self._names:
+            self.add("head", 1)
         self._start_ray("head", ["--head", f"--port={PORT}", f"--node-ip-address={HEAD}", "--num-cpus=0", *arguments])
         self._wait_for_nodes(1)
+
+    def start_s3_server(self, bucket: str) -> dict[str, str]:
+        """On host `s3`, with an empty bucket; returns the environment of those that use it."""
+        self.add("s3", 9)
+        self.start("s3", [str(MOTO), "-H", S3, "-p", str(S3_PORT)])
+        using = {
+            "AWS_ENDPOINT_URL": f"http://{S3}:{S3_PORT}",
+            "AWS_ACCESS_KEY_ID": "tests",
+            "AWS_SECRET_ACCESS_KEY": "tests",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }
+        script = f"import boto3; boto3.client('s3').create_bucket(Bucket={bucket!r})"
+        made = self.run("s3", [sys.executable, "-c", script], using)
+        assert made.returncode == 0, made.stderr
+        return using
 
     def start_worker(self, number: int, *arguments: str, before: str = "", wait: bool = True, **changes: str) -> str:
         """A worker on host w`number`, whose address is 10.99.0.1`number`; returns the host's name.

@@ -1,0 +1,105 @@
+"""A search on hosts that share nothing but a bucket; see tests/hosts.py."""
+
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from conftest import HYBRIDTUNE, Workplace
+from hosts import HEAD, PORT, Hosts, why_not
+
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(why_not() is not None, reason=str(why_not()))]
+
+ADDRESS = ("--address", f"{HEAD}:{PORT}")
+RUN = "s3://runs/team/run"
+LAUNCH = (
+    *("--space", "basic.yaml", "--trials", "6", "--iterations", "8", "--samples-per-iteration", "4096"),
+    *("--scheduler", "none", "--sampler", "random", "--top-k", "1", "--seeds", "1"),
+)
+SPACE = "base: basic\ndimensions:\n  hidden_size: {choices: [16, 32]}\n  layers: 1\n"
+AGAIN_SECONDS = 75
+"""From the resume to the next training, 60 being what is promised: four hosts share this machine with other tests."""
+
+
+@pytest.fixture(scope="module")
+def hosts() -> Iterator[Hosts]:
+    with Hosts() as hosts:
+        yield hosts
+
+
+@pytest.fixture(scope="module")
+def bucket(hosts: Hosts) -> dict[str, str]:
+    """The environment of those that may use it."""
+    return hosts.start_s3_server("runs")
+
+
+def start_cluster(hosts: Hosts, bucket: dict[str, str]) -> Path:
+    """A head and two workers that see nothing of each other's disks; returns the folder where the head works."""
+    home = hosts.folder / "head"
+    home.mkdir(exist_ok=True)
+    hosts.start_head()
+    for number in (1, 2):
+        hosts.start_worker(number, before=f"mount -t tmpfs none {home}", **bucket)
+    return home
+
+
+def curves(path: Path) -> pd.DataFrame:
+    return pd.read_parquet(path / "curves.parquet").drop(columns="seconds")
+
+
+def test_a_search_outlives_its_head_and_all_disks(
+    hosts: Hosts, bucket: dict[str, str], finished: Workplace, tmp_path: Path
+) -> None:
+    undisturbed = Workplace(tmp_path / "undisturbed")
+    undisturbed.path.mkdir()
+    (undisturbed.path / "basic.yaml").write_text(SPACE)
+    undisturbed.succeed("launch", str(finished.path / "dataset"), "--run", "run", *LAUNCH)
+
+    home = start_cluster(hosts, bucket)
+    shutil.copytree(finished.path / "dataset", home / "dataset")
+    (home / "basic.yaml").write_text(SPACE)
+    launched = hosts.start("head", [HYBRIDTUNE, "launch", "dataset", "--run", RUN, *LAUNCH, *ADDRESS], bucket, cwd=home)
+    wait_for(hosts, launched, r"trial 1 complete")
+    wait_for(hosts, launched, r"trial 3 starts")
+    told = set(re.findall(r"(trial \d) complete", hosts.log("head").read_text()))
+    for name in ("head", "w1", "w2"):
+        hosts.kill_all(name)
+    launched.wait()
+    shutil.rmtree(home)
+
+    home = start_cluster(hosts, bucket)
+    hosts.log("head").write_text("")
+    began = time.monotonic()
+    resumed = hosts.start("head", [HYBRIDTUNE, "resume", RUN, *ADDRESS], bucket, cwd=home)
+    wait_for(hosts, resumed, r"trial \d starts")
+    assert time.monotonic() - began < AGAIN_SECONDS
+    assert resumed.wait(300) == 0, hosts.log("head").read_text()
+    again = set(re.findall(r"(trial \d) starts", hosts.log("head").read_text()))
+    assert not again & told
+    (driven,) = (home / ".hybridtune" / "runs").glob("*/driven")
+    trials = pd.read_parquet(driven / "trials.parquet")
+    assert trials["trial"].tolist() == list(range(6))
+    assert set(trials["state"]) == {"complete"}
+    assert set(trials["host"]) == {"10.99.0.11", "10.99.0.12"}
+    pd.testing.assert_frame_equal(curves(driven), curves(undisturbed.path / "run"))
+
+    # A host without credentials is named before anything is trained.
+    hosts.start_worker(3)
+    refused = hosts.run(
+        "head", [HYBRIDTUNE, "launch", str(finished.path / "dataset"), "--run", "s3://runs/other", *ADDRESS], bucket
+    )
+    assert refused.returncode == 2
+    assert "host 10.99.0.13" in refused.stderr
+    assert "s3://runs/other needs credentials, and none are here" in refused.stderr
+
+
+def wait_for(hosts: Hosts, command: "subprocess.Popen[str]", words: str, seconds: float = 240) -> None:
+    until = time.monotonic() + seconds
+    while not re.search(words, hosts.log("head").read_text()):
+        assert command.poll() is None, hosts.log("head").read_text()
+        assert time.monotonic() < until, hosts.log("head").read_text()
+        time.sleep(0.05)
