@@ -1,6 +1,7 @@
 """Runs that are kept in a bucket or on a mount: who works on them, what is in the place and when, how it comes back."""
 
 import json
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import pytest
 from hybridtune.data.document import write_atomically
 from hybridtune.data.schema import InputError
 from hybridtune.data.store import Dataset
+from hybridtune.search.dashboard.status import read_status
 from hybridtune.search.run import copies, keeper, lease
 from hybridtune.search.run.keeper import PlaceKeeper
 from hybridtune.search.run.lease import DeposedError, Lease, claim, latest, refuse_deposed
@@ -279,7 +281,7 @@ def test_the_dataset_comes_from_the_place_where_its_folder_is_not(
         copies.fetch_dataset(place, "abc", tmp_path / "another")
 
 
-def test_a_run_is_driven_in_one_folder_and_seen_in_another(location: Location) -> None:
+def test_a_run_is_driven_in_one_folder_and_seen_in_another(location: Location, place: Place) -> None:
     refuse_existing_run(location)
     run = create_run(location, settings(), "abc")
     with driving(run, nothing) as driven:
@@ -297,6 +299,24 @@ def test_a_run_is_driven_in_one_folder_and_seen_in_another(location: Location) -
     with driving(open_run(location.name), nothing) as driven:
         assert driven.document().status == "blending"
         assert driven.keeper.epoch_after(1) == 2
+    # It changed nothing, so what the first had kept is the run.
+    assert place.names("drivers") == ["drivers/000001/run.json"]
+    with driving(open_run(location.name), nothing) as driven:
+        driven.update(status="done")
+    assert place.names("drivers") == ["drivers/000003/run.json"]
+    assert open_run(location.name).document().status == "done"
+
+
+def test_the_status_says_who_works_on_it_and_how_far_its_copy_is_behind(location: Location) -> None:
+    run = create_run(location, settings(), "abc")
+    with driving(run, nothing) as driven:
+        driven.update(epoch=1)
+        working = read_status(open_run(location.name))
+        assert working.driver is not None
+        assert (working.driver.process, working.driver.ended, working.driver.behind) == (os.getpid(), False, 0.0)
+        assert working.driver.silent < 5
+        assert f"driver: process {os.getpid()} on host" in working.text()
+    assert read_status(open_run(location.name)).text().splitlines()[-1].endswith(", ended")
 
 
 def test_work_that_failed_gives_the_lease_up_and_says_what_failed(location: Location, place: Place) -> None:

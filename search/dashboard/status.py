@@ -1,10 +1,34 @@
 """Where a run is, for people and for programs."""
 
+from datetime import UTC, datetime
+
 from pydantic import BaseModel, ConfigDict
 
+from hybridtune.search.run.lease import latest
+from hybridtune.search.run.place import Place
 from hybridtune.search.run.run_dir import RunDir, Status
 from hybridtune.search.study.study import STATE_NAMES, best_first, config_of, open_study, started
 from hybridtune.spaces.parameters import Config
+
+
+class DriverStatus(BaseModel):
+    """The process that worked last on a run which is kept in a bucket or on a mount."""
+
+    model_config = ConfigDict(frozen=True)
+
+    host: str
+    process: int
+    ended: bool
+    silent: float
+    """Seconds since its last sign of life, by the clocks of two hosts."""
+    behind: float
+    """Seconds since the oldest change that was not in the place then."""
+
+    def text(self) -> str:
+        who = f"process {self.process} on host {self.host}"
+        if self.ended:
+            return f"{who}, ended"
+        return f"{who}, seen {self.silent:.0f} seconds ago, what it had kept {self.behind:.0f} seconds behind"
 
 
 class RunStatus(BaseModel):
@@ -21,6 +45,8 @@ class RunStatus(BaseModel):
     best_config: Config | None
     members: int
     """Finalists trained so far."""
+    driver: DriverStatus | None
+    """None of a run that is kept in its own folder."""
 
     def text(self) -> str:
         counted = ", ".join(f"{count} {state}" for state, count in self.trials.items() if count) or "none yet"
@@ -32,6 +58,8 @@ class RunStatus(BaseModel):
         if self.best_config is not None:
             values = ", ".join(f"{name}={value}" for name, value in self.best_config.items())
             lines.append(f"best: trial {self.best_trial}, {self.best_objective:.4f}: {values}")
+        if self.driver is not None:
+            lines.append(f"driver: {self.driver.text()}")
         if self.error is not None:
             lines.append(f"error: {self.error}")
         return "\n".join(lines)
@@ -52,4 +80,13 @@ def read_status(run: RunDir) -> RunStatus:
         best_objective=best.value if best else None,
         best_config=config_of(best) if best else None,
         members=len(list((run.path / "members").glob("*/member.json"))),
+        driver=_driver(run.kept_in) if run.kept_in is not None else None,
     )
+
+
+def _driver(place: Place) -> DriverStatus | None:
+    lease = latest(place)
+    if lease is None:
+        return None
+    silent = max(0.0, (datetime.now(UTC) - lease.at).total_seconds())
+    return DriverStatus(host=lease.host, process=lease.process, ended=lease.ended, silent=silent, behind=lease.behind)

@@ -63,6 +63,15 @@ def fetch(place: Place, folder: Path) -> None:
     fetch_members(place, folder)
 
 
+def forget_earlier(place: Place, epoch: int) -> None:
+    """What drivers before `epoch` had kept, once that driver's own is whole."""
+    mine = _of_driver(epoch)
+    if _newest_driver(place) == mine:
+        for name in place.names(DRIVERS):
+            if name.rpartition("/")[0] < mine:
+                place.remove(name)
+
+
 def fetch_members(place: Place, folder: Path) -> None:
     """Those that are whole, all but their checkpoints."""
     there = place.names(MEMBERS)

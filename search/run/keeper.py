@@ -6,7 +6,7 @@ from pathlib import Path
 from threading import Condition, Thread
 from typing import Protocol
 
-from hybridtune.search.run.copies import KEPT_OFTEN, keep
+from hybridtune.search.run.copies import KEPT_OFTEN, forget_earlier, keep
 from hybridtune.search.run.lease import BEAT_SECONDS, Lease, refuse_deposed
 from hybridtune.search.run.place import Place
 
@@ -82,6 +82,7 @@ class PlaceKeeper:
                 self._ending = True
                 self._condition.notify_all()
             self._thread.join()
+        forget_earlier(self._place, self._lease.epoch)
         self._beat(ended=True)
 
     def epoch_after(self, last: int) -> int:  # noqa: ARG002 others may have claimed the run in between
