@@ -23,6 +23,8 @@ RAY_ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     # A lost worker is a line of our own, not a traceback of Tune's and a paragraph of Ray's.
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+    # Nor that of a trial which fails while the search is ending already.
+    "RAY_IGNORE_UNHANDLED_ERRORS": "1",
     "RAY_DEDUP_LOGS": "1",
     "RAY_DEDUP_LOGS_SKIP_REGEX": ".",
 }

@@ -14,7 +14,7 @@ from hybridtune.search.cluster.workers import Workers, workers_at
 from hybridtune.search.run import copies
 from hybridtune.search.run.lease import DeposedError
 from hybridtune.search.run.location import Location, locate
-from hybridtune.search.run.opening import create_run, driving, refuse_existing_run
+from hybridtune.search.run.opening import create_run, driving, exists, open_run, refuse_existing_run
 from hybridtune.search.run.place import PlaceError
 from hybridtune.search.run.run_dir import RunDir, Status, versions
 from hybridtune.search.run.say import Say
@@ -49,21 +49,33 @@ def new_settings(path: Path, space: str, values: Mapping[str, Any], workers: Wor
 
 
 def launch(
-    dataset: Path, name: str | Path, say: Say, space: str, values: Mapping[str, Any], address: str | None = None
+    dataset: Path,
+    name: str | Path,
+    say: Say,
+    space: str,
+    values: Mapping[str, Any],
+    address: str | None = None,
+    *,
+    or_resume: bool = False,
 ) -> RunDir:
     """Starts a run and takes it to its end, on this machine or on the Ray cluster at `address`.
 
-    name: a folder, or s3://bucket/prefix. space, values: as `new_settings` takes them. Raises InputError if there is a
-    run of this name, or if the cluster cannot be used; nothing is written then.
+    name: a folder, or s3://bucket/prefix. space, values: as `new_settings` takes them. or_resume: goes on with the run
+    of this name, as it was set, if there is one: whatever starts this again after a crash need not know. Raises
+    InputError if there is a run of this name otherwise, or if the cluster cannot be used; nothing is written then.
     """
     location = locate(name)
+    if or_resume and exists(location):
+        say(f"{location.name} is there: going on with it as it was set")
+        # A sampler of the user's own is named by this very call.
+        own_sampler = sampler if ":" in (sampler := values.get("sampler") or "") else None
+        return resume(open_run(name), say, Changes(sampler=own_sampler), address)
     refuse_existing_run(location)
     with workers_at(address) as workers:
         run = _new_run(location, new_settings(dataset, space, values, workers), workers)
         with driving(run, say) as driven:
-            if driven.kept_in is not None:
-                copies.keep_dataset(driven.kept_in, Dataset(driven.document().settings.dataset))
             driven.update(epoch=driven.keeper.epoch_after(0))
+            driven.keep_dataset()
             take_to_end(driven, say, workers)
     return driven
 
@@ -136,6 +148,8 @@ def _go_on(run: RunDir, say: Say, changes: Changes, workers: Workers, precision:
     run.remove_leftovers()
     epoch = run.keeper.epoch_after(run.document().epoch)
     run.update(settings=settings.model_dump(), status=status, error=None, epoch=epoch)
+    if status != "done":
+        run.keep_dataset()
     take_to_end(run, say, workers)
 
 

@@ -77,8 +77,21 @@ def test_a_search_that_is_killed_and_then_interrupted_goes_on_as_if_it_never_was
     assert run.document().status == "searching"
     assert not (run.path / "trials.parquet").exists()
 
-    place.succeed("resume", "run")
+    # What starts a search again and again gives the same command each time.
+    again = ("launch", "nowhere", "--run", "run", "--or-resume")
+    stopped = place.start(*again)
+    try:
+        wait_until(lambda: "starts again" in stopped.stdout, stopped)
+        assert f"stopped: process {stopped.process.pid} on host" in place.succeed("stop", "run")
+        assert stopped.wait() == 130
+    finally:
+        stopped.kill()
+
+    assert "going on with it as it was set" in place.succeed(*again)
     assert run.document().status == "done"
+    idle = place.run("stop", "run")
+    assert idle.process.returncode == 2
+    assert "nobody works on" in idle.stderr
     assert set(states(place)) == {TrialState.COMPLETE, TrialState.PRUNED}
     assert_same_search(place, finished)
 

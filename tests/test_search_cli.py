@@ -263,7 +263,9 @@ def test_a_path_is_printed_as_it_is(tmp_path: Path, dataset: Dataset, capfd: pyt
 def test_without_a_limit_a_trial_runs_on_each_core(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Settings] = []
 
-    def launched(dataset: Path, run: Path, say: Say, space: str, values: dict[str, Any], address: None) -> RunDir:
+    def launched(
+        dataset: Path, run: Path, say: Say, space: str, values: dict[str, Any], address: None, or_resume: bool
+    ) -> RunDir:
         asked.append(new_settings(dataset, space, values, OwnWorkers()))
         return RunDir(run)
 

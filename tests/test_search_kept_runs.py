@@ -22,6 +22,7 @@ from hybridtune.search.run.opening import create_run, driving, open_run, refuse_
 from hybridtune.search.run.place import FolderPlace, Place, PlaceError
 from hybridtune.search.run.run_dir import RunDir
 from hybridtune.search.run.settings import Settings
+from hybridtune.search.run.stop import stop
 from hybridtune.spaces.hybrid import HYBRID
 
 
@@ -123,7 +124,7 @@ def test_a_silent_driver_is_waited_for_and_then_succeeded(place: Place) -> None:
 
 
 def test_a_driver_that_is_alive_is_left_alone(place: Place, kept: PlaceKeeper) -> None:
-    with pytest.raises(InputError, match=r"works on .*: wait for it or stop it first"):
+    with pytest.raises(InputError, match=r"works on .*: wait for it, or `hybridtune stop"):
         claim(place, nothing)
     kept.check()
 
@@ -317,6 +318,26 @@ def test_the_status_says_who_works_on_it_and_how_far_its_copy_is_behind(location
         assert working.driver.silent < 5
         assert f"driver: process {os.getpid()} on host" in working.text()
     assert read_status(open_run(location.name)).text().splitlines()[-1].endswith(", ended")
+
+
+def test_a_driver_is_stopped_through_the_place_as_by_ctrl_c(location: Location, place: Place) -> None:
+    run = create_run(location, settings(), "abc")
+    answers: list[str] = []
+
+    def ask() -> None:
+        answers.append(stop(open_run(location.name)))
+
+    with pytest.raises(KeyboardInterrupt), driving(run, nothing) as driven:
+        driven.update(epoch=1)
+        asking = threading.Thread(target=ask)
+        asking.start()
+        time.sleep(20)
+    asking.join()
+    assert f"process {os.getpid()} on host" in answers[0]
+    assert latest(place).ended
+    assert place.names("stops") == []
+    with pytest.raises(InputError, match=r"nobody works on .*: `hybridtune resume"):
+        stop(open_run(location.name))
 
 
 def test_work_that_failed_gives_the_lease_up_and_says_what_failed(location: Location, place: Place) -> None:

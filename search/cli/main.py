@@ -17,14 +17,14 @@ from hybridtune.data.schema import (
 from hybridtune.search.cli.bundle_commands import export, predict
 from hybridtune.search.cli.console import out
 from hybridtune.search.cli.data_commands import prepare, synth
-from hybridtune.search.cli.run_commands import compare, launch, replay, report, resume, status
+from hybridtune.search.cli.run_commands import compare, launch, replay, report, resume, status, stop
 from hybridtune.search.cli.space_commands import show
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
 
 
-COMMANDS = (synth, prepare, launch, resume, status, replay, report, compare, export, predict)
+COMMANDS = (synth, prepare, launch, resume, stop, status, replay, report, compare, export, predict)
 INTERRUPTED = 130
 EXTRA = ("jinja2", "optuna", "plotly", "ray", "scipy", "sklearn", "sqlalchemy", "tensorboardX", "yaml")
 """Modules that the base install leaves out; the extra `search` brings them."""

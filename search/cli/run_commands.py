@@ -74,6 +74,9 @@ def launch(
     metric: Annotated[str, typer.Option(help="tune_loss or tune_auc: what is best.")] = _default("metric"),
     seed: Annotated[int, typer.Option(help="The same seed and one worker give the same search.")] = _default("seed"),
     address: AddressOption = None,
+    or_resume: Annotated[
+        bool, typer.Option("--or-resume", help="Go on with the run if it is there, whatever else is given.")
+    ] = False,
 ) -> None:
     """Search, retrain the best, blend them and write the report.
 
@@ -112,6 +115,7 @@ def launch(
             "seed": seed,
         },
         address,
+        or_resume=or_resume,
     )
     _print_end(done)
 
@@ -167,6 +171,18 @@ def status(
 
     current = read_status(open_run(run))
     out.print(current.model_dump_json(indent=1) if as_json else current.text())
+
+
+def stop(run: RunArgument) -> None:
+    """Stop what works on a run, wherever it does; what it has is kept, and resume goes on.
+
+    Example: hybridtune stop s3://bucket/run
+    """
+    from hybridtune.search.run.opening import open_run
+    from hybridtune.search.run.stop import stop as stop_run
+
+    driver = stop_run(open_run(run))
+    out.print(f"stopped: {driver}; `hybridtune resume {run}` goes on")
 
 
 def replay(

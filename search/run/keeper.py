@@ -1,5 +1,7 @@
 """Brings what a driver writes to the place where its run is kept, in an order that a loss of its host cannot harm."""
 
+import os
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -123,11 +125,18 @@ class PlaceKeeper:
                 if time.monotonic() >= due:
                     self._beat()
                     refuse_deposed(self._place, self._lease)
+                    self._stop_if_asked()
                     due = time.monotonic() + BEAT_SECONDS
         except Exception as error:
             with self._condition:
                 self._error = error
                 self._condition.notify_all()
+
+    def _stop_if_asked(self) -> None:
+        if self._place.read(self._lease.stop) is not None:
+            self._place.remove(self._lease.stop)
+            # As Ctrl-C does.
+            os.kill(os.getpid(), signal.SIGINT)
 
     def _bring(self) -> None:
         with self._condition:

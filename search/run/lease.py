@@ -19,7 +19,7 @@ from hybridtune.data.schema import InputError
 from hybridtune.search.run.place import Place
 from hybridtune.search.run.say import Say
 
-FOLDER = "leases"
+FOLDER, STOPS = "leases", "stops"
 
 BEAT_SECONDS = 10.0
 SILENT_SECONDS = 30.0
@@ -49,6 +49,11 @@ class Lease(Document):
     @property
     def name(self) -> str:
         return f"{FOLDER}/{self.epoch:06d}.json"
+
+    @property
+    def stop(self) -> str:
+        """The name of what asks the driver to stop."""
+        return f"{STOPS}/{self.epoch:06d}"
 
     @property
     def driver(self) -> str:
@@ -84,7 +89,7 @@ def claim(place: Place, say: Say) -> Lease:
         at=datetime.now(UTC),
     )
     if not place.create(lease.name, lease.encode()):
-        raise InputError(f"another process has just begun to work on {place}: wait for it or stop it first")
+        raise InputError(f"another process has just begun to work on {place}: wait for it, or stop it first")
     return lease
 
 
@@ -99,7 +104,7 @@ def _wait_for_silence(place: Place, lease: Lease, say: Say) -> None:
         if now is not None and now.epoch == lease.epoch and now.ended:
             return
         working = now or lease
-        raise InputError(f"{working.driver} works on {place}: wait for it or stop it first")
+        raise InputError(f"{working.driver} works on {place}: wait for it, or `hybridtune stop {place}` first")
 
 
 def refuse_deposed(place: Place, lease: Lease) -> None:

@@ -1,6 +1,7 @@
 """How a run is taken hold of: to look at it, or to work on it as its one driver."""
 
 import fcntl
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -36,15 +37,23 @@ def open_run(name: str | Path) -> RunDir:
     return RunDir.open(folder, location.place)
 
 
-def refuse_existing_run(location: Location) -> None:
-    """Raises InputError if a run could not be launched there, PlaceError if nothing can be kept there."""
+def exists(location: Location) -> bool:
+    """Raises PlaceError if the run's place cannot be used."""
     place = location.place
     if place is None:
+        return os.path.lexists(location.path)
+    if isinstance(place, FolderPlace) and not place.path.exists():
+        # The mount is there, and `create_run` makes the folder.
+        return False
+    place.check()
+    return copies.is_kept(place)
+
+
+def refuse_existing_run(location: Location) -> None:
+    """Raises InputError if a run could not be launched there, PlaceError if nothing can be kept there."""
+    if location.place is None:
         return refuse_existing(location.path)
-    new_folder = isinstance(place, FolderPlace) and not place.path.exists()
-    if not new_folder:
-        place.check()
-    if not new_folder and copies.is_kept(place):
+    if exists(location):
         raise InputError(
             f"{location.name} exists already: name another, or `hybridtune resume {location.name}` goes on with it"
         )

@@ -11,7 +11,10 @@ ensemble.json      EnsembleDocument              report/index.html
 """
 
 import fcntl
+import json
+import os
 import platform
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -28,6 +31,9 @@ from hybridtune.search.run import copies
 from hybridtune.search.run.keeper import Keeper, NothingToKeep
 from hybridtune.search.run.place import FolderPlace, Place
 from hybridtune.search.run.settings import Settings
+
+LOCK = ".lock"
+"""Names the process that holds it."""
 
 Status = Literal["searching", "retraining", "blending", "done", "failed"]
 
@@ -165,6 +171,12 @@ class RunDir:
         # Beside this folder, as who looks at the run and who works on it here need but one.
         return Dataset(copies.fetch_dataset(self.kept_in, document.dataset_fingerprint, self.path.parent))
 
+    def keep_dataset(self) -> None:
+        """Beside the run, so that any host can go on with it; in vain for a run that is its own folder."""
+        if self.kept_in is not None:
+            # As it lies here, with all its horizons.
+            copies.keep_dataset(self.kept_in, self._dataset(self.document()))
+
     def update(self, **changes: object) -> RunDocument:
         """Writes run.json anew with some fields changed."""
         document = RunDocument.model_validate(self.document().model_dump() | changes)
@@ -193,14 +205,19 @@ class RunDir:
         Raises InputError if another process holds it, or if nothing can be written here.
         """
         try:
-            file = (self.path / ".lock").open("w")
+            file = (self.path / LOCK).open("a+")
         except OSError as error:
             raise InputError(f"{self.path} cannot be written ({error.strerror}): free it, then try again") from None
         with file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise InputError(f"another process works on {self.path}: wait for it or stop it first") from None
+                raise InputError(
+                    f"another process works on {self.path}: wait for it, or `hybridtune stop {self.name}` first"
+                ) from None
+            file.truncate(0)
+            file.write(json.dumps({"host": socket.gethostname(), "process": os.getpid()}))
+            file.flush()
             yield
 
 

@@ -1,0 +1,80 @@
+"""Asks the process that works on a run to stop, as Ctrl-C would: what it has is kept, and a resume goes on."""
+
+import fcntl
+import json
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable
+
+from hybridtune.data.schema import InputError
+from hybridtune.search.run.lease import BEAT_SECONDS, Lease, latest
+from hybridtune.search.run.place import Place
+from hybridtune.search.run.run_dir import LOCK, RunDir
+
+ENDING_SECONDS = 90.0
+"""How long a driver may take to end its trials and to keep what it has."""
+LOOK_SECONDS = 0.2
+
+
+class NotStoppedError(RuntimeError):
+    """The process was asked, and works on."""
+
+
+def stop(run: RunDir) -> str:
+    """Returns who has stopped, for people. Raises InputError if nobody works on the run or it is out of reach, and
+    NotStoppedError if it does not end in time.
+    """
+    return _stop_here(run) if run.kept_in is None else _stop_through(run.kept_in)
+
+
+def _stop_here(run: RunDir) -> str:
+    if not _is_held(run):
+        raise _nobody(run.name)
+    holder = json.loads((run.path / LOCK).read_text(encoding="utf-8") or "{}")
+    driver = f"process {holder['process']} on host {holder['host']}"
+    if holder["host"] != socket.gethostname():
+        raise InputError(f"{driver} works on {run.name}: stop it there")
+    os.kill(holder["process"], signal.SIGINT)
+    _wait_until(lambda: not _is_held(run), driver)
+    return driver
+
+
+def _is_held(run: RunDir) -> bool:
+    try:
+        with (run.path / LOCK).open("a") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    return False
+
+
+def _stop_through(place: Place) -> str:
+    lease = latest(place)
+    if lease is None or lease.ended:
+        raise _nobody(str(place))
+    place.write(lease.stop, b"")
+    try:
+        _wait_until(lambda: _has_ended(place, lease), lease.driver)
+    finally:
+        # A driver that is dead would leave it.
+        place.remove(lease.stop)
+    return lease.driver
+
+
+def _has_ended(place: Place, lease: Lease) -> bool:
+    now = latest(place)
+    return now is None or now.epoch > lease.epoch or now.ended
+
+
+def _wait_until(ended: Callable[[], bool], driver: str) -> None:
+    until = time.monotonic() + BEAT_SECONDS + ENDING_SECONDS
+    while not ended():
+        if time.monotonic() > until:
+            raise NotStoppedError(f"{driver} was asked to stop and works on: look at it, or kill it; a resume goes on")
+        time.sleep(LOOK_SECONDS)
+
+
+def _nobody(name: str) -> InputError:
+    return InputError(f"nobody works on {name}: `hybridtune resume {name}` goes on with it")
