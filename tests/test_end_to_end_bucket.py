@@ -91,6 +91,10 @@ def test_a_run_outlives_its_host_and_a_silent_store(tmp_path: Path, finished: Wo
     another.succeed("export", RUN, "bundle")
     assert Bundle.load(another.path / "bundle").document.horizons == (15, 60)
     assert "report: " in another.succeed("report", RUN)
+    assert "largest difference" in another.succeed("replay", RUN, "0")
+    assert f"mean AUC of {RUN} over" in another.succeed("compare", RUN, str(undisturbed.path / "run")).replace(
+        "\n", " "
+    )
     again = another.run("launch", str(finished.path / "dataset"), "--run", RUN, *LAUNCH)
     assert again.process.returncode == 2
     assert "exists already" in again.stderr

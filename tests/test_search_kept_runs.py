@@ -17,10 +17,10 @@ from hybridtune.search.dashboard.status import read_status
 from hybridtune.search.run import copies, keeper, lease
 from hybridtune.search.run.keeper import PlaceKeeper
 from hybridtune.search.run.lease import DeposedError, Lease, claim, latest, refuse_deposed
-from hybridtune.search.run.location import Location, is_on_network, locate
+from hybridtune.search.run.location import Location, locate
 from hybridtune.search.run.opening import create_run, driving, open_run, refuse_existing_run
 from hybridtune.search.run.place import FolderPlace, Place, PlaceError
-from hybridtune.search.run.run_dir import RunDir
+from hybridtune.search.run.run_dir import LOCK, RunDir
 from hybridtune.search.run.settings import Settings
 from hybridtune.search.run.stop import stop
 from hybridtune.spaces.hybrid import HYBRID
@@ -353,52 +353,18 @@ def test_what_is_left_of_a_run_that_is_gone_from_its_place_is_not_overwritten(lo
         refuse_existing_run(location)
 
 
-# Where a run is
-
-MOUNTS = """\
-/dev/vda / ext4 rw 0 0
-tmpfs /mnt tmpfs rw 0 0
-server:/export /mnt/nfs nfs4 rw 0 0
-server:/two /mnt/two\\040words nfs rw 0 0
-/dev/vdb /mnt/nfs/local xfs rw 0 0
-s3fs /mnt/bucket fuse.mount-s3 rw 0 0
-"""
-
-
-@pytest.mark.parametrize(
-    ("path", "expected"),
-    [
-        ("/home/me/run", False),
-        ("/mnt/run", False),
-        ("/mnt/nfs/run", True),
-        ("/mnt/two words/deep/run", True),
-        ("/mnt/nfs/local/run", False),
-        ("/mnt/nfsother", False),
-        ("/mnt/bucket/run", True),
-    ],
-)
-def test_a_mount_is_known_by_the_kernels_list(tmp_path: Path, path: str, expected: bool) -> None:
-    (tmp_path / "mounts").write_text(MOUNTS)
-    assert is_on_network(Path(path), tmp_path / "mounts") is expected
-
-
-def test_without_such_a_list_nothing_is_a_mount(tmp_path: Path) -> None:
-    assert not is_on_network(Path("/mnt/nfs/run"), tmp_path / "missing")
-
-
-def test_a_folder_is_the_run_itself(tmp_path: Path) -> None:
-    location = locate(tmp_path / "run")
-    assert (location.path, location.place) == (tmp_path / "run", None)
-    RunDir.create(tmp_path / "run", settings(), "abc")
-    assert open_run(str(tmp_path / "run")).path == tmp_path / "run"
-
-
-def test_another_url_is_refused() -> None:
-    with pytest.raises(InputError, match="a run is a folder or s3://bucket/prefix, got 'gs://bucket/run'"):
-        locate("gs://bucket/run")
-
-
 def test_a_lease_is_read_with_care(place: Place) -> None:
     place.write("leases/000001.json", json.dumps({"version": 1, "epoch": "x"}).encode())
     with pytest.raises(InputError, match="is not a valid Lease"):
         latest(place)
+
+
+def test_a_lock_that_names_nobody_yet_or_another_host_signals_no_process(tmp_path: Path) -> None:
+    run = RunDir.create(tmp_path / "run", settings(), "abc")
+    with run.lock():
+        (run.path / LOCK).write_text(json.dumps({"host": "elsewhere", "process": os.getpid()}))
+        with pytest.raises(InputError, match=r"on host elsewhere works on .*: stop it there"):
+            stop(run)
+        (run.path / LOCK).write_text("")
+        with pytest.raises(InputError, match=r"has just begun to work on .*: try again"):
+            stop(run)

@@ -8,7 +8,7 @@ import pandas as pd
 
 from hybridtune.data.schema import InputError
 from hybridtune.models.training.config import TrainConfig
-from hybridtune.search.cluster.shared_dataset import SharedDataset
+from hybridtune.search.cluster.shared_dataset import share_dataset
 from hybridtune.search.run.curves import read_curves
 from hybridtune.search.run.run_dir import RunDir
 from hybridtune.search.run.say import Say
@@ -49,8 +49,8 @@ def replay(run: RunDir, number: int, say: Say) -> Replay:
     if curve.empty:
         raise InputError(f"trial {number} of {run.name} never reported: there is nothing to compare with")
     settings = run.document().settings
-    dataset = run.open_dataset()
-    shared = SharedDataset(settings.dataset, dataset.info.horizons)
+    # Not by the settings' path, which is one of the host that launched the run.
+    shared = share_dataset(run.open_dataset(), other_hosts=False)
     context = TrainingContext(run.place, shared, settings.budget, settings.hardware, ())
     fell_in = first_fall(curve["micro_batch"].tolist(), _batch(config_of(trial), settings.micro_batch))
     training = folded_training(context, config_of(trial), settings.seed)

@@ -32,7 +32,10 @@ def stop(run: RunDir) -> str:
 def _stop_here(run: RunDir) -> str:
     if not _is_held(run):
         raise _nobody(run.name)
-    holder = json.loads((run.path / LOCK).read_text(encoding="utf-8") or "{}")
+    written = (run.path / LOCK).read_text(encoding="utf-8")
+    if not written:
+        raise InputError(f"a process has just begun to work on {run.name}: try again")
+    holder = json.loads(written)
     driver = f"process {holder['process']} on host {holder['host']}"
     if holder["host"] != socket.gethostname():
         raise InputError(f"{driver} works on {run.name}: stop it there")

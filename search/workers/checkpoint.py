@@ -75,16 +75,12 @@ def _order(name: str) -> list[str]:
 
 
 def checkpoints(place: Place, folder: str) -> list[str]:
-    """Names of all that a training's attempts left, the latest of each training last."""
-    return [name for name in place.names(folder) if is_checkpoint(name)]
-
-
-def is_checkpoint(name: str) -> bool:
-    return name.rpartition("/")[2].startswith(PREFIX)
+    """Names of all that attempts left below `folder`, the latest of each training last."""
+    return [name for name in place.names(folder) if name.rpartition("/")[2].startswith(PREFIX)]
 
 
 def remove_checkpoints(place: Place, folder: str, epoch: int) -> None:
     """Of all attempts that drivers up to `epoch` started: those of a later one go on from theirs."""
-    for name in place.names(folder):
-        if is_checkpoint(name) and int(_order(name)[0]) <= epoch:
+    for name in checkpoints(place, folder):
+        if int(_order(name)[0]) <= epoch:
             place.remove(name)
