@@ -81,7 +81,7 @@ def test_a_search_that_is_killed_and_then_interrupted_goes_on_as_if_it_never_was
     again = ("launch", "nowhere", "--run", "run", "--or-resume")
     stopped = place.start(*again)
     try:
-        wait_until(lambda: "starts again" in stopped.stdout, stopped)
+        wait_until(lambda: "search: " in stopped.stdout, stopped)
         assert f"stopped: process {stopped.process.pid} on host" in place.succeed("stop", "run")
         assert stopped.wait() == 130
     finally:

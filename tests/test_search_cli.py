@@ -38,6 +38,27 @@ def listing(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() if p.is_file() else b"" for p in folder.rglob("*")}
 
 
+class Interrupting:
+    """Gets a Ctrl-C as it is finalized."""
+
+    def __del__(self) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+
+def test_an_interrupt_that_comes_in_a_finalizer_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A launch that got it as it imported Optuna went on to its end."""
+    monkeypatch.setattr(signal, "signal", lambda number, handler: None)
+    monkeypatch.setattr(hybridtune.search.cli.main, "_run", lambda arguments, debug: finalize_and_wait())
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
+    with pytest.raises(KeyboardInterrupt):
+        hybridtune.search.cli.main.main()
+
+
+def finalize_and_wait() -> None:
+    Interrupting()
+    time.sleep(10)
+
+
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write_series: WriteSeries, dataset: Dataset) -> Path:
     """What the cases below speak of, as the current folder."""

@@ -2,15 +2,17 @@
 
 import fcntl
 import os
+import signal
 import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
 
 from hybridtune.search.cluster import local_ray
-from hybridtune.search.cluster.local_ray import LOCK, RAY_PREFIX, _ray_folder
+from hybridtune.search.cluster.local_ray import LOCK, RAY_PREFIX, _ray_folder, own_signals
 
 
 @pytest.fixture
@@ -62,3 +64,15 @@ def test_another_users_folder_is_left_alone(folders: Path) -> None:
     os.chown(theirs, 65534, 65534)
     with _ray_folder():
         assert (theirs / "session" / "log").exists()
+
+
+def test_a_ctrl_c_while_ray_starts_is_raised_though_somebody_swallows_it() -> None:
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    done = []
+    with pytest.raises(KeyboardInterrupt), own_signals():
+        with suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        done.append("all of the start")
+    assert done
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before

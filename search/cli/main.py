@@ -6,6 +6,7 @@ Stages are imported when their command runs: help and mistakes answer at once.
 
 import signal
 import sys
+import threading
 import traceback
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from pydantic import ValidationError
 
 
+AGAIN_SECONDS = 0.1
 COMMANDS = (synth, prepare, launch, resume, stop, status, replay, report, compare, export, predict)
 INTERRUPTED = 130
 EXTRA = ("jinja2", "optuna", "plotly", "ray", "scipy", "sklearn", "sqlalchemy", "tensorboardX", "yaml")
@@ -67,7 +69,17 @@ def main() -> None:
     debug = len(arguments) < len(sys.argv) - 1
     # A polite kill ends a command as Ctrl-C does: what is half-written is taken away.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    sys.unraisablehook = _interrupt_again
     sys.exit(_run(arguments, debug))
+
+
+def _interrupt_again(lost: "sys.UnraisableHookArgs") -> None:
+    """A Ctrl-C that came while Python ran a finalizer is printed and forgotten otherwise, and the command goes on."""
+    if not issubclass(lost.exc_type, KeyboardInterrupt):
+        sys.__unraisablehook__(lost)
+        return
+    # Raised right here it would be lost again.
+    threading.Timer(AGAIN_SECONDS, signal.pthread_kill, [threading.main_thread().ident, signal.SIGINT]).start()
 
 
 def _run(arguments: list[str], debug: bool) -> int:

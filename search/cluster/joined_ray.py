@@ -1,6 +1,5 @@
 """A Ray cluster that runs already: found, joined, and left."""
 
-import signal
 import socket
 import subprocess
 import sys
@@ -8,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from hybridtune.data.schema import InputError
-from hybridtune.search.cluster.local_ray import UNWINDING, UNWINDING_SECONDS
+from hybridtune.search.cluster.local_ray import UNWINDING, UNWINDING_SECONDS, own_signals
 
 ANSWER_SECONDS = 5.0
 """How long a cluster may take to answer at all."""
@@ -30,27 +29,31 @@ def joined_ray(address: str) -> Iterator[None]:
     """
     import ray
 
-    from hybridtune.models.device import worker_environment
-
     found = _found(address)
     _refuse_silent(found)
     _refuse_unhealthy(found)
-    on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
-        ray.init(
-            address=found,
-            log_to_driver=False,
-            logging_level="ERROR",
-            runtime_env={"env_vars": worker_environment() | {UNWINDING: UNWINDING_SECONDS}},
-        )
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        raise _cannot_be_joined(found, str(error)) from None
-    # Ray takes SIGTERM for itself, prints its own stack and leaves.
-    signal.signal(signal.SIGTERM, on_sigterm)
-    try:
+        _join(found)
         yield
     finally:
         ray.shutdown()
+
+
+def _join(address: str) -> None:
+    import ray
+
+    from hybridtune.models.device import worker_environment
+
+    try:
+        with own_signals():
+            ray.init(
+                address=address,
+                log_to_driver=False,
+                logging_level="ERROR",
+                runtime_env={"env_vars": worker_environment() | {UNWINDING: UNWINDING_SECONDS}},
+            )
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise _cannot_be_joined(address, str(error)) from None
 
 
 def _found(address: str) -> str:

@@ -27,25 +27,41 @@ def local_ray(cpus: int) -> Iterator[None]:
     from hybridtune.models.device import worker_environment
 
     with _ray_folder() as folder:
-        on_sigterm = signal.getsignal(signal.SIGTERM)
-        ray.init(
-            address="local",
-            num_cpus=cpus,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level="ERROR",
-            runtime_env={"env_vars": worker_environment() | {UNWINDING: UNWINDING_SECONDS}},
-            _temp_dir=folder,
-            # Tune does not survive the error that Ray's memory monitor raises. Without the monitor the kernel kills
-            # workers first too, and their trials are tried again as after any lost worker (search.workers.retries).
-            _system_config={"memory_monitor_refresh_ms": 0},
-        )
-        # Ray takes SIGTERM for itself, prints its own stack and leaves.
-        signal.signal(signal.SIGTERM, on_sigterm)
         try:
+            with own_signals():
+                ray.init(
+                    address="local",
+                    num_cpus=cpus,
+                    include_dashboard=False,
+                    log_to_driver=False,
+                    logging_level="ERROR",
+                    runtime_env={"env_vars": worker_environment() | {UNWINDING: UNWINDING_SECONDS}},
+                    _temp_dir=folder,
+                    # Tune does not survive the error that Ray's memory monitor raises. Without the monitor the kernel
+                    # kills workers first too, and their trials are tried again as after any lost worker
+                    # (search.workers.retries).
+                    _system_config={"memory_monitor_refresh_ms": 0},
+                )
             yield
         finally:
             ray.shutdown()
+
+
+@contextmanager
+def own_signals() -> Iterator[None]:
+    """Around the start of Ray, which takes SIGTERM for itself, to print its own stack and leave. A Ctrl-C that comes
+    meanwhile is raised at the end: what Ray imports and tries may swallow it.
+    """
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    came: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, _: came.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        if came:
+            signal.raise_signal(signal.SIGINT)
 
 
 @contextmanager
