@@ -84,15 +84,15 @@ def launch(
     or_resume: bool = False,
     **settings: Any,
 ) -> Run:
-    """Searches, retrains the best, blends them and writes the report into the new `run`, a folder or
-    s3://bucket/prefix.
+    """Searches, retrains the best, blends them and writes the report into the new `run`; it and the dataset are each a
+    folder or s3://bucket/prefix.
 
     space: the name of a shipped space or a YAML file. address: of a Ray cluster to search on, HOST:PORT or auto; all
     its hosts reach `run`. or_resume: goes on with `run` if it is there, as it was set. say: called with a line now and
     then. settings: fields of hybridtune.search.run.settings.Settings, for example `trials=30, iterations=20`. Raises
     InputError or, naming the setting, pydantic's ValidationError for what cannot be used.
     """
-    return Run(pipeline.launch(Path(dataset), run, say, space, settings, address, or_resume=or_resume).name)
+    return Run(pipeline.launch(dataset, run, say, space, settings, address, or_resume=or_resume).name)
 
 
 def resume(

@@ -12,6 +12,7 @@ from hybridtune.data.store import Dataset
 from hybridtune.models.hardware import DeviceChoice, PrecisionChoice
 from hybridtune.search.cluster.workers import Workers, workers_at
 from hybridtune.search.run import copies
+from hybridtune.search.run.datasets import find_dataset
 from hybridtune.search.run.lease import DeposedError
 from hybridtune.search.run.location import Location, locate
 from hybridtune.search.run.opening import create_run, driving, exists, open_run, refuse_existing_run
@@ -49,7 +50,7 @@ def new_settings(path: Path, space: str, values: Mapping[str, Any], workers: Wor
 
 
 def launch(
-    dataset: Path,
+    dataset: str | Path,
     name: str | Path,
     say: Say,
     space: str,
@@ -60,9 +61,10 @@ def launch(
 ) -> RunDir:
     """Starts a run and takes it to its end, on this machine or on the Ray cluster at `address`.
 
-    name: a folder, or s3://bucket/prefix. space, values: as `new_settings` takes them. or_resume: goes on with the run
-    of this name, as it was set, if there is one: whatever starts this again after a crash need not know. Raises
-    InputError if there is a run of this name otherwise, or if the cluster cannot be used; nothing is written then.
+    dataset, name: each a folder, or s3://bucket/prefix. space, values: as `new_settings` takes them. or_resume: goes on
+    with the run of this name, as it was set, if there is one: whatever starts this again after a crash need not know.
+    Raises InputError if there is a run of this name otherwise, or if the cluster cannot be used; nothing is written
+    then.
     """
     location = locate(name)
     if or_resume and exists(location):
@@ -71,8 +73,9 @@ def launch(
         own_sampler = sampler if ":" in (sampler := values.get("sampler") or "") else None
         return resume(open_run(name), say, Changes(sampler=own_sampler), address)
     refuse_existing_run(location)
+    path = find_dataset(dataset)
     with workers_at(address) as workers:
-        run = _new_run(location, new_settings(dataset, space, values, workers), workers)
+        run = _new_run(location, new_settings(path, space, values, workers), workers)
         with driving(run, say) as driven:
             driven.update(epoch=driven.keeper.epoch_after(0))
             driven.keep_dataset()

@@ -285,10 +285,10 @@ def test_without_a_limit_a_trial_runs_on_each_core(folder: Path, monkeypatch: py
     asked: list[Settings] = []
 
     def launched(
-        dataset: Path, run: Path, say: Say, space: str, values: dict[str, Any], address: None, or_resume: bool
+        dataset: str, run: str, say: Say, space: str, values: dict[str, Any], address: None, or_resume: bool
     ) -> RunDir:
-        asked.append(new_settings(dataset, space, values, OwnWorkers()))
-        return RunDir(run)
+        asked.append(new_settings(Path(dataset), space, values, OwnWorkers()))
+        return RunDir(Path(run))
 
     monkeypatch.setattr("hybridtune.search.pipeline.launch", launched)
     monkeypatch.setattr(hybridtune.search.cli.run_commands, "_print_end", lambda run: None)

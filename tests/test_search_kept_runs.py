@@ -14,7 +14,7 @@ from hybridtune.data.document import write_atomically
 from hybridtune.data.schema import InputError
 from hybridtune.data.store import Dataset
 from hybridtune.search.dashboard.status import read_status
-from hybridtune.search.run import copies, keeper, lease
+from hybridtune.search.run import copies, datasets, keeper, lease
 from hybridtune.search.run.keeper import PlaceKeeper
 from hybridtune.search.run.lease import DeposedError, Lease, claim, latest, refuse_deposed
 from hybridtune.search.run.location import Location, locate
@@ -272,14 +272,16 @@ def test_a_place_without_a_run_is_said(location: Location) -> None:
 
 
 def test_the_dataset_comes_from_the_place_where_its_folder_is_not(
-    place: Place, dataset: Dataset, tmp_path: Path
+    place: Place, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    copies.keep_dataset(place, dataset)
-    fetched = Dataset(copies.fetch_dataset(place, dataset.info.fingerprint, tmp_path / "another"))
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    datasets.keep_of_run(place, dataset)
+    fetched = datasets.fetch_of_run(place, dataset.info.fingerprint)
     fetched.verify()
     assert fetched.info == dataset.info
+    assert fetched.source == tmp_path / "home" / ".hybridtune" / "datasets" / dataset.info.fingerprint
     with pytest.raises(InputError, match=r"datasets/abc/.* is gone from"):
-        copies.fetch_dataset(place, "abc", tmp_path / "another")
+        datasets.fetch_of_run(place, "abc")
 
 
 def test_a_run_is_driven_in_one_folder_and_seen_in_another(location: Location, place: Place) -> None:

@@ -100,7 +100,7 @@ def test_a_listing_longer_than_a_page_is_whole(bucket: S3Server) -> None:
 
 @pytest.mark.parametrize("url", ["s3://", "s3://runs", "s3://runs/", "s3:///run", "s3://runs/a//b", "s3://runs/../b"])
 def test_a_url_without_bucket_or_prefix_is_refused(url: str) -> None:
-    with pytest.raises(InputError, match="a run in a bucket is named as s3://bucket/prefix"):
+    with pytest.raises(InputError, match="what lies in a bucket is named as s3://bucket/prefix"):
         S3Place.at(url)
 
 

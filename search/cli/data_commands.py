@@ -14,6 +14,7 @@ from hybridtune.search.cli.arguments import minutes_of
 from hybridtune.search.cli.console import out
 
 if TYPE_CHECKING:
+    from hybridtune.data.info import DatasetInfo
     from hybridtune.data.schema import Ties
 
 
@@ -39,7 +40,9 @@ def synth(
 
 def prepare(
     raw: Annotated[Path, typer.Argument(help="Folder of <token>.parquet or .csv files.", show_default=False)],
-    dataset: Annotated[Path, typer.Argument(metavar="OUT", help="New dataset folder.", show_default=False)],
+    dataset: Annotated[
+        str, typer.Argument(metavar="OUT", help="New dataset: a folder, or s3://bucket/prefix.", show_default=False)
+    ],
     horizons: Annotated[str, typer.Option(help="Minutes ahead, ascending, separated by commas.")] = ",".join(
         map(str, DEFAULT_HORIZONS)
     ),
@@ -70,6 +73,7 @@ def prepare(
     from hybridtune.data.split import Shares
     from hybridtune.search.cli.console import progress_bar
     from hybridtune.search.cluster.maps import cores, process_map, ray_map
+    from hybridtune.search.run.datasets import is_url, keep_at
 
     config = PrepareConfig(
         horizons=minutes_of("horizons", horizons),
@@ -84,14 +88,18 @@ def prepare(
     workers = process_map(cores()) if address is None else ray_map(address)
     with progress_bar(out) as bar, workers as parallel_map:
         task = bar.add_task("preparing series", total=None)
-        info = prepare_dataset(
-            # The hosts of a cluster have working folders of their own.
-            raw if address is None else raw.resolve(),
-            dataset,
-            config,
-            parallel_map,
-            lambda done, total: bar.update(task, completed=done, total=total),
-        )
+
+        def make(folder: Path) -> "DatasetInfo":
+            return prepare_dataset(
+                # The hosts of a cluster have working folders of their own.
+                raw if address is None else raw.resolve(),
+                folder,
+                config,
+                parallel_map,
+                lambda done, total: bar.update(task, completed=done, total=total),
+            )
+
+        info = keep_at(dataset, make) if is_url(dataset) else make(Path(dataset))
     for line in info.summary():
         out.print(line)
     out.print(f"dataset in {dataset}, fingerprint {info.fingerprint}")

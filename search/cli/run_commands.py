@@ -21,7 +21,9 @@ def _default(name: str) -> Any:
 
 
 def launch(
-    dataset: Annotated[Path, typer.Argument(help="A prepared dataset.", show_default=False)],
+    dataset: Annotated[
+        str, typer.Argument(help="A prepared dataset: its folder, or s3://bucket/prefix.", show_default=False)
+    ],
     run: Annotated[str, typer.Option(help="New run: a folder, or s3://bucket/prefix.", show_default=False)],
     space: Annotated[str, typer.Option(help="hybrid, basic, transformer, tcn, all, or a YAML file.")] = "hybrid",
     horizons: Annotated[

@@ -4,7 +4,7 @@ leases/<epoch>.json          who drives it, see lease
 drivers/<epoch>/run.json     last of all the documents, as that driver left them
 tune/trial_00000/            checkpoints, written by workers
 members/<id>/                as in a run directory, written by workers
-datasets/<fingerprint>/      the prepared dataset
+datasets/<fingerprint>/      the prepared dataset, see datasets
 """
 
 import shutil
@@ -13,10 +13,9 @@ from pathlib import Path, PurePosixPath
 
 from hybridtune.data.document import TEMPORARY, write_atomically
 from hybridtune.data.schema import InputError
-from hybridtune.data.store import ARRAYS, INFO, Dataset
 from hybridtune.search.run.place import Place
 
-DRIVERS, DATASETS, MEMBERS = "drivers", "datasets", "members"
+DRIVERS, MEMBERS = "drivers", "members"
 RUN, STUDY, STUDY_BACKUP, CURVE_LOG = "run.json", "study.db", "study.backup.db", "tune/curves.jsonl"
 
 KEPT_OFTEN = (CURVE_LOG, STUDY_BACKUP)
@@ -59,7 +58,7 @@ def fetch(place: Place, folder: Path) -> None:
         _remove(folder / stale)
     # The document that says where the run is comes last.
     for name in sorted(fetched, key=lambda name: name == RUN):
-        _fetch(place, fetched[name], folder / name)
+        fetch_file(place, fetched[name], folder / name)
     fetch_members(place, folder)
 
 
@@ -79,26 +78,7 @@ def fetch_members(place: Place, folder: Path) -> None:
     for name in there:
         path = folder / name
         if path.suffix == ".json" or (path.suffix == ".safetensors" and not path.exists()):
-            _fetch(place, name, path)
-
-
-def keep_dataset(place: Place, dataset: Dataset) -> None:
-    """All of it, whatever the run uses."""
-    assert isinstance(dataset.source, Path)
-    folder = _of_dataset(dataset.info.fingerprint)
-    # Its description says that it is whole.
-    if place.read(f"{folder}/{INFO}") is None:
-        for name in (*ARRAYS, INFO):
-            place.write(f"{folder}/{name}", (dataset.source / name).read_bytes())
-
-
-def fetch_dataset(place: Place, fingerprint: str, folder: Path) -> Path:
-    """The path of the run's dataset below `folder`. Raises InputError if it is gone from the place."""
-    path = folder / _of_dataset(fingerprint)
-    if not (path / INFO).exists():
-        for name in (*ARRAYS, INFO):
-            _fetch(place, f"{_of_dataset(fingerprint)}/{name}", path / name)
-    return path
+            fetch_file(place, name, path)
 
 
 def _newest_driver(place: Place) -> str | None:
@@ -110,11 +90,8 @@ def _of_driver(epoch: int) -> str:
     return f"{DRIVERS}/{epoch:06d}"
 
 
-def _of_dataset(fingerprint: str) -> str:
-    return f"{DATASETS}/{fingerprint}"
-
-
-def _fetch(place: Place, name: str, path: Path) -> None:
+def fetch_file(place: Place, name: str, path: Path) -> None:
+    """Raises InputError if there is none of that name."""
     content = place.read(name)
     if content is None:
         raise InputError(f"{name} is gone from {place}: put it back, or launch anew")

@@ -63,8 +63,16 @@ def _unescaped(point: str) -> str:
 
 
 def _working_folder(name: str) -> Path:
+    last = name.rstrip("/").rpartition("/")[2]
+    return own_folder() / "runs" / f"{last}-{name_digest(name)}"
+
+
+def own_folder() -> Path:
     """On a disk of this host, even if homes are shared."""
     home = Path.home() / ".hybridtune"
-    base = Path(tempfile.gettempdir()) / f"hybridtune-{getpass.getuser()}" if is_on_network(home) else home
-    last = name.rstrip("/").rpartition("/")[2]
-    return base / "runs" / f"{last}-{hashlib.sha256(name.encode()).hexdigest()[:12]}"
+    return Path(tempfile.gettempdir()) / f"hybridtune-{getpass.getuser()}" if is_on_network(home) else home
+
+
+def name_digest(name: str) -> str:
+    """Stands for a run's name where that could not."""
+    return hashlib.sha256(name.encode()).hexdigest()[:12]

@@ -27,7 +27,7 @@ from sqlalchemy import URL
 from hybridtune.data.document import TEMPORARY, Document, new_folder, refuse_existing
 from hybridtune.data.schema import InputError
 from hybridtune.data.store import Dataset
-from hybridtune.search.run import copies
+from hybridtune.search.run import copies, datasets
 from hybridtune.search.run.keeper import Keeper, NothingToKeep
 from hybridtune.search.run.place import FolderPlace, Place
 from hybridtune.search.run.settings import Settings
@@ -168,14 +168,13 @@ class RunDir:
         # The path is one of the host that launched the run.
         if path.is_dir() and (dataset := Dataset(path)).info.fingerprint == document.dataset_fingerprint:
             return dataset
-        # Beside this folder, as who looks at the run and who works on it here need but one.
-        return Dataset(copies.fetch_dataset(self.kept_in, document.dataset_fingerprint, self.path.parent))
+        return datasets.fetch_of_run(self.kept_in, document.dataset_fingerprint)
 
     def keep_dataset(self) -> None:
         """Beside the run, so that any host can go on with it; in vain for a run that is its own folder."""
         if self.kept_in is not None:
             # As it lies here, with all its horizons.
-            copies.keep_dataset(self.kept_in, self._dataset(self.document()))
+            datasets.keep_of_run(self.kept_in, self._dataset(self.document()))
 
     def update(self, **changes: object) -> RunDocument:
         """Writes run.json anew with some fields changed."""

@@ -37,7 +37,7 @@ class S3Place:
         bucket, _, prefix = url.removeprefix(SCHEME).partition("/")
         parts = prefix.strip("/").split("/")
         if not bucket or not all(parts) or {".", ".."} & set(parts):
-            raise InputError(f"a run in a bucket is named as s3://bucket/prefix, got {url!r}")
+            raise InputError(f"what lies in a bucket is named as s3://bucket/prefix, got {url!r}")
         endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
         return cls(bucket, "/".join(parts), endpoint)
 
