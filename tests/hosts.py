@@ -127,11 +127,16 @@ class Hosts:
             cwd=cwd or self.folder,
         )
 
-    def start_head(self, *arguments: str) -> None:
-        """Ray's head on host `head`, which runs no trials; a new one where it was killed."""
+    def start_head(self, *arguments: str, **changes: str) -> None:
+        """Ray's head on host `head`, which runs no trials; a new one where it was killed.
+
+        changes: of its environment.
+        """
         if "head" not in self._names:
             self.add("head", 1)
-        self._start_ray("head", ["--head", f"--port={PORT}", f"--node-ip-address={HEAD}", "--num-cpus=0", *arguments])
+        self._start_ray(
+            "head", ["--head", f"--port={PORT}", f"--node-ip-address={HEAD}", "--num-cpus=0", *arguments], "", changes
+        )
         self._wait_for_nodes(1)
 
     def start_s3_server(self, bucket: str) -> dict[str, str]:
@@ -146,8 +151,9 @@ class Hosts:
             "AWS_EC2_METADATA_DISABLED": "true",
         }
         script = f"import boto3; boto3.client('s3').create_bucket(Bucket={bucket!r})"
-        made = self.run("s3", [sys.executable, "-c", script], using)
-        assert made.returncode == 0, made.stderr
+        until = time.monotonic() + 60
+        while (made := self.run("s3", [sys.executable, "-c", script], using)).returncode != 0:
+            assert time.monotonic() < until, made.stderr + self.log("s3").read_text()
         return using
 
     def start_worker(self, number: int, *arguments: str, before: str = "", wait: bool = True, **changes: str) -> str:

@@ -11,8 +11,23 @@ from hybridtune.data.schema import (
 RunArgument = Annotated[str, typer.Argument(help="A run: its folder, or s3://bucket/prefix.", show_default=False)]
 AddressOption = Annotated[
     str | None,
-    typer.Option(help="A Ray cluster, HOST:PORT or auto, whose hosts all reach the run.", show_default="this machine"),
+    typer.Option(
+        help="A Ray cluster: HOST:PORT or auto on one of its hosts, http://HOST:8265 from elsewhere.",
+        show_default="this machine",
+    ),
 ]
+ServerOption = Annotated[
+    str | None,
+    typer.Option(
+        help="http://HOST:8265: run this on a Ray cluster, whose paths are meant then.", show_default="this machine"
+    ),
+]
+
+
+def refuse_cluster(address: str | None) -> None:
+    """Raises InputError for a cluster where none is needed; a job server's address never comes so far."""
+    if address is not None:
+        raise InputError(f"address {address} is not needed: leave it out, or name a job server, http://HOST:8265")
 
 
 def minutes_of(name: str, text: str) -> tuple[int, ...]:

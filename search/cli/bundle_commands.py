@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hybridtune.data.schema import InputError
-from hybridtune.search.cli.arguments import RunArgument, minutes_of
+from hybridtune.search.cli.arguments import RunArgument, ServerOption, minutes_of, refuse_cluster
 from hybridtune.search.cli.console import out
 
 if TYPE_CHECKING:
@@ -17,11 +17,13 @@ if TYPE_CHECKING:
 def export(
     run: RunArgument,
     bundle: Annotated[Path, typer.Argument(metavar="OUT", help="New bundle folder.", show_default=False)],
+    address: ServerOption = None,
 ) -> None:
     """Export a finished run as one folder that predicts without Ray.
 
     Example: hybridtune export demo/run demo/bundle
     """
+    refuse_cluster(address)
     from hybridtune.search.export import export as export_run
     from hybridtune.search.run.opening import open_run
 

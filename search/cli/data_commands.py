@@ -10,7 +10,7 @@ from hybridtune.data.schema import (
     DEFAULT_EXPANDING_MIN,
     DEFAULT_HORIZONS,
 )
-from hybridtune.search.cli.arguments import minutes_of
+from hybridtune.search.cli.arguments import AddressOption, minutes_of
 from hybridtune.search.cli.console import out
 
 if TYPE_CHECKING:
@@ -58,10 +58,7 @@ def prepare(
     folds: Annotated[
         int, typer.Option(help="Walk-forward folds of train and tune; a trial is scored by their mean.")
     ] = 1,
-    address: Annotated[
-        str | None,
-        typer.Option(help="Spread over this Ray cluster; its nodes must reach RAW.", show_default="none"),
-    ] = None,
+    address: AddressOption = None,
     strict: Annotated[bool, typer.Option("--strict", help="End at the first file that cannot be used.")] = False,
 ) -> None:
     """Turn raw series into a dataset: features, labels, the four slices and their frozen anchors.

@@ -18,6 +18,7 @@ from hybridtune.data.schema import (
 from hybridtune.search.cli.bundle_commands import export, predict
 from hybridtune.search.cli.console import out
 from hybridtune.search.cli.data_commands import prepare, synth
+from hybridtune.search.cli.job_command import JobCommand
 from hybridtune.search.cli.run_commands import compare, launch, replay, report, resume, status, stop
 from hybridtune.search.cli.space_commands import show
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 AGAIN_SECONDS = 0.1
 COMMANDS = (synth, prepare, launch, resume, stop, status, replay, report, compare, export, predict)
+ANYWHERE = (prepare, launch, resume, stop, status, replay, report, export)
+"""Those that a cluster can run for somebody who is none of its hosts."""
 INTERRUPTED = 130
 EXTRA = ("jinja2", "optuna", "plotly", "ray", "scipy", "sklearn", "sqlalchemy", "tensorboardX", "yaml")
 """Modules that the base install leaves out; the extra `search` brings them."""
@@ -38,7 +41,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 for command in COMMANDS:
-    app.command()(command)
+    app.command(cls=JobCommand if command in ANYWHERE else None)(command)
 spaces_app = typer.Typer(help="Search spaces.", rich_markup_mode=None)
 spaces_app.command()(show)
 app.add_typer(spaces_app, name="space")

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from hybridtune.search.cli.arguments import AddressOption, RunArgument, minutes_of
+from hybridtune.search.cli.arguments import AddressOption, RunArgument, ServerOption, minutes_of, refuse_cluster
 from hybridtune.search.cli.console import out
 from hybridtune.search.run.settings import Settings
 
@@ -163,11 +163,13 @@ def resume(
 def status(
     run: RunArgument,
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    address: ServerOption = None,
 ) -> None:
     """Where a run is: its stage, its trials, the best so far.
 
     Example: hybridtune status demo/run --json
     """
+    refuse_cluster(address)
     from hybridtune.search.dashboard.status import read_status
     from hybridtune.search.run.opening import open_run
 
@@ -175,11 +177,12 @@ def status(
     out.print(current.model_dump_json(indent=1) if as_json else current.text())
 
 
-def stop(run: RunArgument) -> None:
+def stop(run: RunArgument, address: ServerOption = None) -> None:
     """Stop what works on a run, wherever it does; what it has is kept, and resume goes on.
 
     Example: hybridtune stop s3://bucket/run
     """
+    refuse_cluster(address)
     from hybridtune.search.run.opening import open_run
     from hybridtune.search.run.stop import stop as stop_run
 
@@ -190,11 +193,13 @@ def stop(run: RunArgument) -> None:
 def replay(
     run: RunArgument,
     trial: Annotated[int, typer.Argument(help="Its number, as in trials.parquet.", show_default=False)],
+    address: ServerOption = None,
 ) -> None:
     """Train one trial again and compare with the curve that it left; nothing in the run changes.
 
     Example: hybridtune replay demo/run 0
     """
+    refuse_cluster(address)
     from hybridtune.search.cli.console import stopwatch_lines
     from hybridtune.search.replay.trial import replay as replay_trial
     from hybridtune.search.run.opening import open_run
@@ -213,11 +218,13 @@ def report(
         Path | None,
         typer.Option(help="oracle.parquet of generated launches, to compare with.", show_default=False),
     ] = None,
+    address: ServerOption = None,
 ) -> None:
     """Write a finished run's report anew and print its table.
 
     Example: hybridtune report demo/run --oracle demo/raw/oracle.parquet
     """
+    refuse_cluster(address)
     from hybridtune.search.report.page import write_report
     from hybridtune.search.run.opening import open_run
 

@@ -8,13 +8,12 @@ from contextlib import contextmanager, suppress
 
 from hybridtune.data.schema import InputError
 from hybridtune.search.cluster.local_ray import UNWINDING, UNWINDING_SECONDS, own_signals
+from hybridtune.search.cluster.token import TOKEN_REMEDY, refuse_open_token_file
 
 ANSWER_SECONDS = 5.0
 """How long a cluster may take to answer at all."""
 HEALTH_SECONDS = 8.0
 """How long its own health check may take; what listens there may be no Ray, and says nothing then."""
-TOKEN_REMEDY = "put the cluster's token into ~/.ray/auth_token (or RAY_AUTH_TOKEN) and set RAY_AUTH_MODE=token"  # noqa: S105
-
 NO_TOKEN = ("no authentication token was found", "authentication_token_loader")
 """Words of Ray's: of its Python half, and of the other, which ends the process with a stack."""
 
@@ -29,6 +28,7 @@ def joined_ray(address: str) -> Iterator[None]:
     """
     import ray
 
+    refuse_open_token_file()
     found = _found(address)
     _refuse_silent(found)
     _refuse_unhealthy(found)

@@ -1,14 +1,14 @@
 """The hosts of a cluster that was joined: which of them train, while they come and go."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
 from functools import partial
-from threading import Thread
 
 from hybridtune.data.schema import InputError
 from hybridtune.models.device import pick_device
 from hybridtune.search.cluster import probe
+from hybridtune.search.cluster.background import in_background
 from hybridtune.search.cluster.hosts import Host, HostHardware, common_precision, hardware_problem, usable
 from hybridtune.search.cluster.memory import MemoryWatch
 from hybridtune.search.run.place import Place
@@ -114,18 +114,3 @@ class JoinedWorkers:
 
     def avoided(self) -> frozenset[str]:
         return self._avoided
-
-
-def in_background(work: Callable[[], None]) -> Future[None]:
-    """In a thread that holds nobody up who wants to leave."""
-    answer: Future[None] = Future()
-
-    def run() -> None:
-        try:
-            work()
-            answer.set_result(None)
-        except BaseException as error:
-            answer.set_exception(error)
-
-    Thread(target=run, daemon=True).start()
-    return answer

@@ -1,0 +1,3 @@
+from hybridtune.search.cli.main import main
+
+main()
