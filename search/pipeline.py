@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -212,21 +213,30 @@ def take_to_end(run: RunDir, say: Say, workers: Workers) -> None:
     """
     from hybridtune.search.workers.failures import plain_error
 
-    while (status := run.document().status) != "done":
-        stage, following = _stages()[status]
-        try:
-            stage(run, say, workers)
-        except Exception as error:
-            plain = plain_error(run, error)
-            # Where nothing can be written, the status of before says as well where to go on.
-            with suppress(OSError, PlaceError, DeposedError):
-                run.update(status="failed", error=str(plain))
-            if plain is error:
-                raise
-            raise plain from error
-        run.keeper.flush()
-        run.keeper.keep(*copies.RESULTS)
-        run.update(status=following)
+    with workers.watched(partial(_leave, run)):
+        while (status := run.document().status) != "done":
+            stage, following = _stages()[status]
+            try:
+                stage(run, say, workers)
+            except Exception as error:
+                plain = plain_error(run, error)
+                # Where nothing can be written, the status of before says as well where to go on.
+                with suppress(OSError, PlaceError, DeposedError):
+                    run.update(status="failed", error=str(plain))
+                if plain is error:
+                    raise
+                raise plain from error
+            run.keeper.flush()
+            run.keeper.keep(*copies.RESULTS)
+            run.update(status=following)
+
+
+def _leave(run: RunDir, why: str) -> str:
+    line = f"{why}: once it is back, `hybridtune resume {run.name}` goes on"
+    with suppress(OSError, PlaceError, DeposedError):
+        run.update(error=line)
+        run.keeper.end()
+    return line
 
 
 def _stages() -> dict[str, tuple[Stage, Status]]:

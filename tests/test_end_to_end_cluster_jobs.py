@@ -25,6 +25,7 @@ LAUNCH = (
     *("--space", "small.yaml", "--trials", "6", "--iterations", "24", "--samples-per-iteration", "4096"),
     *("--scheduler", "none", "--sampler", "random", "--top-k", "1", "--seeds", "1"),
 )
+AGAIN_SECONDS = 60
 SPACE = "base: basic\ndimensions:\n  hidden_size: {choices: [16, 32]}\n  layers: 1\n"
 
 
@@ -39,13 +40,17 @@ def bucket(hosts: Hosts, finished: Workplace) -> dict[str, str]:
     """A cluster whose hosts see nothing of the client's disk; the environment of those that may use its bucket."""
     bucket = hosts.start_s3_server("runs")
     hosts.add("client", 100)
+    start_cluster(hosts, bucket)
+    (hosts.folder / "client" / "small.yaml").write_text(SPACE)
+    shutil.copytree(finished.path / "dataset", hosts.folder / "client" / "dataset")
+    return bucket
+
+
+def start_cluster(hosts: Hosts, bucket: dict[str, str]) -> None:
     # A job's command is found as its cluster's hosts find it.
     path = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     hosts.start_head("--dashboard", "--dashboard-host=0.0.0.0", **bucket, **path)
     hosts.start_worker(1, before=f"mount -t tmpfs none {hosts.folder / 'client'}", **bucket)
-    (hosts.folder / "client" / "small.yaml").write_text(SPACE)
-    shutil.copytree(finished.path / "dataset", hosts.folder / "client" / "dataset")
-    return bucket
 
 
 class Client:
@@ -145,3 +150,44 @@ def test_what_the_job_refuses_is_said_where_it_was_asked(client: Client) -> None
     assert refused.returncode == 2
     assert refused.stderr == "hybridtune: s3://runs/none holds no run: `hybridtune launch` makes one\n"
     assert refused.stdout == ""
+
+
+def test_a_driver_says_that_its_head_is_gone_and_a_new_head_goes_on(
+    hosts: Hosts, bucket: dict[str, str], client: Client
+) -> None:
+    run = "s3://runs/team/headless"
+    hosts.log("head").write_text("")
+    line = [HYBRIDTUNE, "launch", str(client.home / "dataset"), "--run", run, *LAUNCH, "--address", "auto"]
+    # Ray itself would wait a minute; its workers still do.
+    patience = {"RAY_gcs_rpc_server_reconnect_timeout_s": "18"}
+    driver = hosts.start("head", line, bucket | patience, cwd=client.home)
+    wait_for_line(hosts, driver, r"trial 1 starts")
+    (gcs,) = [pid for pid in hosts.pids("head") if b"gcs_server" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    os.kill(gcs, signal.SIGKILL)
+    assert driver.wait(75) == 1
+    last = hosts.log("head").read_text().splitlines()[-1]
+    assert last == (
+        f"hybridtune: the head of the Ray cluster at {HEAD}:6379 has been gone for 15 seconds: once it is back, "
+        f"`hybridtune resume {run}` goes on"
+    )
+    status = json.loads(client.run("status", run, "--json").stdout)
+    assert status["status"] == "searching"
+    assert "has been gone" in status["error"]
+
+    for name in ("head", "w1"):
+        hosts.kill_all(name)
+    start_cluster(hosts, bucket)
+    began = time.monotonic()
+    resumed = client.start("launch", "dataset", "--run", run, "--or-resume")
+    client.wait_for(r"trial \d starts", resumed)
+    assert time.monotonic() - began < AGAIN_SECONDS
+    assert resumed.wait(240) == 0, client.printed()
+    assert json.loads(client.run("status", run, "--json").stdout)["trials"]["complete"] == 6
+
+
+def wait_for_line(hosts: Hosts, driver: "subprocess.Popen[str]", words: str, seconds: float = 120) -> None:
+    until = time.monotonic() + seconds
+    while not re.search(words, hosts.log("head").read_text()):
+        assert driver.poll() is None, hosts.log("head").read_text()
+        assert time.monotonic() < until, hosts.log("head").read_text()
+        time.sleep(0.05)

@@ -19,9 +19,9 @@ NO_TOKEN = ("no authentication token was found", "authentication_token_loader")
 
 
 @contextmanager
-def joined_ray(address: str) -> Iterator[None]:
+def joined_ray(address: str) -> Iterator[str]:
     """The cluster at `address`, HOST:PORT or auto; left as it was with the block. This process must run on one of its
-    hosts.
+    hosts. Gives the head's HOST:PORT.
 
     Raises InputError within 15 seconds if no Ray answers there, if it is of another version, or if it wants a token
     that this process does not have.
@@ -34,7 +34,7 @@ def joined_ray(address: str) -> Iterator[None]:
     _refuse_unhealthy(found)
     try:
         _join(found)
-        yield
+        yield found
     finally:
         ray.shutdown()
 

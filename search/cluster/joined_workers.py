@@ -1,14 +1,16 @@
 """The hosts of a cluster that was joined: which of them train, while they come and go."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import AbstractContextManager
 from functools import partial
 
 from hybridtune.data.schema import InputError
 from hybridtune.models.device import pick_device
 from hybridtune.search.cluster import probe
 from hybridtune.search.cluster.background import in_background
+from hybridtune.search.cluster.head_watch import watching_head
 from hybridtune.search.cluster.hosts import Host, HostHardware, common_precision, hardware_problem, usable
 from hybridtune.search.cluster.memory import MemoryWatch
 from hybridtune.search.run.place import Place
@@ -26,7 +28,9 @@ class JoinedWorkers:
 
     other_hosts = True
 
-    def __init__(self) -> None:
+    def __init__(self, head: str) -> None:
+        """head: HOST:PORT."""
+        self._head = head
         self._settings: Settings | None = None
         self._place: Place | None = None
         self._usable: dict[str, Host] = {}
@@ -114,3 +118,6 @@ class JoinedWorkers:
 
     def avoided(self) -> frozenset[str]:
         return self._avoided
+
+    def watched(self, leave: Callable[[str], str]) -> AbstractContextManager[None]:
+        return watching_head(self._head, leave)

@@ -1,7 +1,7 @@
 """The Ray that the stages of a run share: our own on this machine, or a cluster that was joined."""
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Protocol, Self
 
 from hybridtune.data.schema import InputError
@@ -43,6 +43,12 @@ class Workers(Protocol):
     def avoided(self) -> frozenset[str]:
         """Ray's names of the hosts that must not be used."""
 
+    def watched(self, leave: Callable[[str], str]) -> AbstractContextManager[None]:
+        """In the block, ends this process with status 1 if Ray is lost for good, and a new process has to go on.
+
+        leave: called before that, in another thread, with what happened; returns the last line for people.
+        """
+
 
 def at_once(settings: Settings, workers: Workers) -> int:
     """How many trainings run at a time; one waits for a host where there is none left."""
@@ -58,8 +64,8 @@ def workers_at(address: str | None) -> Iterator[Workers]:
         return
     from hybridtune.search.cluster.joined_workers import JoinedWorkers
 
-    with joined_ray(address):
-        yield JoinedWorkers()
+    with joined_ray(address) as head:
+        yield JoinedWorkers(head)
 
 
 class OwnWorkers:
@@ -96,6 +102,10 @@ class OwnWorkers:
 
     def avoided(self) -> frozenset[str]:
         return frozenset()
+
+    def watched(self, leave: Callable[[str], str]) -> AbstractContextManager[None]:  # noqa: ARG002
+        # Our own Ray lives and dies with this process.
+        return nullcontext()
 
     def __enter__(self) -> Self:
         return self

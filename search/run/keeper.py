@@ -31,6 +31,9 @@ class Keeper(Protocol):
     def check(self) -> None:
         """Raises what went wrong since: PlaceError, or DeposedError if another driver has taken over."""
 
+    def end(self) -> None:
+        """Brings what is left and gives the run up, so that the next driver need not wait. Raises as `check` does."""
+
 
 class NothingToKeep:
     """Of a run that is kept in its own folder."""
@@ -50,6 +53,9 @@ class NothingToKeep:
 
     def check(self) -> None:
         """Nothing can go wrong."""
+
+    def end(self) -> None:
+        """It is there."""
 
 
 class PlaceKeeper:
@@ -76,7 +82,6 @@ class PlaceKeeper:
         self._thread.start()
 
     def end(self) -> None:
-        """Brings what is left and gives the lease up, so that the next driver need not wait. Raises as `check` does."""
         try:
             self.flush()
         finally:
