@@ -6,6 +6,7 @@ Nothing here touches the machine's own network: the switch is a namespace too.
 """
 
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -199,6 +200,14 @@ class Hosts:
     def mend(self, name: str) -> None:
         _ip("-n", self._switch, "link", "set", f"p-{name}", "up")
 
+    def wait_for_line(self, name: str, words: str, process: "subprocess.Popen[str]", seconds: float = 240) -> None:
+        """Until the host's log has what the pattern `words` matches. Fails if the process ends before that."""
+        until = time.monotonic() + seconds
+        while not re.search(words, self.log(name).read_text()):
+            assert process.poll() is None, self.log(name).read_text()
+            assert time.monotonic() < until, self.log(name).read_text()
+            time.sleep(0.05)
+
     def log(self, name: str) -> Path:
         return self.folder / f"{name}.log"
 
@@ -217,7 +226,10 @@ import ray
 ray.init(address="{HEAD}:{PORT}", log_to_driver=False, logging_level="ERROR")
 print(sum(node["Alive"] for node in ray.nodes()))
 """
-        found = self.run("head", [sys.executable, "-c", script])
+        try:
+            found = self.run("head", [sys.executable, "-c", script], timeout=30)
+        except subprocess.TimeoutExpired:
+            return 0
         return int(found.stdout.split()[-1]) if found.returncode == 0 else 0
 
     def _wait_for_nodes(self, count: int, seconds: float = 60) -> None:

@@ -2,7 +2,6 @@
 
 import re
 import shutil
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -63,8 +62,8 @@ def test_a_search_outlives_its_head_and_all_disks(
     shutil.copytree(finished.path / "dataset", home / "dataset")
     (home / "basic.yaml").write_text(SPACE)
     launched = hosts.start("head", [HYBRIDTUNE, "launch", "dataset", "--run", RUN, *LAUNCH, *ADDRESS], bucket, cwd=home)
-    wait_for(hosts, launched, r"trial 1 complete")
-    wait_for(hosts, launched, r"trial 3 starts")
+    hosts.wait_for_line("head", r"trial 1 complete", launched)
+    hosts.wait_for_line("head", r"trial 3 starts", launched)
     told = set(re.findall(r"(trial \d) complete", hosts.log("head").read_text()))
     for name in ("head", "w1", "w2"):
         hosts.kill_all(name)
@@ -75,7 +74,7 @@ def test_a_search_outlives_its_head_and_all_disks(
     hosts.log("head").write_text("")
     began = time.monotonic()
     resumed = hosts.start("head", [HYBRIDTUNE, "resume", RUN, *ADDRESS], bucket, cwd=home)
-    wait_for(hosts, resumed, r"trial \d starts")
+    hosts.wait_for_line("head", r"trial \d starts", resumed)
     assert time.monotonic() - began < AGAIN_SECONDS
     assert resumed.wait(300) == 0, hosts.log("head").read_text()
     again = set(re.findall(r"(trial \d) starts", hosts.log("head").read_text()))
@@ -95,11 +94,3 @@ def test_a_search_outlives_its_head_and_all_disks(
     assert refused.returncode == 2
     assert "host 10.99.0.13" in refused.stderr
     assert "s3://runs/other needs credentials, and none are here" in refused.stderr
-
-
-def wait_for(hosts: Hosts, command: "subprocess.Popen[str]", words: str, seconds: float = 240) -> None:
-    until = time.monotonic() + seconds
-    while not re.search(words, hosts.log("head").read_text()):
-        assert command.poll() is None, hosts.log("head").read_text()
-        assert time.monotonic() < until, hosts.log("head").read_text()
-        time.sleep(0.05)

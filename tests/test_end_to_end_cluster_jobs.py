@@ -71,12 +71,8 @@ class Client:
     def printed(self) -> str:
         return self._hosts.log("client").read_text()
 
-    def wait_for(self, words: str, command: "subprocess.Popen[str]", seconds: float = 120) -> None:
-        until = time.monotonic() + seconds
-        while not re.search(words, self.printed()):
-            assert command.poll() is None, self.printed()
-            assert time.monotonic() < until, self.printed()
-            time.sleep(0.05)
+    def wait_for(self, words: str, command: "subprocess.Popen[str]") -> None:
+        self._hosts.wait_for_line("client", words, command)
 
 
 @pytest.fixture
@@ -161,7 +157,7 @@ def test_a_driver_says_that_its_head_is_gone_and_a_new_head_goes_on(
     # Ray itself would wait a minute; its workers still do.
     patience = {"RAY_gcs_rpc_server_reconnect_timeout_s": "18"}
     driver = hosts.start("head", line, bucket | patience, cwd=client.home)
-    wait_for_line(hosts, driver, r"trial 1 starts")
+    hosts.wait_for_line("head", r"trial 1 starts", driver)
     (gcs,) = [pid for pid in hosts.pids("head") if b"gcs_server" in Path(f"/proc/{pid}/cmdline").read_bytes()]
     os.kill(gcs, signal.SIGKILL)
     assert driver.wait(75) == 1
@@ -183,11 +179,3 @@ def test_a_driver_says_that_its_head_is_gone_and_a_new_head_goes_on(
     assert time.monotonic() - began < AGAIN_SECONDS
     assert resumed.wait(240) == 0, client.printed()
     assert json.loads(client.run("status", run, "--json").stdout)["trials"]["complete"] == 6
-
-
-def wait_for_line(hosts: Hosts, driver: "subprocess.Popen[str]", words: str, seconds: float = 120) -> None:
-    until = time.monotonic() + seconds
-    while not re.search(words, hosts.log("head").read_text()):
-        assert driver.poll() is None, hosts.log("head").read_text()
-        assert time.monotonic() < until, hosts.log("head").read_text()
-        time.sleep(0.05)
