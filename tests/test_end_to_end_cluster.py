@@ -1,4 +1,4 @@
-"""A search on the hosts of a real Ray cluster; see tests/hosts.py."""
+"""A search on the hosts of a real Ray cluster; see benchmarks/hosts.py."""
 
 import os
 import shutil
@@ -11,8 +11,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from conftest import HYBRIDTUNE, SMALL_SPACE, Workplace
-from hosts import HEAD, PORT, Hosts, why_not
 
+from benchmarks.hosts import HEAD, PORT, Hosts, why_not
 from hybridtune.search.run.run_dir import RunDir
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(why_not() is not None, reason=str(why_not()))]

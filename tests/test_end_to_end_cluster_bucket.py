@@ -1,4 +1,4 @@
-"""A search on hosts that share nothing but a bucket; see tests/hosts.py."""
+"""A search on hosts that share nothing but a bucket; see benchmarks/hosts.py."""
 
 import re
 import shutil
@@ -9,7 +9,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from conftest import HYBRIDTUNE, Workplace
-from hosts import HEAD, PORT, Hosts, why_not
+
+from benchmarks.hosts import HEAD, PORT, Hosts, why_not
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(why_not() is not None, reason=str(why_not()))]
 

@@ -1,5 +1,5 @@
 """A search sent to a cluster by a host that is none of it, followed, left alone, found again and stopped; see
-tests/hosts.py.
+benchmarks/hosts.py.
 """
 
 import json
@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 from conftest import HYBRIDTUNE, Workplace
-from hosts import HEAD, S3, S3_PORT, Hosts, why_not
+
+from benchmarks.hosts import HEAD, S3, S3_PORT, Hosts, why_not
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(why_not() is not None, reason=str(why_not()))]
 
