@@ -29,8 +29,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.hosts import HEAD, PORT, Hosts
+from benchmarks.hosts import HEAD, PORT, Hosts, command_line
 from benchmarks.machine import cpu_name
+from benchmarks.redone import redone_after
 from hybridtune.search.cluster.maps import cores
 from hybridtune.search.run.run_dir import RunDir
 from hybridtune.search.study.study import best_first, open_study, started
@@ -172,7 +173,7 @@ class Cluster:
         return any(self._pids(f"w{number}", "ray::ImplicitFunc.train") for number in WORKERS)
 
     def _pids(self, name: str, words: str) -> list[int]:
-        return [pid for pid in self._hosts.pids(name) if words in _command_line(pid)]
+        return [pid for pid in self._hosts.pids(name) if words in command_line(pid)]
 
     def _run(self, *arguments: str) -> None:
         done = self._hosts.run("head", [HYBRIDTUNE, *arguments], timeout=3600, cwd=self._folder)
@@ -180,19 +181,12 @@ class Cluster:
             raise RuntimeError(done.stdout + done.stderr)
 
 
-def _command_line(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_text()
-    except OSError:
-        return ""  # it ended meanwhile
-
-
 def verdict(disturbed: RunDir, undisturbed: RunDir, faults: Sequence[dict[str, Any]]) -> dict[str, Any]:
     told, expected = (
         [(t.number, t.state.name, t.value, t.params, t.intermediate_values) for t in started(open_study(run))]
         for run in (disturbed, undisturbed)
     )
-    redone = redone_after(disturbed.curve_log.read_text().splitlines(), [fault["curve_points"] for fault in faults])
+    redone = redone_after(disturbed.curve_log, [fault["curve_points"] for fault in faults])
     hosts = Counter(trial.user_attrs.get("host") for trial in started(open_study(disturbed)))
     winners = [best_first(open_study(run))[0].number for run in (disturbed, undisturbed)]
     return {
@@ -207,24 +201,6 @@ def verdict(disturbed: RunDir, undisturbed: RunDir, faults: Sequence[dict[str, A
         "redone_of_a_trial_at_most": max(redone.values(), default=0),
         "checkpoints_left": len(list(disturbed.path.rglob("checkpoint-*"))),
     }
-
-
-def redone_after(lines: Sequence[str], faults: Sequence[int]) -> Counter[tuple[int, int]]:
-    """For each fault, given by the lines that there were then, and each trial: how many iterations were trained again
-    until the next.
-    """
-    redone: Counter[tuple[int, int]] = Counter()
-    seconds: dict[tuple[int, int], float] = {}
-    for number, line in enumerate(lines):
-        try:
-            point = json.loads(line)
-        except json.JSONDecodeError:
-            continue  # a kill tore it
-        key = point["trial"], point["iteration"]
-        if seconds.setdefault(key, point["seconds"]) != point["seconds"]:
-            redone[max((k for k, there in enumerate(faults) if there <= number), default=0), point["trial"]] += 1
-            seconds[key] = point["seconds"]
-    return redone
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from benchmarks.machine import cpu_name, descendants
+from benchmarks.redone import redone_after
 from hybridtune.search.cluster.maps import cores
 from hybridtune.search.run.run_dir import RunDir
 from hybridtune.search.study.study import best_first, open_study, started
@@ -223,7 +224,8 @@ def verdict(disturbed: RunDir, undisturbed: RunDir, kills: Sequence[Kill]) -> di
         [(t.state.name, t.value, t.params, t.intermediate_values) for t in started(open_study(run))]
         for run in (disturbed, undisturbed)
     )
-    redone = redone_after(disturbed.curve_log.read_text().splitlines(), [kill.curve_points for kill in kills])
+    again = redone_after(disturbed.curve_log, [kill.curve_points for kill in kills])
+    redone = [sum(count for (kill, _), count in again.items() if kill == number) for number in range(len(kills))]
     resumes = [kill.started_seconds for kill in kills if kill.victim == "driver" and kill.started_seconds is not None]
     winners = [best_first(open_study(run))[0].number for run in (disturbed, undisturbed)]
     return {
@@ -237,22 +239,6 @@ def verdict(disturbed: RunDir, undisturbed: RunDir, kills: Sequence[Kill]) -> di
         "resume_seconds": round(statistics.median(resumes), 1) if resumes else None,
         "resume_seconds_at_most": round(max(resumes, default=0.0), 1),
     }
-
-
-def redone_after(lines: Sequence[str], kills: Sequence[int]) -> list[int]:
-    """For each kill, given by the lines that there were then, how many iterations were trained again until the next."""
-    redone = [0] * len(kills)
-    seconds: dict[tuple[int, int], float] = {}
-    for number, line in enumerate(lines):
-        try:
-            point = json.loads(line)
-        except json.JSONDecodeError:
-            continue  # a kill tore it
-        key = point["trial"], point["iteration"]
-        if seconds.setdefault(key, point["seconds"]) != point["seconds"]:
-            redone[max(k for k, there in enumerate(kills) if there <= number)] += 1
-            seconds[key] = point["seconds"]
-    return redone
 
 
 if __name__ == "__main__":

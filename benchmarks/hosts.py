@@ -175,7 +175,7 @@ class Hosts:
     def end_worker(self, number: int) -> None:
         """As its owner would; the head hears of it at once."""
         for pid in self.pids(f"w{number}"):
-            if "raylet/raylet" in Path(f"/proc/{pid}/cmdline").read_text():
+            if "raylet/raylet" in command_line(pid):
                 os.kill(pid, signal.SIGTERM)
         until = time.monotonic() + 20
         while self.pids(f"w{number}") and time.monotonic() < until:
@@ -253,3 +253,11 @@ def _is_zombie(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except OSError:
         return True
+
+
+def command_line(pid: int) -> str:
+    """Empty if the process has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    except OSError:
+        return ""

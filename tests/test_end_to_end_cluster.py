@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from conftest import HYBRIDTUNE, SMALL_SPACE, Workplace
 
-from benchmarks.hosts import HEAD, PORT, Hosts, why_not
+from benchmarks.hosts import HEAD, PORT, Hosts, command_line, why_not
 from hybridtune.search.run.run_dir import RunDir
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(why_not() is not None, reason=str(why_not()))]
@@ -197,10 +197,3 @@ def test_a_search_survives_the_loss_of_workers_and_hosts(hosts: Hosts, shared: P
     assert "10.99.0.13" not in set(trials["host"])
     pd.testing.assert_frame_equal(curve_of(run), curve_of(shared / "undisturbed"), check_exact=True)
     assert not list(run.rglob("checkpoint-*"))
-
-
-def command_line(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_text()
-    except OSError:
-        return ""

@@ -102,7 +102,7 @@ def run(*arguments: str) -> int:
     ("typed", "line"),
     [
         (
-            ["launch", "/data/set", "--run", "/shared/run", "--trials=7", "--or-resume", "--metric", "tune_loss"],
+            ["launch", "/data/set", "--run", "/shared//run/", "--trials=7", "--or-resume", "--metric", "tune_loss"],
             ["launch", "--run", "/shared/run", "--trials", "7", *AUTO, "--or-resume", "--", "/data/set"],
         ),
         (

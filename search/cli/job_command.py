@@ -41,9 +41,7 @@ def _drive(server: "JobServer", command: TyperCommand, ctx: "typer.Context") -> 
 
     say = stopwatch_lines(out)
     run = name_there(ctx.params["run"])
-    changed = command.name == "launch" and not ctx.params["or_resume"]
-    changed = changed or (command.name == "resume" and _given(command, ctx, "run", "address") != [])
-    if changed:
+    if _asks_for_more(command, ctx):
         refuse_worked_on(server, run)
     job = working_on(server, run)
     if job is not None:
@@ -104,8 +102,11 @@ def _command(command: TyperCommand, ctx: "typer.Context") -> "Command":
     return Command(command.name, _arguments(command, values), run, files)
 
 
-def _given(command: TyperCommand, ctx: "typer.Context", *without: str) -> list[str]:
-    return _arguments(command, {name: value for name, value in ctx.params.items() if name not in without})
+def _asks_for_more(command: TyperCommand, ctx: "typer.Context") -> bool:
+    """Than to go on with the run as it is: a job that works on it already would not do that."""
+    if command.name == "launch":
+        return not ctx.params["or_resume"]
+    return _arguments(command, ctx.params | {"run": None, "address": None}) != []
 
 
 def _arguments(command: TyperCommand, values: dict[str, Any]) -> list[str]:

@@ -47,8 +47,6 @@ class SilentServerError(InputError):
 @dataclass(frozen=True)
 class Job:
     id: str
-    run: str | None
-    """Name of the run that it works on, None if it works on none."""
     exit_status: int | None
     """None while it is under way."""
     message: str
@@ -164,7 +162,7 @@ def is_server(address: str | None) -> bool:
 def _job(details: Any) -> Job:
     statuses: Mapping[str, int | None] = {"PENDING": None, "RUNNING": None, "SUCCEEDED": 0, "STOPPED": INTERRUPTED}
     status = statuses.get(details.status, details.driver_exit_code or 1)
-    return Job(details.submission_id, (details.metadata or {}).get(RUN), status, details.message or "")
+    return Job(details.submission_id, status, details.message or "")
 
 
 def _answer(url: str, question: Callable[[], Answer]) -> Answer:

@@ -61,8 +61,8 @@ def refuse_worked_on(server: JobServer, run: str) -> None:
 
 def name_there(run: str) -> str:
     """What the cluster calls a run. Raises InputError for a path that is this process's alone."""
-    absolute_there(run)
-    return locate(run).name
+    # A path's name is what was typed: written in two ways it would be two runs.
+    return locate(absolute_there(run) if is_url(run) else str(Path(absolute_there(run)))).name
 
 
 def absolute_there(path: str) -> str:
