@@ -135,6 +135,8 @@ class Hosts:
         """
         if "head" not in self._names:
             self.add("head", 1)
+        # A killed head leaves its address here; Ray takes the head of other such hosts, which has the same one, for it.
+        (self._temporary("head") / "ray_current_cluster").unlink(missing_ok=True)
         self._start_ray(
             "head", ["--head", f"--port={PORT}", f"--node-ip-address={HEAD}", "--num-cpus=0", *arguments], "", changes
         )
@@ -214,7 +216,7 @@ class Hosts:
     def _start_ray(
         self, name: str, arguments: Sequence[str], before: str = "", changes: Mapping[str, str] | None = None
     ) -> None:
-        always = [f"--object-store-memory={OBJECT_STORE_BYTES}", f"--temp-dir={self.folder / ('r' + name)}", "--block"]
+        always = [f"--object-store-memory={OBJECT_STORE_BYTES}", f"--temp-dir={self._temporary(name)}", "--block"]
         dashboard = ["--include-dashboard=false"] if "--head" in arguments and "--dashboard" not in arguments else []
         given = [argument for argument in arguments if argument != "--dashboard"]
         self.start(name, [str(RAY), "start", *given, *dashboard, *always], changes, before)
@@ -243,6 +245,9 @@ print(sum(node["Alive"] for node in ray.nodes()))
     @property
     def _switch(self) -> str:
         return f"{self._prefix}-sw"
+
+    def _temporary(self, name: str) -> Path:
+        return self.folder / f"r{name}"
 
     def _space(self, name: str) -> str:
         return f"{self._prefix}-{name}"
