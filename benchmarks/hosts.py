@@ -5,6 +5,7 @@ over it.
 Nothing here touches the machine's own network: the switch is a namespace too.
 """
 
+import json
 import os
 import re
 import secrets
@@ -17,6 +18,8 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
+
+from ray.autoscaler._private.fake_multi_node.node_provider import FAKE_HEAD_NODE_ID, FAKE_HEAD_NODE_TYPE
 
 RAY = Path(sys.executable).with_name("ray")
 MOTO = Path(sys.executable).with_name("moto_server")
@@ -142,6 +145,50 @@ class Hosts:
         )
         self._wait_for_nodes(1)
 
+    def start_autoscaling_head(self, worker: Mapping[str, int], most: int, idle_minutes: float) -> None:
+        """A head whose autoscaler starts up to `most` workers, and ends each that was idle for so long.
+
+        They are real nodes of Ray, started by its provider for tests on the head's own host. worker: its resources.
+        """
+        no_commands = (
+            *("initialization_commands", "setup_commands", "head_setup_commands", "worker_setup_commands"),
+            *("head_start_ray_commands", "worker_start_ray_commands"),
+        )
+        cluster = {
+            "cluster_name": "fake",
+            "max_workers": most,
+            "idle_timeout_minutes": idle_minutes,
+            "provider": {
+                "type": "external",
+                "module": "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider",
+                "gcs_address": f"{HEAD}:{PORT}",
+                "head_node_id": FAKE_HEAD_NODE_ID,
+                "launch_multiple": True,
+            },
+            "auth": {},
+            "head_node_type": FAKE_HEAD_NODE_TYPE,
+            "available_node_types": {
+                FAKE_HEAD_NODE_TYPE: {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0},
+                "worker": {
+                    "resources": dict(worker) | {"object_store_memory": OBJECT_STORE_BYTES},
+                    "node_config": {},
+                    "max_workers": most,
+                },
+            },
+            "file_mounts": {},
+            "cluster_synced_files": [],
+        } | {name: [] for name in no_commands}
+        config = self.folder / "autoscaling.json"
+        config.write_text(json.dumps(cluster))
+        self.start_head(
+            f"--autoscaling-config={config}",
+            AUTOSCALER_UPDATE_INTERVAL_S="1",
+            RAY_FAKE_CLUSTER="1",
+            RAY_enable_autoscaler_v2="1",
+            RAY_CLOUD_INSTANCE_ID=FAKE_HEAD_NODE_ID,
+            RAY_OVERRIDE_NODE_ID_FOR_TESTING=FAKE_HEAD_NODE_ID,
+        )
+
     def start_s3_server(self, bucket: str) -> dict[str, str]:
         """On host `s3`, with an empty bucket; returns the environment of those that use it."""
         self.add("s3", 9)
@@ -168,7 +215,7 @@ class Hosts:
         if name not in self._names:
             self.add(name, 10 + number)
         address = [f"--address={HEAD}:{PORT}", f"--node-ip-address=10.99.0.{10 + number}"]
-        nodes = self._nodes()
+        nodes = self.nodes()
         self._start_ray(name, [*address, *(arguments or ["--num-cpus=1"])], before, changes)
         if wait:
             self._wait_for_nodes(nodes + 1)
@@ -221,7 +268,7 @@ class Hosts:
         given = [argument for argument in arguments if argument != "--dashboard"]
         self.start(name, [str(RAY), "start", *given, *dashboard, *always], changes, before)
 
-    def _nodes(self) -> int:
+    def nodes(self) -> int:
         """How many are alive, as the head counts them."""
         script = f"""
 import ray
@@ -236,7 +283,7 @@ print(sum(node["Alive"] for node in ray.nodes()))
 
     def _wait_for_nodes(self, count: int, seconds: float = 60) -> None:
         until = time.monotonic() + seconds
-        while self._nodes() < count:
+        while self.nodes() < count:
             if time.monotonic() > until:
                 logs = "\n".join(log.read_text()[-2000:] for log in self.folder.glob("*.log"))
                 raise TimeoutError(f"Ray has not come up in {seconds:.0f} seconds:\n{logs}")

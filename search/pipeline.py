@@ -75,7 +75,7 @@ def launch(
         return resume(open_run(name), say, Changes(sampler=own_sampler), address)
     refuse_existing_run(location)
     path = find_dataset(dataset)
-    with workers_at(address) as workers:
+    with workers_at(address, say) as workers:
         run = _new_run(location, new_settings(path, space, values, workers), workers)
         with driving(run, say) as driven:
             driven.update(epoch=driven.keeper.epoch_after(0))
@@ -133,7 +133,7 @@ def resume(run: RunDir, say: Say, changes: Changes | None = None, address: str |
     """
     changes = changes or Changes()
     run.open_dataset().verify()
-    with workers_at(address) as workers:
+    with workers_at(address, say) as workers:
         fitted = _usable(run, changes, workers)
         with driving(run, say) as driven:
             _go_on(driven, say, changes, workers, fitted.precision)

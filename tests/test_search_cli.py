@@ -21,7 +21,7 @@ from hybridtune.data.schema import InputError
 from hybridtune.data.store import BARS, Dataset
 from hybridtune.search.cluster.joined_ray import joined_ray
 from hybridtune.search.cluster.maps import cores
-from hybridtune.search.cluster.workers import OwnWorkers, at_once
+from hybridtune.search.cluster.workers import OwnWorkers
 from hybridtune.search.pipeline import new_settings
 from hybridtune.search.run.run_dir import RunDir
 from hybridtune.search.run.say import Say
@@ -295,8 +295,8 @@ def test_without_a_limit_a_trial_runs_on_each_core(folder: Path, monkeypatch: py
     assert hybridtune.search.cli.main._run(["launch", "dataset", "--run", "new", "--seed", "7"], debug=False) == 0
     (settings,) = asked
     assert (settings.concurrent, settings.seed, settings.dataset) == (None, 7, (folder / "dataset").resolve())
-    assert at_once(settings, OwnWorkers()) == cores()
-    assert at_once(settings.model_copy(update={"concurrent": 5}), OwnWorkers()) == 5
+    assert OwnWorkers().at_once(settings) == cores()
+    assert OwnWorkers().at_once(settings.model_copy(update={"concurrent": 5})) == 5
     assert settings.space == load_space("hybrid", Shape.of(Dataset(settings.dataset).info))
 
 

@@ -9,6 +9,7 @@ from hybridtune.search.cluster.hosts import (
     common_precision,
     hardware_problem,
     installation_problem,
+    missing_room,
     usable,
 )
 
@@ -101,3 +102,21 @@ def test_gpus_that_only_ray_counts_are_no_gpus() -> None:
     # Where trials do not use them, they may be there for counting.
     assert hardware_problem(host(gpus=2), blind, "cpu", gpus_per_trial=1) is None
     assert hardware_problem(host(gpus=2), blind, "auto", gpus_per_trial=0) is None
+
+
+@pytest.mark.parametrize(
+    ("wanted", "concurrent", "there", "missing"),
+    [
+        (20, None, 4, 16),
+        (20, 8, 4, 4),
+        (20, 4, 4, 0),
+        (20, 2, 4, 0),
+        (3, 8, 2, 1),  # the end of a search needs fewer hosts
+        (1, None, 4, 0),
+        (0, None, 0, 0),
+    ],
+)
+def test_hosts_are_missing_for_the_trainings_that_may_run_and_have_no_room(
+    wanted: int, concurrent: int | None, there: int, missing: int
+) -> None:
+    assert missing_room(wanted, concurrent, there) == missing

@@ -46,6 +46,9 @@ class Numbers(Tasks[int]):
     def _draw(self) -> None:
         return None
 
+    def _undrawn(self) -> int:
+        return 0
+
     def _config(self, task: int, attempt: int) -> dict[str, Any]:  # noqa: ARG002
         return {"number": task}
 

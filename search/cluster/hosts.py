@@ -10,6 +10,10 @@ CLOCK_SECONDS = 300.0
 """How far a host's clock may be off: storage refuses signatures that are 15 minutes old."""
 
 
+NODE = "ray.io/node-id"
+"""Ray's own label of a node."""
+
+
 @dataclass(frozen=True)
 class Host:
     """A node of the cluster."""
@@ -86,6 +90,18 @@ def usable(hosts: Sequence[Host], gpus_per_trial: float) -> list[Host]:
     there = ", ".join(f"{host.address}: {host.cpus:g} CPUs, {host.gpus:g} GPUs" for host in hosts)
     wanted = f"a CPU and {gpus_per_trial:g} GPUs" if gpus_per_trial > 0 else "a CPU"
     raise InputError(f"no host of the cluster has {wanted} for a trial ({there}): start workers, or ask for less")
+
+
+def not_on(nodes: frozenset[str]) -> dict[str, str]:
+    """Ray's selector of all hosts but these, by Ray's names of them."""
+    return {NODE: f"!in({','.join(sorted(nodes))})"} if nodes else {}
+
+
+def missing_room(wanted: int, concurrent: int | None, there: int) -> int:
+    """For how many more trainings hosts should be started. wanted: the trainings that are left. concurrent: how many
+    may run at a time, if that was said. there: how many there is room for.
+    """
+    return max(0, min(wanted, concurrent or wanted) - there)
 
 
 def common_precision(

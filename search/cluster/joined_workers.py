@@ -1,7 +1,7 @@
 """The hosts of a cluster that was joined: which of them train, while they come and go."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from functools import partial
@@ -10,8 +10,16 @@ from hybridtune.data.schema import InputError
 from hybridtune.models.device import pick_device
 from hybridtune.search.cluster import probe
 from hybridtune.search.cluster.background import in_background
+from hybridtune.search.cluster.growth import Growth
 from hybridtune.search.cluster.head_watch import watching_head
-from hybridtune.search.cluster.hosts import Host, HostHardware, common_precision, hardware_problem, usable
+from hybridtune.search.cluster.hosts import (
+    Host,
+    HostHardware,
+    common_precision,
+    hardware_problem,
+    missing_room,
+    usable,
+)
 from hybridtune.search.cluster.memory import MemoryWatch
 from hybridtune.search.run.place import Place
 from hybridtune.search.run.say import Say
@@ -28,9 +36,11 @@ class JoinedWorkers:
 
     other_hosts = True
 
-    def __init__(self, head: str) -> None:
+    def __init__(self, head: str, say: Say) -> None:
         """head: HOST:PORT."""
         self._head = head
+        self._say = say
+        self._growth = Growth(head, say)
         self._settings: Settings | None = None
         self._place: Place | None = None
         self._usable: dict[str, Host] = {}
@@ -41,6 +51,7 @@ class JoinedWorkers:
         self._memory: MemoryWatch | None = None
 
     def fit(self, settings: Settings) -> Settings:
+        self._growth.wait_for_first(settings.gpus_per_trial)
         hosts = usable(probe.hosts(), settings.gpus_per_trial)
         hardware = self._installed(hosts, settings)
         gpus = settings.gpus_per_trial
@@ -61,8 +72,10 @@ class JoinedWorkers:
                 raise InputError(f"{host}: {problem}")
         return hardware
 
-    def trials_at_once(self, gpus_per_trial: float) -> int:
-        return sum(host.trials(gpus_per_trial) for host in self._usable.values())
+    def at_once(self, settings: Settings) -> int:
+        # One waits for a host where there is none left.
+        room = max(1, self._room(self._usable.values()))
+        return min(settings.concurrent or room, room)
 
     def refuse_unreachable(self, place: Place) -> None:
         self._place = place
@@ -71,6 +84,8 @@ class JoinedWorkers:
     def start(self, concurrent: int) -> None:  # noqa: ARG002 they run already
         if self._memory is None:
             self._memory = MemoryWatch(self._memory_kills)
+        # It holds the first host until here.
+        self._growth.want(0, self._usable.keys())
 
     def memory_ran_out(self, host: str | None) -> bool:
         assert self._memory is not None
@@ -80,27 +95,41 @@ class JoinedWorkers:
         hosts = self._usable.values()
         return probe.kills_of([host for host in hosts if address in (None, host.address)])
 
-    def look_around(self, say: Say) -> None:
-        if time.monotonic() - self._looked >= LOOK_SECONDS:
+    def look_around(self, wanted: int) -> None:
+        looks = time.monotonic() - self._looked >= LOOK_SECONDS
+        if looks:
             self._looked = time.monotonic()
-            self._see(probe.hosts(), say)
-        for host in [host for host, answer in self._asking.items() if answer.done()]:
+            self._see(probe.hosts())
+        if self._take_answers() or looks:
+            self._grow(wanted)
+
+    def _grow(self, wanted: int) -> None:
+        assert self._settings is not None
+        there = self._room([*self._usable.values(), *self._asking])
+        self._growth.want(missing_room(wanted, self._settings.concurrent, there), self._usable.keys())
+
+    def _take_answers(self) -> bool:
+        """Whether there was one."""
+        answered = [host for host, answer in self._asking.items() if answer.done()]
+        for host in answered:
             try:
                 self._asking.pop(host).result()
             except InputError as error:
                 self._avoided |= {host.node}
-                say(f"no trial will run on a host that has joined: {error}")
+                self._say(f"no trial will run on a host that has joined: {error}")
+                self._growth.end()
             else:
                 self._usable[host.node] = host
-                say(f"{host} has joined: {self._room(host)} more at a time")
+                self._say(f"{host} has joined: {self._room([host])} more at a time")
+        return bool(answered)
 
-    def _see(self, hosts: Sequence[Host], say: Say) -> None:
+    def _see(self, hosts: Sequence[Host]) -> None:
         alive = {host.node: host for host in hosts}
         for node in [node for node in self._usable if node not in alive]:
-            say(f"{self._usable.pop(node)} is gone")
+            self._say(f"{self._usable.pop(node)} is gone")
         known = {*self._usable, *self._avoided, *(host.node for host in self._asking)}
         for host in hosts:
-            if host.node not in known and self._room(host) > 0:
+            if host.node not in known and self._room([host]) > 0:
                 self._asking[host] = in_background(partial(self._admit, host))
 
     def _admit(self, host: Host) -> None:
@@ -112,9 +141,10 @@ class JoinedWorkers:
         common_precision(hardware, settings.precision, settings.device, settings.gpus_per_trial)
         probe.refuse_unreachable([host], self._place)
 
-    def _room(self, host: Host) -> int:
+    def _room(self, hosts: Iterable[Host]) -> int:
+        """For how many trials."""
         assert self._settings is not None
-        return host.trials(self._settings.gpus_per_trial)
+        return sum(host.trials(self._settings.gpus_per_trial) for host in hosts)
 
     def avoided(self) -> frozenset[str]:
         return self._avoided

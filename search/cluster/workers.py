@@ -23,8 +23,8 @@ class Workers(Protocol):
     def fit(self, settings: Settings) -> Settings:
         """Settings under which all trials run alike. Raises InputError for hardware that is asked for and not there."""
 
-    def trials_at_once(self, gpus_per_trial: float) -> int:
-        """How many there is room for."""
+    def at_once(self, settings: Settings) -> int:
+        """How many trainings run at a time, which may change."""
 
     def refuse_unreachable(self, place: Place) -> None:
         """Raises InputError naming a host from which `place` is not reached."""
@@ -37,8 +37,10 @@ class Workers(Protocol):
         last asked.
         """
 
-    def look_around(self, say: Say) -> None:
-        """Takes in hosts that have joined. Called about once a second, and returns at once."""
+    def look_around(self, wanted: int) -> None:
+        """Takes in hosts that have joined, and sees to it that enough are started. wanted: the trainings that have not
+        ended. Called about once a second, and returns at once.
+        """
 
     def avoided(self) -> frozenset[str]:
         """Ray's names of the hosts that must not be used."""
@@ -50,13 +52,8 @@ class Workers(Protocol):
         """
 
 
-def at_once(settings: Settings, workers: Workers) -> int:
-    """How many trainings run at a time; one waits for a host where there is none left."""
-    return settings.concurrent or max(1, workers.trials_at_once(settings.gpus_per_trial))
-
-
 @contextmanager
-def workers_at(address: str | None) -> Iterator[Workers]:
+def workers_at(address: str | None, say: Say) -> Iterator[Workers]:
     """On this machine, or on the Ray cluster at `address`. Raises InputError if it cannot be joined or used."""
     if address is None:
         with OwnWorkers() as own:
@@ -65,7 +62,7 @@ def workers_at(address: str | None) -> Iterator[Workers]:
     from hybridtune.search.cluster.joined_workers import JoinedWorkers
 
     with joined_ray(address) as head:
-        yield JoinedWorkers(head)
+        yield JoinedWorkers(head, say)
 
 
 class OwnWorkers:
@@ -82,9 +79,9 @@ class OwnWorkers:
         pick(settings.hardware)
         return settings
 
-    def trials_at_once(self, gpus_per_trial: float) -> int:  # noqa: ARG002
+    def at_once(self, settings: Settings) -> int:
         # Where they share few GPUs, Ray lets the others wait.
-        return cores()
+        return settings.concurrent or cores()
 
     def refuse_unreachable(self, place: Place) -> None:
         """It was made by this very host."""
@@ -97,7 +94,7 @@ class OwnWorkers:
     def memory_ran_out(self, host: str | None) -> bool:
         return self._memory.rose(host)
 
-    def look_around(self, say: Say) -> None:
+    def look_around(self, wanted: int) -> None:
         """No other host joins."""
 
     def avoided(self) -> frozenset[str]:

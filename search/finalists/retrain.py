@@ -14,7 +14,7 @@ from hybridtune.models.architectures.registry import config_values
 from hybridtune.models.metrics import all_metrics
 from hybridtune.models.training.fit import predict_slice
 from hybridtune.search.cluster.shared_dataset import share_dataset
-from hybridtune.search.cluster.workers import Workers, at_once
+from hybridtune.search.cluster.workers import Workers
 from hybridtune.search.finalists.members import (
     FAILED,
     MEMBER,
@@ -67,7 +67,7 @@ def retrain(run: RunDir, say: Say, workers: Workers) -> None:
         say(f"{finalists} of the {settings.top_k} finalists wanted are there: no more trials were trained to their end")
     say(f"retraining: {len(missing)} of {len(specs)} members, up to {settings.iterations} iterations each")
     if missing:
-        workers.start(at_once(settings, workers))
+        workers.start(workers.at_once(settings))
         _train_members(run, settings, missing, say, workers)
         run.fetch_members()
     for spec in missing:
@@ -157,7 +157,7 @@ def _train_members(run: RunDir, settings: Settings, specs: list[MemberSpec], say
         (),
         run.document().epoch,
     )
-    tasks = MemberTasks(specs, lambda: at_once(settings, workers))
+    tasks = MemberTasks(specs, lambda: workers.at_once(settings))
     run_tasks(
         tune.with_parameters(train_member, context=context),
         tasks,
@@ -186,6 +186,9 @@ class MemberTasks(Tasks[MemberSpec]):
 
     def _draw(self) -> None:
         return None
+
+    def _undrawn(self) -> int:
+        return 0
 
     def _config(self, task: MemberSpec, attempt: int) -> dict[str, Any]:
         return MemberTask(task, self._micro_batches.get(task.id), attempt).to_tune()

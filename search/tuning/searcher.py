@@ -48,10 +48,13 @@ class StudySearcher(Tasks[Trial]):
         self._asked = len(started(study))
 
     def _draw(self) -> Trial | None:
-        if self._asked >= self._trials or self._enough():
+        if self._undrawn() == 0:
             return None
         self._asked += 1
         return ask(self._study, self._space, self._seed, self._sampler)
+
+    def _undrawn(self) -> int:
+        return 0 if self._enough() else max(0, self._trials - self._asked)
 
     def _config(self, task: Trial, attempt: int) -> dict[str, Any]:
         known = self._study.get_trials(deepcopy=False)[task.number].intermediate_values

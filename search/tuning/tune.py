@@ -10,7 +10,7 @@ from ray.tune.result import EXPR_ERROR_FILE
 
 from hybridtune.models.training.config import higher_is_better
 from hybridtune.search.cluster.shared_dataset import share_dataset
-from hybridtune.search.cluster.workers import Workers, at_once
+from hybridtune.search.cluster.workers import Workers
 from hybridtune.search.run.run_dir import TRIALS, RunDir, trial_name
 from hybridtune.search.run.say import Say
 from hybridtune.search.run.settings import Settings
@@ -55,10 +55,10 @@ def search(run: RunDir, say: Say, workers: Workers) -> None:
     elif left > 0:
         rungs = _rungs(settings)
         say(
-            f"search: {left} trials of up to {settings.iterations} iterations, {at_once(settings, workers)} at a time; "
+            f"search: {left} trials of up to {settings.iterations} iterations, {workers.at_once(settings)} at a time; "
             f"rungs at {', '.join(map(str, rungs)) or 'none'}"
         )
-        workers.start(at_once(settings, workers))
+        workers.start(workers.at_once(settings))
         _run_trials(run, settings, study, rungs, stopping, say, workers)
         left = wanted - sum(t.state.is_finished() for t in started(study))
         reason = stopping.reached()
@@ -118,7 +118,7 @@ def _run_trials(
         study,
         settings.space,
         wanted_trials(settings),
-        lambda: at_once(settings, workers),
+        lambda: workers.at_once(settings),
         settings.seed,
         halving,
         settings.sampler,

@@ -78,7 +78,7 @@ class TrainingCallback(Callback, Generic[Task]):  # type: ignore[misc]
             if time.monotonic() - self._ticked >= TICK_SECONDS:
                 self._ticked = time.monotonic()
                 self._listener.tick()
-                self._workers.look_around(self._say)
+                self._workers.look_around(self._tasks.left())
                 self._keeper.check()
 
     def on_trial_start(self, trial: Trial, **info: Any) -> None:  # noqa: ARG002

@@ -7,17 +7,15 @@ from ray.tune import PlacementGroupFactory
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler
 
+from hybridtune.search.cluster.hosts import not_on
+
 if TYPE_CHECKING:
     from ray.tune.execution.tune_controller import TuneController
-
-NODE = "ray.io/node-id"
-"""Ray's own label of a node."""
 
 
 def room(gpus: float, avoided: frozenset[str]) -> PlacementGroupFactory:
     """A core and `gpus` of a node that is none of `avoided`."""
-    where = {NODE: f"!in({','.join(sorted(avoided))})"} if avoided else {}
-    return PlacementGroupFactory([{"CPU": 1, "GPU": gpus}], bundle_label_selector=[where])
+    return PlacementGroupFactory([{"CPU": 1, "GPU": gpus}], bundle_label_selector=[not_on(avoided)])
 
 
 class Placing(FIFOScheduler):  # type: ignore[misc]

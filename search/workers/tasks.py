@@ -135,6 +135,10 @@ class Tasks(Searcher, Generic[Task]):  # type: ignore[misc]
         """The lost one is not tried again."""
         self._fail(self._lost.pop(trial_id), reason)
 
+    def left(self) -> int:
+        """How many have not ended."""
+        return len(self._live) + len(self._waiting) + self._undrawn()
+
     def set_max_concurrency(self, max_concurrent: int) -> bool:  # noqa: ARG002 Tune's interface
         """Tells Tune that no limiter is needed: `suggest` is one."""
         return True
@@ -145,6 +149,10 @@ class Tasks(Searcher, Generic[Task]):  # type: ignore[misc]
     @abstractmethod
     def _draw(self) -> Task | None:
         """The next that was never handed out; None if there is no other."""
+
+    @abstractmethod
+    def _undrawn(self) -> int:
+        """How many `_draw` may still give."""
 
     @abstractmethod
     def _config(self, task: Task, attempt: int) -> dict[str, Any]:
