@@ -131,7 +131,7 @@ class Hosts:
             cwd=cwd or self.folder,
         )
 
-    def start_head(self, *arguments: str, **changes: str) -> None:
+    def start_head(self, *arguments: str, changes: Mapping[str, str] | None = None) -> None:
         """Ray's head on host `head`, which runs no trials; a new one where it was killed.
 
         changes: of its environment.
@@ -182,11 +182,13 @@ class Hosts:
         config.write_text(json.dumps(cluster))
         self.start_head(
             f"--autoscaling-config={config}",
-            AUTOSCALER_UPDATE_INTERVAL_S="1",
-            RAY_FAKE_CLUSTER="1",
-            RAY_enable_autoscaler_v2="1",
-            RAY_CLOUD_INSTANCE_ID=FAKE_HEAD_NODE_ID,
-            RAY_OVERRIDE_NODE_ID_FOR_TESTING=FAKE_HEAD_NODE_ID,
+            changes={
+                "AUTOSCALER_UPDATE_INTERVAL_S": "1",
+                "RAY_FAKE_CLUSTER": "1",
+                "RAY_enable_autoscaler_v2": "1",
+                "RAY_CLOUD_INSTANCE_ID": FAKE_HEAD_NODE_ID,
+                "RAY_OVERRIDE_NODE_ID_FOR_TESTING": FAKE_HEAD_NODE_ID,
+            },
         )
 
     def start_s3_server(self, bucket: str) -> dict[str, str]:
@@ -206,7 +208,14 @@ class Hosts:
             assert time.monotonic() < until, made.stderr + self.log("s3").read_text()
         return using
 
-    def start_worker(self, number: int, *arguments: str, before: str = "", wait: bool = True, **changes: str) -> str:
+    def start_worker(
+        self,
+        number: int,
+        *arguments: str,
+        before: str = "",
+        wait: bool = True,
+        changes: Mapping[str, str] | None = None,
+    ) -> str:
         """A worker on host w`number`, whose address is 10.99.0.1`number`; returns the host's name.
 
         changes: of its environment.

@@ -90,7 +90,12 @@ def seconds_per_trial(arm: Callable[[Path, int], None], trials: int) -> float:
 def ours(folder: Path, trials: int) -> None:
     dimensions = dict(HYBRID.dimensions)
     settings = Settings(
-        dataset=folder, dimensions=dimensions, reference=HYBRID.reference, trials=trials, concurrent=WORKERS
+        dataset=folder,
+        dimensions=dimensions,
+        reference=HYBRID.reference,
+        trials=trials,
+        iterations=REPORTS,
+        concurrent=WORKERS,
     )
     run = RunDir.create(folder / "run", settings, "none")
     study = create_study(run, HYBRID, "tune_loss")
@@ -102,7 +107,7 @@ def ours(folder: Path, trials: int) -> None:
         """Words cost nothing here."""
 
     recorder = Recorder(run, study, trials, rungs, StoppingRule(study, None, None), say)
-    callback = TrainingCallback(TrialTask.from_tune, searcher, recorder, REPORTS, None, OwnWorkers(), run.keeper, say)
+    callback = TrainingCallback(TrialTask.from_tune, searcher, recorder, settings, OwnWorkers(), run.keeper, say)
     run_tasks(null_trial, searcher, callback, run.path / "tune", trial_folder, scheduler=Asha(halving))
     assert sum(trial.state.is_finished() for trial in study.get_trials()) == trials
 

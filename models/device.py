@@ -7,7 +7,7 @@ import os
 import torch
 
 from hybridtune.data.schema import InputError
-from hybridtune.models.hardware import DeviceChoice, Hardware, Precision
+from hybridtune.models.hardware import DeviceChoice, Hardware, Precision, memory_fraction
 
 
 def pick(hardware: Hardware) -> tuple[torch.device, Precision]:
@@ -24,6 +24,15 @@ def best_precision(device: torch.device) -> Precision:
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
     native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     return "bf16" if device.type == "cpu" and native else "fp32"
+
+
+def limit_gpu_memory(device: torch.device, gpus: float) -> None:
+    """Trainings that share a GPU each get their part of its memory: one that wants more is refused it, and not its
+    neighbours. gpus: that this process was given.
+    """
+    if device.type == "cuda":
+        total = torch.cuda.get_device_properties(device).total_memory
+        torch.cuda.set_per_process_memory_fraction(memory_fraction(gpus, total), device)
 
 
 def device_name(device: torch.device) -> str:

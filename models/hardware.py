@@ -12,7 +12,22 @@ PrecisionChoice = Literal["auto", "fp32", "bf16"]
 class Hardware:
     """What a training may run on, as its user chose."""
 
-    has_gpu: bool = False
-    """Whether the training was given a GPU. Others may be visible that belong to other trainings."""
+    gpus: float = 0.0
+    """How many the training was given; a fraction is of one that others use too. More may be visible, which belong to
+    other trainings.
+    """
     device: DeviceChoice = "auto"
     precision: PrecisionChoice = "auto"
+
+    @property
+    def has_gpu(self) -> bool:
+        return self.gpus > 0
+
+
+CUDA_CONTEXT_BYTES = 600 * 2**20
+"""What CUDA itself takes of a GPU for each process that uses it; PyTorch's limit does not cover it."""
+
+
+def memory_fraction(gpus: float, gpu_bytes: int) -> float:
+    """How much of a GPU's memory PyTorch may take in a process that was given so many of them."""
+    return 1.0 if gpus >= 1 else max(gpus - CUDA_CONTEXT_BYTES / gpu_bytes, gpus / 2)

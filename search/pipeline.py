@@ -20,7 +20,7 @@ from hybridtune.search.run.opening import create_run, driving, exists, open_run,
 from hybridtune.search.run.place import PlaceError
 from hybridtune.search.run.run_dir import RunDir, Status, versions
 from hybridtune.search.run.say import Say
-from hybridtune.search.run.settings import Settings
+from hybridtune.search.run.settings import AUTO, Settings
 from hybridtune.spaces.load import load_space
 from hybridtune.spaces.trial_config import Shape
 
@@ -30,7 +30,8 @@ Stage = Callable[[RunDir, Say, Workers], None]
 def new_settings(path: Path, space: str, values: Mapping[str, Any], workers: Workers) -> Settings:
     """The settings of a run on the dataset at `path`.
 
-    space: the name of a shipped space or a YAML file. values: fields of Settings. Raises InputError or pydantic's
+    space: the name of a shipped space or a YAML file. values: fields of Settings; with gpus_per_trial auto, a trial has
+    a whole GPU until `_share_gpus` has measured. Raises InputError or pydantic's
     ValidationError naming the field for what cannot be used.
     """
     dataset = Dataset(path)
@@ -43,6 +44,8 @@ def new_settings(path: Path, space: str, values: Mapping[str, Any], workers: Wor
         "reference": chosen.reference,
     }
     chosen_values = {name: value for name, value in values.items() if value is not None}
+    if chosen_values.get("gpus_per_trial") == AUTO:
+        chosen_values["gpus_per_trial"] = 1.0
     settings = workers.fit(Settings.model_validate(given | chosen_values))
     if settings.warm_start is None:
         return settings
@@ -80,8 +83,28 @@ def launch(
         with driving(run, say) as driven:
             driven.update(epoch=driven.keeper.epoch_after(0))
             driven.keep_dataset()
+            if values.get("gpus_per_trial") == AUTO:
+                _share_gpus(driven, say, workers)
             take_to_end(driven, say, workers)
     return driven
+
+
+def _share_gpus(run: RunDir, say: Say, workers: Workers) -> None:
+    """Chooses how many trials share a GPU. A resume of a run that was killed before that gives each a whole one."""
+    from hybridtune.search.cluster.shared_dataset import share_dataset
+    from hybridtune.search.workers.shared_gpu import trainings_on_a_gpu
+    from hybridtune.search.workers.trainable import TrainingContext
+
+    settings, epoch = run.document().settings, run.document().epoch
+    workers.start(workers.at_once(settings))
+    dataset = share_dataset(run.open_dataset(), other_hosts=workers.other_hosts)
+    context = TrainingContext(run.place, dataset, settings.budget, settings.hardware, (), epoch)
+    count = trainings_on_a_gpu(
+        context, settings.reference, settings.seed, workers.most_on_a_gpu(), workers.avoided(), say
+    )
+    say(f"{count} trials share a GPU" if count > 1 else "each trial has a GPU of its own")
+    shared = workers.fit(settings.model_copy(update={"gpus_per_trial": 1 / count}))
+    run.update(settings=shared.model_dump())
 
 
 def _new_run(location: Location, settings: Settings, workers: Workers) -> RunDir:

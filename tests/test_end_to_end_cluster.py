@@ -129,7 +129,7 @@ def test_a_wrong_host_is_refused_by_its_name(
             file.write("# another\n")
     names = {"shared": str(shared), "other": str(other)}
     given = {key: value.format(**names) for key, value in changes.items()}
-    hosts.start_worker(3, before=before.format(**names), **given)
+    hosts.start_worker(3, before=before.format(**names), changes=given)
     try:
         assert_refused(hosts, shared, ["host 10.99.0.13", *(word.format(**names) for word in words)])
     finally:

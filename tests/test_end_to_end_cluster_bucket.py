@@ -43,7 +43,7 @@ def start_cluster(hosts: Hosts, bucket: dict[str, str]) -> Path:
     home.mkdir(exist_ok=True)
     hosts.start_head()
     for number in (1, 2):
-        hosts.start_worker(number, before=f"mount -t tmpfs none {home}", **bucket)
+        hosts.start_worker(number, before=f"mount -t tmpfs none {home}", changes=bucket)
     return home
 
 

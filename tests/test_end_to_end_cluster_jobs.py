@@ -50,8 +50,8 @@ def bucket(hosts: Hosts, finished: Workplace) -> dict[str, str]:
 def start_cluster(hosts: Hosts, bucket: dict[str, str]) -> None:
     # A job's command is found as its cluster's hosts find it.
     path = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    hosts.start_head("--dashboard", "--dashboard-host=0.0.0.0", **bucket, **path)
-    hosts.start_worker(1, before=f"mount -t tmpfs none {hosts.folder / 'client'}", **bucket)
+    hosts.start_head("--dashboard", "--dashboard-host=0.0.0.0", changes=bucket | path)
+    hosts.start_worker(1, before=f"mount -t tmpfs none {hosts.folder / 'client'}", changes=bucket)
 
 
 class Client:

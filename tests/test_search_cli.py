@@ -142,6 +142,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write_series: WriteS
         ("launch dataset --run new --concurrent 0", "concurrent: Input should be greater than or equal to 1, got 0"),
         ("launch dataset --run new --reduction-factor 1", "reduction_factor: Input should be greater than or equal"),
         ("launch dataset --run new --gpus-per-trial -1", "gpus_per_trial: Input should be greater than or equal to 0"),
+        ("launch dataset --run new --gpus-per-trial many", "gpus-per-trial must be a number like 1 or 0.5, or auto"),
+        ("launch dataset --run new --gpus-per-trial auto", "gpus-per-trial is 1, this machine has 0 GPUs"),
         ("launch dataset --run new --metric profit", "metric: Input should be 'tune_loss' or 'tune_auc', got 'profit'"),
         ("launch dataset --run new --space mamba", "space 'mamba' is neither a file nor one of hybrid, basic"),
         ("launch dataset --run new --space option.yaml", "option.yaml:2: dimension: Extra inputs are not permitted"),

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 from conftest import SMALL_LAUNCH, Workplace, wait_until
 from ray.exceptions import ActorDiedError
 from ray.train._internal import storage
@@ -24,6 +25,7 @@ from hybridtune.search.finalists.retrain import MemberTask
 from hybridtune.search.run.trial_report import Progressed
 from hybridtune.search.workers.failures import DiskFullError
 from hybridtune.search.workers.retries import HOST_LOSSES, Retries, last_failure, raised
+from hybridtune.search.workers.tasks import Retry
 from hybridtune.spaces.parameters import Config
 
 PARAMS: Config = {"batch_size": 256}
@@ -88,7 +90,7 @@ def test_a_worker_lost_for_another_reason_goes_on_as_it_was(
 ) -> None:
     last = None if reported is None else progressed(reported)
     retry = watching().after(task(micro_batch=config), last, lost(), None)
-    assert retry == (again, "lost its worker and goes on from its last checkpoint", False)
+    assert retry == Retry(again, "lost its worker and goes on from its last checkpoint")
 
 
 def test_a_worker_lost_for_memory_goes_on_with_less_and_at_last_with_one(lost: Lost, kills: Path) -> None:
@@ -115,6 +117,24 @@ def test_a_worker_that_ended_itself_for_memory_goes_on_with_less_too(lost: Lost)
     assert retry is not None
     assert "for want of memory" in retry.words
     assert retry.micro_batch == 32
+
+
+@pytest.mark.usefixtures("kills")
+def test_what_does_not_fit_into_a_part_of_a_gpu_gets_a_whole_one_and_then_less(lost: Lost) -> None:
+    full = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
+    shared = Retries(OwnWorkers().memory_ran_out, gpus_shared=True)
+    first = shared.after(task(), progressed(1), lost(full), None)
+    assert first is not None
+    assert (first.alone, first.micro_batch) == (True, 256)
+    assert "goes on from its last checkpoint on a whole one" in first.words
+    alone = MemberTask(MemberSpec("x", "trial 0", PARAMS, seed=0), 64, attempt=2, alone=True)
+    second = shared.after(alone, None, lost(full), None)
+    assert second is not None
+    assert not second.alone
+    assert second.micro_batch == 8
+    whole = watching().after(task("y"), None, lost(full), None)
+    assert whole is not None
+    assert not whole.alone
 
 
 @pytest.mark.parametrize(("asked", "again"), [(40, 5), (None, 8)])
@@ -250,7 +270,7 @@ def test_a_host_that_is_lost_costs_no_retry(lost: Lost, failure: str) -> None:
     watched = watching()
     for _ in range(HOST_LOSSES):
         retry = watched.after(task(), None, failure, None)
-        assert retry == (256, "lost its host and goes on from its last checkpoint", True)
+        assert retry == Retry(256, "lost its host and goes on from its last checkpoint", host_lost=True)
     assert [watched.after(task(), None, lost(), None) is not None for _ in range(3)] == [True, True, False]
     # What kills its hosts one after the other is most likely the training itself.
     assert watched.after(task(), None, failure, None) is None

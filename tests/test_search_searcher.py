@@ -14,6 +14,7 @@ from hybridtune.search.run.trial_report import Failed, Progressed
 from hybridtune.search.study.rungs import SuccessiveHalving
 from hybridtune.search.study.study import create_study
 from hybridtune.search.tuning.searcher import StudySearcher
+from hybridtune.search.workers.tasks import Retry
 from hybridtune.spaces.parameters import Choice, Config, Float, Space
 
 SPACE = Space(
@@ -61,6 +62,7 @@ def test_the_first_suggestion_is_the_default_with_nothing_reported(tmp_path: Pat
         "reported": 0,
         "micro_batch": None,
         "attempt": 1,
+        "alone": False,
     }
 
 
@@ -148,7 +150,7 @@ def test_a_trial_whose_worker_was_lost_is_the_next_to_be_handed_out(tmp_path: Pa
     search.suggest("y")
     search.searcher.on_trial_result("x", result(1, 0.7))
     search.searcher.on_trial_complete("x", result(1, 0.7), error=True)
-    search.searcher.again("x", 16)
+    search.searcher.again("x", Retry(16, "lost"))
     assert search.suggest("z") == first | {"reported": 1, "micro_batch": 16, "attempt": 3}
     assert search.trial(0).user_attrs["retries"] == 1
     search.searcher.on_trial_complete("z", result(2, 0.6, finished=True))
@@ -157,13 +159,23 @@ def test_a_trial_whose_worker_was_lost_is_the_next_to_be_handed_out(tmp_path: Pa
     assert search.suggest("a")["number"] == 2
 
 
+def test_a_trial_that_did_not_fit_beside_others_stays_alone_after_a_resume_too(tmp_path: Path) -> None:
+    search = Search(tmp_path)
+    first = search.suggest("x")
+    search.searcher.on_trial_complete("x", None, error=True)
+    search.searcher.again("x", Retry(64, "did not fit", alone=True))
+    again = first | {"micro_batch": 64, "attempt": 2, "alone": True}
+    assert search.suggest("y") == again
+    assert Search(tmp_path).suggest("z") == again | {"attempt": 1}
+
+
 def test_the_search_is_not_finished_while_a_trial_may_have_to_be_handed_out_again(tmp_path: Path) -> None:
     """Tune does not ask again after it was told so."""
     search = Search(tmp_path, trials=1, concurrent=2)
     search.suggest("x")
     assert search.searcher.suggest("y") is None
     search.searcher.on_trial_complete("x", None, error=True)
-    search.searcher.again("x", 64)
+    search.searcher.again("x", Retry(64, "lost"))
     assert search.suggest("y")["number"] == 0
     search.searcher.on_trial_complete("y", result(1, 0.5, finished=True))
     assert search.searcher.suggest("z") == Searcher.FINISHED

@@ -22,7 +22,7 @@ from hybridtune.search.run.keeper import NothingToKeep
 from hybridtune.search.run.trial_report import Failed, Progressed, TrialReport
 from hybridtune.search.workers.callback import TrainingCallback
 from hybridtune.search.workers.placing import Placing
-from hybridtune.search.workers.tasks import Tasks, run_tasks
+from hybridtune.search.workers.tasks import Retry, Tasks, run_tasks
 
 pytestmark = pytest.mark.slow
 
@@ -59,8 +59,8 @@ class Numbers(Tasks[int]):
         assert last is not None
         self.ended.append(task)
 
-    def _retry(self, task: int, micro_batch: int, host_lost: bool) -> None:  # noqa: ARG002
-        assert micro_batch == RETRIED_WITH
+    def _retry(self, task: int, retry: Retry) -> None:
+        assert retry.micro_batch == RETRIED_WITH
         self.retried.append(task)
 
     def _fail(self, task: int, reason: str) -> None:
@@ -80,7 +80,7 @@ class KillsWorkers(Callback):  # type: ignore[misc]
 
     def on_trial_error(self, trial: Trial, **info: Any) -> None:  # noqa: ARG002
         if trial.config["number"] == self._after + 1 and not self._numbers.retried:
-            self._numbers.again(trial.trial_id, RETRIED_WITH)
+            self._numbers.again(trial.trial_id, Retry(RETRIED_WITH, "lost"))
         else:
             self._numbers.fail(trial.trial_id, "no retries left")
 

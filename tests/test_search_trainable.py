@@ -117,7 +117,7 @@ def test_a_checkpoint_of_another_training_is_not_loaded(context: TrainingContext
 def test_a_training_is_known_by_what_decides_its_weights(context: TrainingContext) -> None:
     mine = identity(PARAMS, 0, context)
     assert identity(dict(reversed(PARAMS.items())), 0, context) == mine
-    assert identity(PARAMS, 0, context.with_micro_batch(7)) == mine
+    assert identity(PARAMS, 0, context.fitting(7)) == mine
     longer = dataclasses.replace(context, budget=dataclasses.replace(context.budget, iterations=5))
     others = [
         identity(PARAMS | {"dropout": 0.21}, 0, context),

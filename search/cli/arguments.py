@@ -4,9 +4,8 @@ from typing import Annotated
 
 import typer
 
-from hybridtune.data.schema import (
-    InputError,
-)
+from hybridtune.data.schema import InputError
+from hybridtune.search.run.settings import AUTO
 
 RunArgument = Annotated[str, typer.Argument(help="A run: its folder, or s3://bucket/prefix.", show_default=False)]
 AddressOption = Annotated[
@@ -35,3 +34,12 @@ def minutes_of(name: str, text: str) -> tuple[int, ...]:
         return tuple(int(part) for part in text.split(","))
     except ValueError:
         raise InputError(f"{name} must be minutes separated by commas like 15,60, got {text!r}") from None
+
+
+def gpus_of(text: str) -> float | str:
+    if text == AUTO:
+        return text
+    try:
+        return float(text)
+    except ValueError:
+        raise InputError(f"gpus-per-trial must be a number like 1 or 0.5, or {AUTO}, got {text!r}") from None

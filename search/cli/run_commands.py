@@ -5,7 +5,14 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from hybridtune.search.cli.arguments import AddressOption, RunArgument, ServerOption, minutes_of, refuse_cluster
+from hybridtune.search.cli.arguments import (
+    AddressOption,
+    RunArgument,
+    ServerOption,
+    gpus_of,
+    minutes_of,
+    refuse_cluster,
+)
 from hybridtune.search.cli.console import out
 from hybridtune.search.run.settings import Settings
 
@@ -60,9 +67,9 @@ def launch(
     concurrent: Annotated[
         int | None, typer.Option(help="Trials at a time.", show_default="as many as there is room for")
     ] = None,
-    gpus_per_trial: Annotated[float, typer.Option(help="GPUs of each trial; a fraction shares one.")] = _default(
-        "gpus_per_trial"
-    ),
+    gpus_per_trial: Annotated[
+        str, typer.Option(help="GPUs of each trial; a fraction shares one; auto measures how many may.")
+    ] = f"{_default('gpus_per_trial'):g}",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = _default("device"),
     precision: Annotated[str, typer.Option(help="auto (bf16 where the hardware has it), fp32 or bf16.")] = _default(
         "precision"
@@ -107,7 +114,7 @@ def launch(
             "stop_after": stop_after,
             "warm_start": warm_start,
             "concurrent": concurrent,
-            "gpus_per_trial": gpus_per_trial,
+            "gpus_per_trial": gpus_of(gpus_per_trial),
             "device": device,
             "precision": precision,
             "micro_batch": micro_batch,

@@ -26,6 +26,9 @@ class Workers(Protocol):
     def at_once(self, settings: Settings) -> int:
         """How many trainings run at a time, which may change."""
 
+    def most_on_a_gpu(self) -> int:
+        """How many trainings every host has cores for beside each of its GPUs."""
+
     def refuse_unreachable(self, place: Place) -> None:
         """Raises InputError naming a host from which `place` is not reached."""
 
@@ -82,6 +85,11 @@ class OwnWorkers:
     def at_once(self, settings: Settings) -> int:
         # Where they share few GPUs, Ray lets the others wait.
         return settings.concurrent or cores()
+
+    def most_on_a_gpu(self) -> int:
+        import torch
+
+        return cores() // max(1, torch.cuda.device_count())
 
     def refuse_unreachable(self, place: Place) -> None:
         """It was made by this very host."""

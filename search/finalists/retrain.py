@@ -36,7 +36,7 @@ from hybridtune.search.workers.callback import TrainingCallback
 from hybridtune.search.workers.checkpoint import Attempt, Checkpoint, remove_checkpoints
 from hybridtune.search.workers.placing import Placing
 from hybridtune.search.workers.progress import describe
-from hybridtune.search.workers.tasks import Tasks, run_tasks
+from hybridtune.search.workers.tasks import Retry, Tasks, run_tasks
 from hybridtune.search.workers.trainable import (
     TrainingContext,
     identity,
@@ -89,6 +89,8 @@ class MemberTask:
     """How many anchors fitted into memory in an earlier attempt."""
     attempt: int
     """Ascending over all that the driver hands out."""
+    alone: bool = False
+    """Whether it did not fit into its part of a GPU, and has a whole one."""
 
     @property
     def name(self) -> str:
@@ -103,7 +105,7 @@ class MemberTask:
 
     @classmethod
     def from_tune(cls, config: Mapping[str, Any]) -> Self:
-        return cls(MemberSpec(**config["spec"]), config["micro_batch"], config["attempt"])
+        return cls(MemberSpec(**config["spec"]), config["micro_batch"], config["attempt"], config["alone"])
 
 
 def train_member(config: dict[str, Any], context: TrainingContext) -> None:
@@ -112,7 +114,7 @@ def train_member(config: dict[str, Any], context: TrainingContext) -> None:
     spec = task.spec
     name = member_name(spec.id)
     dataset = context.dataset.open()
-    training = make_training(context.with_micro_batch(task.micro_batch), spec.params, spec.seed, dataset)
+    training = make_training(context.fitting(task.micro_batch, alone=task.alone), spec.params, spec.seed, dataset)
 
     def report(report: TrialReport) -> None:
         if isinstance(report, Failed):
@@ -165,8 +167,7 @@ def _train_members(run: RunDir, settings: Settings, specs: list[MemberSpec], say
             MemberTask.from_tune,
             tasks,
             MemberLines(len(specs), say),
-            settings.iterations,
-            settings.micro_batch,
+            settings,
             workers,
             run.keeper,
             say,
@@ -183,6 +184,7 @@ class MemberTasks(Tasks[MemberSpec]):
     def __init__(self, specs: list[MemberSpec], concurrent: Callable[[], int]) -> None:
         super().__init__(concurrent, list(specs))
         self._micro_batches: dict[str, int] = {}
+        self._alone: set[str] = set()
 
     def _draw(self) -> None:
         return None
@@ -191,7 +193,7 @@ class MemberTasks(Tasks[MemberSpec]):
         return 0
 
     def _config(self, task: MemberSpec, attempt: int) -> dict[str, Any]:
-        return MemberTask(task, self._micro_batches.get(task.id), attempt).to_tune()
+        return MemberTask(task, self._micro_batches.get(task.id), attempt, task.id in self._alone).to_tune()
 
     def _progress(self, task: MemberSpec, report: Progressed) -> None:
         """It keeps itself."""
@@ -199,8 +201,10 @@ class MemberTasks(Tasks[MemberSpec]):
     def _end(self, task: MemberSpec, last: TrialReport | None) -> None:
         """Its file says how."""
 
-    def _retry(self, task: MemberSpec, micro_batch: int, host_lost: bool) -> None:  # noqa: ARG002
-        self._micro_batches[task.id] = micro_batch
+    def _retry(self, task: MemberSpec, retry: Retry) -> None:
+        self._micro_batches[task.id] = retry.micro_batch
+        if retry.alone:
+            self._alone.add(task.id)
 
     def _fail(self, task: MemberSpec, reason: str) -> None:
         """It has no file, which says so."""

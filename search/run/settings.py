@@ -12,6 +12,9 @@ from hybridtune.spaces.parameters import Config, Dimension, Space
 if TYPE_CHECKING:
     from hybridtune.data.store import Dataset
 
+AUTO = "auto"
+"""For gpus_per_trial, of who wants it measured."""
+
 SchedulerName = Literal["asha", "hyperband", "none"]
 
 
@@ -64,8 +67,12 @@ class Settings(BaseModel):
         return dataset if self.horizons is None else dataset.only(self.horizons)
 
     @property
+    def shares_gpus(self) -> bool:
+        return 0 < self.gpus_per_trial < 1
+
+    @property
     def hardware(self) -> Hardware:
-        return Hardware(self.gpus_per_trial > 0, self.device, self.precision)
+        return Hardware(self.gpus_per_trial, self.device, self.precision)
 
     @property
     def budget(self) -> Budget:

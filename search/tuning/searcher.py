@@ -14,7 +14,7 @@ from optuna.trial import Trial, TrialState
 from hybridtune.search.run.trial_report import Failed, Progressed, TrialReport
 from hybridtune.search.study.rungs import SuccessiveHalving
 from hybridtune.search.study.study import ask, config_of, reopen, report_value, started, tell
-from hybridtune.search.workers.tasks import Tasks
+from hybridtune.search.workers.tasks import Retry, Tasks
 from hybridtune.search.workers.trainable import TrialTask
 from hybridtune.spaces.parameters import Space
 
@@ -59,7 +59,12 @@ class StudySearcher(Tasks[Trial]):
     def _config(self, task: Trial, attempt: int) -> dict[str, Any]:
         known = self._study.get_trials(deepcopy=False)[task.number].intermediate_values
         return TrialTask(
-            task.number, config_of(task), max(known, default=0), task.user_attrs.get("micro_batch"), attempt
+            task.number,
+            config_of(task),
+            max(known, default=0),
+            task.user_attrs.get("micro_batch"),
+            attempt,
+            task.user_attrs.get("alone", False),
         ).to_tune()
 
     def _progress(self, task: Trial, report: Progressed) -> None:
@@ -84,10 +89,12 @@ class StudySearcher(Tasks[Trial]):
                     tell(self._study, task, TrialState.PRUNED)
                 # Else the search's time is over: the trial stays under way, and a resume takes it up again.
 
-    def _retry(self, task: Trial, micro_batch: int, host_lost: bool) -> None:
-        counted = "hosts_lost" if host_lost else "retries"
+    def _retry(self, task: Trial, retry: Retry) -> None:
+        counted = "hosts_lost" if retry.host_lost else "retries"
         task.set_user_attr(counted, task.user_attrs.get(counted, 0) + 1)
-        task.set_user_attr("micro_batch", micro_batch)
+        task.set_user_attr("micro_batch", retry.micro_batch)
+        if retry.alone:
+            task.set_user_attr("alone", True)
 
     def _fail(self, task: Trial, reason: str) -> None:
         self._halving.forget(task.number)

@@ -10,6 +10,7 @@ from ray.tune.experiment import Trial
 from hybridtune.search.cluster.workers import Workers
 from hybridtune.search.run.keeper import Keeper
 from hybridtune.search.run.say import Say
+from hybridtune.search.run.settings import Settings
 from hybridtune.search.run.trial_report import Progressed, TrialReport, report_from_tune
 from hybridtune.search.workers.progress import HardwareLines, Heartbeat
 from hybridtune.search.workers.retries import Retries, last_failure, raised
@@ -49,23 +50,22 @@ class TrainingCallback(Callback, Generic[Task]):  # type: ignore[misc]
         task_from_tune: Callable[[Mapping[str, Any]], Task],
         tasks: Tasks[Any],
         listener: Listener[Task],
-        iterations: int,
-        micro_batch: int | None,
+        settings: Settings,
         workers: Workers,
         keeper: Keeper,
         say: Say,
     ) -> None:
-        """task_from_tune: from the config of Tune's trial. micro_batch: of the run's settings."""
+        """task_from_tune: from the config of Tune's trial."""
         self._task_from_tune = task_from_tune
         self._tasks = tasks
         self._listener = listener
-        self._micro_batch = micro_batch
+        self._micro_batch = settings.micro_batch
         self._say = say
         self._workers = workers
         self._keeper = keeper
-        self._retries = Retries(workers.memory_ran_out)
-        self._heartbeat = Heartbeat(say, iterations)
-        self._hardware = HardwareLines(say, micro_batch)
+        self._retries = Retries(workers.memory_ran_out, settings.shares_gpus)
+        self._heartbeat = Heartbeat(say, settings.iterations)
+        self._hardware = HardwareLines(say, settings.micro_batch)
         self._traceback_shown = False
         self._ticked = time.monotonic()
 
@@ -112,7 +112,7 @@ class TrainingCallback(Callback, Generic[Task]):  # type: ignore[misc]
         self._heartbeat.forget(task.name)
         retry = self._retries.after(task, report_from_tune(trial.last_result), failure, self._micro_batch)
         if retry is not None:
-            self._tasks.again(trial.trial_id, retry.micro_batch, host_lost=retry.host_lost)
+            self._tasks.again(trial.trial_id, retry)
             self._listener.retried(task)
             self._say(f"{task.name} {retry.words}")
             return

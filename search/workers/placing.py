@@ -22,10 +22,11 @@ class Placing(FIFOScheduler):  # type: ignore[misc]
     """A scheduler that decides for each trial of Tune's, when it is added, where it may run."""
 
     def __init__(self, gpus: float, avoided: Callable[[], frozenset[str]]) -> None:
-        """gpus: of each. avoided: the nodes that must not be used, which may change."""
+        """gpus: of each that need not be alone. avoided: the nodes that must not be used, which may change."""
         super().__init__()
         self._gpus = gpus
         self._avoided = avoided
 
     def on_trial_add(self, tune_controller: "TuneController", trial: Trial) -> None:  # noqa: ARG002 Tune's interface
-        trial.update_resources(room(self._gpus, self._avoided()))
+        gpus = max(self._gpus, 1.0) if trial.config.get("alone") else self._gpus
+        trial.update_resources(room(gpus, self._avoided()))

@@ -8,7 +8,6 @@ import re
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 from ray.tune.experiment import Trial
 
@@ -17,7 +16,7 @@ from hybridtune.models.training.micro_batch import is_out_of_memory
 from hybridtune.search.run.place import PlaceError
 from hybridtune.search.run.trial_report import Progressed, TrialReport
 from hybridtune.search.workers.failures import refuse_full_disk
-from hybridtune.search.workers.tasks import TrainingTask
+from hybridtune.search.workers.tasks import Retry, TrainingTask
 
 RETRIES = 2
 """How often a training may lose its worker without getting any further before it counts as failed."""
@@ -36,25 +35,21 @@ ours of one that does not reach the run's place.
 HOST_LOSSES = 20
 """How often that may happen to a training without its getting any further; it may be what its hosts die of."""
 
+GPU_FULL = "CUDA out of memory"
+"""PyTorch's words for a GPU, or the part of one that a process may use."""
+
 COLOURS = re.compile(r"\x1b\[\d+m")
-
-
-class Retry(NamedTuple):
-    micro_batch: int
-    words: str
-    """What happened, for people."""
-    host_lost: bool = False
-    """Whether its host was, which costs no retry."""
 
 
 class Retries:
     """Decides whether a training is tried again, and how. A training keeps its name through its attempts."""
 
-    def __init__(self, memory_ran_out: Callable[[str | None], bool]) -> None:
+    def __init__(self, memory_ran_out: Callable[[str | None], bool], gpus_shared: bool = False) -> None:
         """memory_ran_out: whether the kernel of a host, or of any if it is not known, has killed for want of memory
-        since this was last asked.
+        since this was last asked. gpus_shared: whether a training has only a part of a GPU.
         """
         self._memory_ran_out = memory_ran_out
+        self._gpus_shared = gpus_shared
         self._furthest: Counter[str] = Counter()
         self._in_vain: Counter[str] = Counter()
         self._hosts_lost: Counter[str] = Counter()
@@ -85,6 +80,10 @@ class Retries:
             if self._hosts_lost[name] > HOST_LOSSES:
                 return None
             return Retry(anchors, "lost its host and goes on from its last checkpoint", host_lost=True)
+        if GPU_FULL in failure and self._gpus_shared and not task.alone:
+            words = "did not fit into its part of a GPU and goes on from its last checkpoint on a whole one"
+            # What it had come down to in its part says nothing of the whole.
+            return Retry(attempted(task, None, micro_batch), words, alone=True)
         self._in_vain[name] += 1
         error, before = raised(failure), self._errors.pop(name, None)
         if self._in_vain[name] > RETRIES or (error is not None and error == before):

@@ -8,7 +8,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from ray import tune
 from ray.tune import Callback
@@ -36,8 +36,24 @@ class TrainingTask(Protocol):
     def micro_batch(self) -> int | None:
         """How many anchors fitted into memory in an earlier attempt."""
 
+    @property
+    def alone(self) -> bool:
+        """Whether it has a whole GPU, where others share theirs."""
+
 
 Task = TypeVar("Task")
+
+
+class Retry(NamedTuple):
+    """How a lost training is tried again."""
+
+    micro_batch: int
+    words: str
+    """What happened, for people."""
+    host_lost: bool = False
+    """Whether its host was, which costs no retry."""
+    alone: bool = False
+    """Whether it gets a whole GPU, where others share theirs."""
 
 
 class FirstError:
@@ -125,10 +141,10 @@ class Tasks(Searcher, Generic[Task]):  # type: ignore[misc]
             self._lost[trial.trial_id] = self._live.pop(trial.trial_id)
         return found
 
-    def again(self, trial_id: str, micro_batch: int, *, host_lost: bool = False) -> None:
-        """The lost one is tried again before any other, so many anchors at a time."""
+    def again(self, trial_id: str, retry: Retry) -> None:
+        """The lost one is tried again before any other."""
         task = self._lost.pop(trial_id)
-        self._retry(task, micro_batch, host_lost)
+        self._retry(task, retry)
         self._waiting.insert(0, task)
 
     def fail(self, trial_id: str, reason: str) -> None:
@@ -167,7 +183,7 @@ class Tasks(Searcher, Generic[Task]):  # type: ignore[misc]
         """The task has ended by itself or by the scheduler. last: None where it never reported."""
 
     @abstractmethod
-    def _retry(self, task: Task, micro_batch: int, host_lost: bool) -> None:
+    def _retry(self, task: Task, retry: Retry) -> None:
         """Notes what is special about the next attempt."""
 
     @abstractmethod

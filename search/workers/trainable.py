@@ -12,7 +12,7 @@ from ray import tune
 from hybridtune.data.store import Dataset
 from hybridtune.models.architectures.registry import build_model
 from hybridtune.models.architectures.scaler import train_bars
-from hybridtune.models.device import free_memory, pick, use_one_core
+from hybridtune.models.device import free_memory, limit_gpu_memory, pick, use_one_core
 from hybridtune.models.hardware import Hardware
 from hybridtune.models.training.config import Budget
 from hybridtune.models.training.fit import AnyTraining, NonFiniteLossError, Training
@@ -45,9 +45,13 @@ class TrainingContext:
     epoch: int = 1
     """Of the run's driver."""
 
-    def with_micro_batch(self, anchors: int | None) -> Self:
-        """The same, where a training is known to fit so many anchors only."""
-        return replace(self, budget=replace(self.budget, micro_batch=anchors or self.budget.micro_batch))
+    def fitting(self, anchors: int | None, *, alone: bool = False) -> Self:
+        """The same for a training that is known to fit so many anchors only. alone: it has a whole GPU for itself."""
+        return replace(
+            self,
+            budget=replace(self.budget, micro_batch=anchors or self.budget.micro_batch),
+            hardware=replace(self.hardware, gpus=1.0) if alone else self.hardware,
+        )
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,8 @@ class TrialTask:
     """How many anchors fitted into memory then; None where that is not known."""
     attempt: int
     """Ascending over all that the driver hands out."""
+    alone: bool = False
+    """Whether it did not fit into its part of a GPU, and has a whole one."""
 
     @property
     def name(self) -> str:
@@ -95,7 +101,7 @@ def run_trial(config: dict[str, Any], context: TrainingContext, seed: int) -> No
 
 
 def _train(task: TrialTask, context: TrainingContext, seed: int) -> None:
-    training = folded_training(context.with_micro_batch(task.micro_batch), task.params, seed)
+    training = folded_training(context.fitting(task.micro_batch, alone=task.alone), task.params, seed)
     checkpoint = Checkpoint(
         context.place,
         trial_name(task.number),
@@ -118,7 +124,9 @@ def make_training(context: TrainingContext, params: Config, seed: int, dataset: 
     config = trial_config(params, Shape.of(dataset.info), context.budget)
     model = build_model(config.model, seed)
     model.scaling.fit(train_bars(dataset))
-    return Training(model, dataset, config.train, seed, *pick(context.hardware))
+    device, precision = pick(context.hardware)
+    limit_gpu_memory(device, context.hardware.gpus)
+    return Training(model, dataset, config.train, seed, device, precision)
 
 
 def identity(params: Config, seed: int, context: TrainingContext) -> str:
