@@ -282,13 +282,15 @@ class Hosts:
         script = f"""
 import ray
 ray.init(address="{HEAD}:{PORT}", log_to_driver=False, logging_level="ERROR")
-print(sum(node["Alive"] for node in ray.nodes()))
+print("alive:", sum(node["Alive"] for node in ray.nodes()))
 """
         try:
             found = self.run("head", [sys.executable, "-c", script], timeout=30)
         except subprocess.TimeoutExpired:
             return 0
-        return int(found.stdout.split()[-1]) if found.returncode == 0 else 0
+        # Ray prints its own lines there too.
+        alive = re.search(r"^alive: (\d+)$", found.stdout, re.MULTILINE)
+        return int(alive[1]) if alive else 0
 
     def _wait_for_nodes(self, count: int, seconds: float = 60) -> None:
         until = time.monotonic() + seconds

@@ -19,6 +19,7 @@ from hybridtune.models.training.progress import Progress
 from hybridtune.search.cluster.local_ray import local_ray
 from hybridtune.search.cluster.workers import OwnWorkers
 from hybridtune.search.run.keeper import NothingToKeep
+from hybridtune.search.run.settings import Settings
 from hybridtune.search.run.trial_report import Failed, Progressed, TrialReport
 from hybridtune.search.workers.callback import TrainingCallback
 from hybridtune.search.workers.placing import Placing
@@ -113,6 +114,7 @@ class Silent:
 class NumberTask:
     number: int
     micro_batch: None = None
+    alone: bool = False
 
     @property
     def name(self) -> str:
@@ -128,8 +130,7 @@ def callback_of(numbers: Numbers, listener: Any) -> TrainingCallback[Any]:
         lambda config: NumberTask(config["number"]),
         numbers,
         listener,
-        1,
-        RETRIED_WITH,
+        Settings(dataset=Path(), dimensions={}, reference={}, iterations=1, micro_batch=RETRIED_WITH),
         OwnWorkers(),
         NothingToKeep(),
         print,
