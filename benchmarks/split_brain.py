@@ -37,7 +37,7 @@ BUDGET = (
     *("--trials", str(TRIALS), "--iterations", "5", "--patience", "5", "--samples-per-iteration", "4096"),
     *("--scheduler", "none", "--sampler", "random", "--top-k", "1", "--seeds", "1", "--concurrent", "1"),
 )
-CHANGES = re.compile(r'^(\S+) - - \[.*?\] "(?:PUT|DELETE|POST) /(\S+?)(?:\?\S*)? HTTP/1\.1" 2')
+CHANGES = re.compile(r'^(\S+) - - \[.*?\] "(PUT|DELETE|POST) /(\S+?)(?:\?\S*)? HTTP/1\.1" 2')
 
 
 def main() -> None:
@@ -127,26 +127,24 @@ class Lane:
         }
 
     def _claimed(self, number: int) -> bool:
-        return any(name == f"{number:03d}/leases/000002.json" for _, name in self._changes(number))
+        return any(name == f"runs/{number:03d}/leases/000002.json" for _, _, name in self._changes(number))
 
     def _touched(self, number: int) -> int:
         """How many objects of the second driver the first has changed."""
         first, second = self._addresses
         theirs: set[str] = set()
         touched = 0
-        for address, name in self._changes(number):
-            if address == second:
+        for address, method, name in self._changes(number):
+            if address == second and method != "DELETE":
                 theirs.add(name)
             touched += address == first and name in theirs
         return touched
 
-    def _changes(self, number: int) -> list[tuple[str, str]]:
-        """(address, object), in their order."""
+    def _changes(self, number: int) -> list[tuple[str, str, str]]:
+        """(address, method, object), in their order."""
         lines = re.sub(r"\x1b\[\d*m", "", self._hosts.log("s3").read_text()).splitlines()
         found = [match.groups() for match in map(CHANGES.match, lines) if match]
-        return [
-            (address, name.removeprefix("runs/")) for address, name in found if name.startswith(f"runs/{number:03d}/")
-        ]
+        return [(address, method, name) for address, method, name in found if name.startswith(f"runs/{number:03d}/")]
 
     def _whole(self, run: str) -> bool:
         done = self._hosts.run(self._second, [HYBRIDTUNE, "status", run, "--json"], self._bucket)

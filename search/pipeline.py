@@ -83,6 +83,7 @@ def launch(
         with driving(run, say) as driven:
             driven.update(epoch=driven.keeper.epoch_after(0))
             driven.keep_dataset()
+            say(f"`hybridtune dashboard {driven.name}` shows it in the browser")
             if values.get("gpus_per_trial") == AUTO:
                 _share_gpus(driven, say, workers)
             take_to_end(driven, say, workers)

@@ -19,7 +19,7 @@ from hybridtune.search.cli.bundle_commands import export, predict
 from hybridtune.search.cli.console import out
 from hybridtune.search.cli.data_commands import prepare, synth
 from hybridtune.search.cli.job_command import JobCommand
-from hybridtune.search.cli.run_commands import compare, launch, replay, report, resume, status, stop
+from hybridtune.search.cli.run_commands import compare, dashboard, launch, replay, report, resume, status, stop
 from hybridtune.search.cli.space_commands import show
 
 if TYPE_CHECKING:
@@ -27,12 +27,15 @@ if TYPE_CHECKING:
 
 
 AGAIN_SECONDS = 0.1
-COMMANDS = (synth, prepare, launch, resume, stop, status, replay, report, compare, export, predict)
+COMMANDS = (synth, prepare, launch, resume, stop, status, dashboard, replay, report, compare, export, predict)
 ANYWHERE = (prepare, launch, resume, stop, status, replay, report, export)
 """Those that a cluster can run for somebody who is none of its hosts."""
 INTERRUPTED = 130
-EXTRA = ("jinja2", "optuna", "plotly", "ray", "scipy", "sklearn", "sqlalchemy", "tensorboardX", "yaml")
-"""Modules that the base install leaves out; the extra `search` brings them."""
+EXTRAS = {
+    "dashboard": ("a2wsgi", "optuna_dashboard", "sse_starlette", "starlette", "uvicorn"),
+    "search": ("jinja2", "optuna", "plotly", "ray", "scipy", "sklearn", "sqlalchemy", "tensorboardX", "yaml"),
+}
+"""Modules that the base install leaves out, by the extra that brings them."""
 
 app = typer.Typer(
     help="Hyperparameter search for models of many short price series.",
@@ -97,9 +100,10 @@ def _run(arguments: list[str], debug: bool) -> int:
     except (InputError, ValidationError) as error:
         return _fail(str(error) if isinstance(error, InputError) else _problem(error), 2, debug)
     except Exception as error:
-        if isinstance(error, ModuleNotFoundError) and str(error.name).partition(".")[0] in EXTRA:
-            remedy = "pip install 'hybridtune[search]'"
-            return _fail(f"this command needs {error.name}, which is not installed: {remedy}", 2, debug)
+        missing = str(error.name).partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
+        if extra := next((extra for extra, modules in EXTRAS.items() if missing in modules), None):
+            remedy = f"pip install 'hybridtune[{extra}]'"
+            return _fail(f"this command needs {missing}, which is not installed: {remedy}", 2, debug)
         return _fail(f"{type(error).__name__}: {error} (--debug shows where)", 1, debug)
     if code == INTERRUPTED:
         resumable = {"launch", "resume"} & set(arguments)

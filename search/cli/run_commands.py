@@ -274,3 +274,17 @@ def _print_result(comparison: "Comparison") -> None:
     out.print("The ensemble's gain on the test slice (95% interval):")
     for line in comparison.gain_lines:
         out.print(f"  {line}")
+
+
+def dashboard(
+    run: RunArgument,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="On 127.0.0.1.", show_default="any that is free")] = 0,
+    browser: Annotated[bool, typer.Option(help="Open it.")] = True,
+) -> None:
+    """Watch a run in the browser, while it is under way and after it; ends with Ctrl-C, and changes nothing.
+
+    Example: hybridtune dashboard demo/run
+    """
+    from hybridtune.search.dashboard.server import serve
+
+    serve(run, port, out.print, browser=browser)

@@ -15,7 +15,7 @@ from hybridtune.data.document import write_atomically
 from hybridtune.models.bundle.attention import AnchorAttention, AttentiveMember
 from hybridtune.models.bundle.attention_folder import DRAWN_ANCHORS, Example
 from hybridtune.models.bundle.series import SeriesPrediction
-from hybridtune.search.report.render import render
+from hybridtune.search.dashboard.render import render
 
 INK, GREY, OUT_OF_REACH = "#2f6fab", "#8a97a5", "#e4e8ec"
 LEAST_CONTRAST = 0.01
@@ -24,6 +24,7 @@ LEAST_CONTRAST = 0.01
 
 def draw_page(path: Path, member: AttentiveMember, horizons: tuple[int, ...], examples: list[Example]) -> None:
     page = render(
+        __package__,
         "attention.html",
         member=member,
         horizons=horizons,

@@ -12,6 +12,7 @@ from plotly.offline import get_plotlyjs
 from hybridtune.data.document import write_atomically
 from hybridtune.models.bundle.attention import attentive_member
 from hybridtune.models.metrics import mean_metric
+from hybridtune.search.dashboard.render import render
 from hybridtune.search.finalists.ensemble import EnsembleDocument, blended_members
 from hybridtune.search.finalists.members import load_member
 from hybridtune.search.finalists.predictions import BASE_RATE, StoredPredictions
@@ -19,7 +20,6 @@ from hybridtune.search.report import figures
 from hybridtune.search.report.attention_plot import attention_figure
 from hybridtune.search.report.comparison import Comparison, compare, finished
 from hybridtune.search.report.recommend import recommendations
-from hybridtune.search.report.render import render
 from hybridtune.search.run.run_dir import RunDir
 from hybridtune.search.study.study import best_first, open_study
 from hybridtune.spaces.parameters import Config
@@ -45,6 +45,7 @@ def write_report(run: RunDir, oracle: Path | None = None) -> Comparison:
     stored = StoredPredictions.read(run, ensemble.horizons)
     trained = blended_members(run, ensemble)
     page = render(
+        __package__,
         "report.html",
         comparison=comparison,
         base_rate=comparison.rows[BASE_RATE],

@@ -7,9 +7,10 @@ import signal
 import socket
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 from hybridtune.data.schema import InputError
-from hybridtune.search.run.lease import BEAT_SECONDS, Lease, latest
+from hybridtune.search.run.lease import BEAT_SECONDS, SILENT_SECONDS, Lease, latest
 from hybridtune.search.run.place import Place
 from hybridtune.search.run.run_dir import LOCK, RunDir
 
@@ -29,6 +30,15 @@ def stop(run: RunDir) -> str:
     return _stop_here(run) if run.kept_in is None else _stop_through(run.kept_in)
 
 
+def is_driven(run: RunDir) -> bool:
+    """Whether a process works on it, as far as can be told from here."""
+    if run.kept_in is None:
+        return _is_held(run)
+    lease = latest(run.kept_in)
+    silent = SILENT_SECONDS if lease is None else (datetime.now(UTC) - lease.at).total_seconds()
+    return lease is not None and not lease.ended and silent < SILENT_SECONDS
+
+
 def _stop_here(run: RunDir) -> str:
     if not _is_held(run):
         raise _nobody(run.name)
@@ -46,10 +56,12 @@ def _stop_here(run: RunDir) -> str:
 
 def _is_held(run: RunDir) -> bool:
     try:
-        with (run.path / LOCK).open("a") as file:
+        with (run.path / LOCK).open() as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
+    except FileNotFoundError:
+        return False
     return False
 
 

@@ -8,6 +8,7 @@ search was interrupted.
 import math
 import warnings
 from typing import Any
+from urllib.parse import quote
 
 import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
@@ -22,6 +23,8 @@ from hybridtune.spaces.parameters import Choice, Config, Dimension, Float, Space
 
 STUDY_NAME = "hybridtune"
 DATABASE_TIMEOUT_SECONDS = 60
+LOOK_SECONDS = 2
+"""How long somebody who only looks waits for one who writes."""
 WARM_START = "warm_start"
 """Attribute of a trial that an earlier run made, its number there; it is no trial of this search."""
 
@@ -66,6 +69,19 @@ def open_study(run: RunDir) -> optuna.Study:
     if not has_study(run):
         raise none_yet
     return optuna.load_study(storage=_file(run), study_name=STUDY_NAME)
+
+
+def watched_storage(run: RunDir) -> optuna.storages.BaseStorage | None:
+    """The file for who only looks, while others write: nothing can be changed through it. None if there is no study."""
+    if not has_study(run):
+        return None
+    file = optuna.storages.RDBStorage(
+        f"sqlite:///file:{quote(str(run.study))}?mode=ro&uri=true",
+        engine_kwargs={"connect_args": {"timeout": LOOK_SECONDS}},
+        skip_table_creation=True,
+    )
+    # Trials that have ended are read once.
+    return optuna.storages.get_storage(file)
 
 
 def ask(study: optuna.Study, space: Space, seed: int, sampler: str = "tpe") -> Trial:

@@ -1,0 +1,191 @@
+"""What the dashboard shows of a run: everything is read from its files, nothing is asked of the search."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+from pydantic import BaseModel, ConfigDict
+
+from hybridtune.models.training.config import Metric, higher_is_better
+from hybridtune.search.run.run_dir import RunDir, RunDocument, Status
+from hybridtune.search.run.settings import Settings
+from hybridtune.search.run.stop import is_driven
+from hybridtune.search.study.rungs import decided_rungs, rung_iterations
+from hybridtune.search.study.stopping import searched_seconds
+from hybridtune.search.study.study import STATE_NAMES, best_first, config_of, configurations_tried, started
+from hybridtune.spaces.parameters import Config
+
+CURVE_POINTS = 50
+"""Of a running trial, the last so many."""
+FAILURES = 5
+
+
+class Shown(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class Curve(Shown):
+    trial: int
+    role: str
+    """best, reference or running."""
+    points: tuple[tuple[int, float], ...]
+    """(iteration, objective)"""
+
+
+class Rung(Shown):
+    iteration: int
+    reached: int
+    went_on: int
+    """Of them, those that were trained beyond it."""
+    best: float | None
+
+
+class Best(Shown):
+    trial: int
+    objective: float
+    params: Config
+    reference: float | None
+    """The objective of the reference configuration, once that is complete."""
+
+
+class HostShown(Shown):
+    host: str
+    runs_on: str
+    trials: tuple[int, ...]
+    """Those that run there now."""
+    ended: int
+
+
+class Overview(Shown):
+    run: str
+    status: Status
+    error: str | None
+    driven: bool
+    """Whether a process works on it."""
+    metric: Metric
+    space: str
+    seed: int
+    dataset: str
+    wanted: int
+    states: dict[str, int]
+    tried: int
+    """Distinct configurations, a warm start's included."""
+    searched_seconds: float
+    best: Best | None
+    curves: tuple[Curve, ...]
+    rungs: tuple[Rung, ...]
+    hosts: tuple[HostShown, ...]
+    failures: tuple[tuple[int, str], ...]
+    """Trial and first line, the latest."""
+    failed: int
+    members: int
+    """Finalists that are trained."""
+    reported: bool
+    """Whether there is a report."""
+    again: int
+    """Iterations, at most, that a resume would train anew."""
+    next_command: str
+
+
+def overview(run: RunDir, study: optuna.Study | None) -> Overview:
+    """study: None before there is one."""
+    document = run.document()
+    settings = document.settings
+    trials = started(study) if study is not None else []
+    ranked = best_first(study) if study is not None else []
+    running = [trial for trial in trials if trial.state == TrialState.RUNNING]
+    failed = [trial for trial in trials if trial.state == TrialState.FAIL]
+    driven = is_driven(run)
+    return Overview(
+        run=run.name,
+        status=document.status,
+        error=document.error,
+        driven=driven,
+        metric=settings.metric,
+        space=settings.space_name,
+        seed=settings.seed,
+        dataset=document.dataset_fingerprint,
+        wanted=settings.trials,
+        states={name: sum(trial.state == state for trial in trials) for state, name in STATE_NAMES.items()},
+        tried=configurations_tried(study) if study is not None else 0,
+        searched_seconds=searched_seconds(study) if study is not None else 0.0,
+        best=_best(trials, ranked),
+        curves=_curves(trials, ranked, running),
+        rungs=_rungs(trials, settings),
+        hosts=_hosts(trials),
+        failures=tuple((trial.number, _first_line(trial)) for trial in failed[: -FAILURES - 1 : -1]),
+        failed=len(failed),
+        members=len(list((run.path / "members").glob("*/member.json"))),
+        reported=run.report.exists(),
+        again=len(running),
+        next_command=_next_command(run.name, document, driven=driven),
+    )
+
+
+def _best(trials: Sequence[FrozenTrial], ranked: Sequence[FrozenTrial]) -> Best | None:
+    if not ranked:
+        return None
+    first = ranked[0]
+    assert first.value is not None
+    # Trial 0 is the reference configuration, in every search.
+    return Best(trial=first.number, objective=first.value, params=config_of(first), reference=trials[0].value)
+
+
+def _curves(
+    trials: Sequence[FrozenTrial], ranked: Sequence[FrozenTrial], running: Sequence[FrozenTrial]
+) -> tuple[Curve, ...]:
+    shown = {trials[0].number: ("reference", trials[0])} if trials else {}
+    if ranked:
+        shown[ranked[0].number] = ("best", ranked[0])
+    for trial in running:
+        shown.setdefault(trial.number, ("running", trial))
+    return tuple(
+        Curve(trial=number, role=role, points=_points(trial, None if role != "running" else CURVE_POINTS))
+        for number, (role, trial) in sorted(shown.items())
+        if trial.intermediate_values
+    )
+
+
+def _points(trial: FrozenTrial, last: int | None) -> tuple[tuple[int, float], ...]:
+    points = sorted(trial.intermediate_values.items())
+    return tuple(points if last is None else points[-last:])
+
+
+def _rungs(trials: Sequence[FrozenTrial], settings: Settings) -> tuple[Rung, ...]:
+    if settings.scheduler == "none":
+        return ()
+    iterations = rung_iterations(settings.grace_period, settings.reduction_factor, settings.iterations)
+    last = {trial.number: max(trial.intermediate_values, default=0) for trial in trials}
+    pick = max if higher_is_better(settings.metric) else min
+    return tuple(
+        Rung(
+            iteration=iteration,
+            reached=len(values),
+            went_on=sum(last[number] > iteration for number in values),
+            best=pick(values.values(), default=None),
+        )
+        for iteration, values in decided_rungs(trials, iterations).items()
+    )
+
+
+def _hosts(trials: Sequence[FrozenTrial]) -> tuple[HostShown, ...]:
+    where = [(str(trial.user_attrs.get("host", "")), trial) for trial in trials if "host" in trial.user_attrs]
+    ended = Counter(host for host, trial in where if trial.state.is_finished())
+    found = []
+    for host in sorted({host for host, _ in where}):
+        here = [trial for other, trial in where if other == host]
+        running = tuple(trial.number for trial in here if trial.state == TrialState.RUNNING)
+        runs_on = str(here[-1].user_attrs.get("runs_on", ""))
+        found.append(HostShown(host=host, runs_on=runs_on, trials=running, ended=ended[host]))
+    return tuple(found)
+
+
+def _first_line(trial: FrozenTrial) -> str:
+    return str(trial.user_attrs.get("failure", "it did not say why")).strip().splitlines()[0]
+
+
+def _next_command(run: str, document: RunDocument, *, driven: bool) -> str:
+    if document.status == "done":
+        return f"hybridtune export {run} bundle"
+    return f"hybridtune stop {run}" if driven else f"hybridtune resume {run}"

@@ -1,0 +1,136 @@
+"""The dashboard: our page, and behind it the tools that others have made, on one loopback address."""
+
+import socket
+import webbrowser
+from collections.abc import AsyncIterator
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import uvicorn
+from a2wsgi import WSGIMiddleware
+from optuna_dashboard import wsgi
+from sse_starlette import EventSourceResponse
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from hybridtune.data.schema import InputError
+from hybridtune.search.dashboard.drawing import draw
+from hybridtune.search.dashboard.guard import Guard
+from hybridtune.search.dashboard.overview import Overview
+from hybridtune.search.dashboard.render import render
+from hybridtune.search.dashboard.watcher import Look, Watcher
+from hybridtune.search.run.run_dir import RunDir
+from hybridtune.search.run.say import Say
+from hybridtune.search.study.study import watched_storage
+
+STATIC = Path(__file__).with_name("static")
+OPTUNA_PATHS = ("dashboard", "api", "static", "csv", "favicon.ico")
+"""Where its pages look for their parts, whatever they are served under."""
+
+
+def serve(name: str, port: int, say: Say, *, browser: bool) -> None:
+    """Until Ctrl-C. port: 0 for any that is free. Raises InputError if the run is not there or the port is in use."""
+    look = Look(name)
+    listening = _listening(port)
+    app = Guard(pages(look), listening.getsockname()[1])
+    say(f"dashboard: {app.address}")
+    if browser:
+        # A browser of the terminal would not return.
+        Thread(target=webbrowser.open, args=[app.address], daemon=True).start()
+    # Viewers stay connected: nothing is gained by waiting for them.
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off", timeout_graceful_shutdown=1))
+    try:
+        server.run(sockets=[listening])
+    except KeyboardInterrupt:
+        say("the dashboard has ended; the run goes on without it")
+
+
+def _listening(port: int) -> socket.socket:
+    found = socket.socket()
+    try:
+        found.bind(("127.0.0.1", port))
+        # Whoever opens the address before the server runs waits for it.
+        found.listen()
+    except (OSError, OverflowError) as error:
+        found.close()
+        raise InputError(f"port {port} cannot be used ({error}): leave --port out, or name another") from None
+    return found
+
+
+def pages(look: Look) -> Starlette:
+    watcher = Watcher(look)
+    optuna_pages = OptunaPages(look.run)
+
+    async def page(request: Request) -> Response:  # noqa: ARG001
+        return HTMLResponse(render(__package__, "page.html", **_shown(await watcher.now())))
+
+    async def events(request: Request) -> Response:  # noqa: ARG001
+        async def fragments() -> AsyncIterator[dict[str, str]]:
+            async for found in watcher.changes():
+                yield {"data": render(__package__, "run.html", **_shown(found))}
+
+        return EventSourceResponse(fragments())
+
+    async def state(request: Request) -> Response:  # noqa: ARG001
+        return JSONResponse((await watcher.now()).model_dump(mode="json"))
+
+    return Starlette(
+        routes=[
+            Route("/", page),
+            Route("/ht/events", events),
+            Route("/ht/state.json", state),
+            Mount("/ht", StaticFiles(directory=STATIC)),
+            Mount("/report", ReportPages(look)),
+            *[Mount(f"/{path}", Rooted(optuna_pages)) for path in OPTUNA_PATHS],
+        ]
+    )
+
+
+def _shown(found: Overview) -> dict[str, Any]:
+    return {"run": found, "drawing": draw(found.curves)}
+
+
+class Rooted:
+    """Serves an app below a mount under the whole path, as its own routes name it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._app({**scope, "root_path": ""}, receive, send)
+
+
+class ReportPages:
+    """The run's report, once there is one."""
+
+    def __init__(self, look: Look) -> None:
+        self._look = look
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        report = self._look.run.report
+        if not report.exists():
+            raise HTTPException(404, "the run has no report yet: it is written when the search has ended")
+        await StaticFiles(directory=report.parent, html=True)(scope, receive, send)
+
+
+class OptunaPages:
+    """optuna-dashboard on the run's study, once there is one. It could not write through what it is given."""
+
+    def __init__(self, run: RunDir) -> None:
+        self._run = run
+        self._app: ASGIApp | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._app is None:
+            storage = watched_storage(self._run)
+            if storage is None:
+                raise HTTPException(404, "the run has no study yet")
+            self._app = WSGIMiddleware(wsgi(storage))  # type: ignore[assignment]
+        assert self._app is not None
+        await self._app(scope, receive, send)

@@ -1,0 +1,134 @@
+"""One look a second at a run, however many watch it, and none while nobody does."""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import optuna
+from sqlalchemy.exc import OperationalError
+
+from hybridtune.search.dashboard.overview import Overview, overview
+from hybridtune.search.run import copies
+from hybridtune.search.run.opening import open_run
+from hybridtune.search.run.run_dir import RunDir
+from hybridtune.search.run.stop import is_driven
+from hybridtune.search.study.backup import check_study
+from hybridtune.search.study.study import STUDY_NAME, watched_storage
+
+LOOK_SECONDS = 1.0
+FETCH_SECONDS = 10.0
+"""Between two looks at a run that has to be fetched."""
+
+
+class Look:
+    """The run as it is now. Reads only what has changed since the last call."""
+
+    def __init__(self, name: str) -> None:
+        """Raises InputError if there is no such run."""
+        self._name = name
+        self.run = open_run(name)
+        self._study: optuna.Study | None = None
+        self._study_file: tuple[int, int] | None = None
+        self._seen: Any = None
+        self._found: Overview | None = None
+
+    @property
+    def seconds(self) -> float:
+        """Between two looks."""
+        return LOOK_SECONDS if self.run.kept_in is None else FETCH_SECONDS
+
+    def __call__(self) -> Overview:
+        if self.run.kept_in is not None and self._found is not None:
+            self.run = open_run(self._name)
+        seen = _state(self.run)
+        if seen != self._seen or self._found is None:
+            try:
+                self._found = overview(self.run, self._open_study())
+            except (OperationalError, sqlite3.OperationalError):
+                # Somebody writes for long, or was killed in the middle of a write.
+                if self._found is None:
+                    raise
+                return self._found
+            self._seen = seen
+        return self._found
+
+    def _open_study(self) -> optuna.Study | None:
+        file = _file(self.run.study)
+        if file is None:
+            return None
+        if self._study is None or file[:2] != self._study_file:
+            if not is_driven(self.run):
+                check_study(self.run)
+            storage = watched_storage(self.run)
+            if storage is None:
+                return None
+            self._study = optuna.load_study(storage=storage, study_name=STUDY_NAME)
+            self._study_file = file[:2]
+        return self._study
+
+
+def _state(run: RunDir) -> tuple[Any, ...]:
+    """What differs when anything that is shown does."""
+    paths = (run.study, run.curve_log, run.report, run.chosen_members, run.path / copies.RUN, run.path / "members")
+    return (*map(_file, paths), is_driven(run))
+
+
+def _file(path: Path) -> tuple[int, int, int, int] | None:
+    """Device and number, which change if another file is put into its place; time and size, which change if it does."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size
+
+
+class Watcher:
+    """Hands what is seen of a run to everybody who watches."""
+
+    def __init__(self, look: Look) -> None:
+        self._look = look
+        self._latest: Overview | None = None
+        self._changed = asyncio.Condition()
+        self._viewers = 0
+        self._looking: asyncio.Task[None] | None = None
+
+    async def now(self) -> Overview:
+        return await asyncio.to_thread(self._look)
+
+    async def changes(self) -> AsyncIterator[Overview]:
+        """What there is now, then each time it is something else."""
+        self._viewers += 1
+        if self._looking is None:
+            self._looking = asyncio.create_task(self._keep_looking())
+        try:
+            shown = await self.now()
+            yield shown
+            while True:
+                async with self._changed:
+                    await self._changed.wait_for(partial(self._is_new, shown))
+                    assert self._latest is not None
+                    shown = self._latest
+                yield shown
+        finally:
+            self._viewers -= 1
+            if self._viewers == 0 and self._looking is not None:
+                self._looking.cancel()
+                self._looking = None
+
+    def _is_new(self, shown: Overview) -> bool:
+        return self._latest not in (None, shown)
+
+    async def _keep_looking(self) -> None:
+        while True:
+            # What is wrong for a moment is read in the next.
+            with suppress(OSError, OperationalError, sqlite3.Error):
+                found = await self.now()
+                if found != self._latest:
+                    async with self._changed:
+                        self._latest = found
+                        self._changed.notify_all()
+            await asyncio.sleep(self._look.seconds)

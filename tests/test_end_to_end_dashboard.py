@@ -1,0 +1,139 @@
+"""`hybridtune dashboard` as its user has it: a command, a browser, and a search that is killed meanwhile."""
+
+import json
+import os
+import shutil
+import signal
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from conftest import SMALL_LAUNCH, Command, Workplace, wait_until
+from selenium import webdriver
+from selenium.webdriver.chrome.options import Options
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
+
+CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+STOPPED_SECONDS = 5.0
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None or DRIVER is None, reason="chromium and chromedriver are not installed"),
+]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[webdriver.Chrome]:
+    """Reaches nothing but this machine, and tells what it asked for."""
+    options = Options()
+    assert CHROMIUM is not None
+    options.binary_location = CHROMIUM
+    for argument in (
+        "--headless=new",
+        "--no-sandbox",
+        "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+        "--window-size=1300,1000",
+    ):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    found = webdriver.Chrome(options=options, service=Service(DRIVER))
+    yield found
+    found.quit()
+
+
+def asked_for(browser: webdriver.Chrome) -> set[str]:
+    """Addresses, since the last call."""
+    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    return {m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"}
+
+
+def start(place: Workplace, run: str) -> tuple[Command, str]:
+    """The command and the address that it has printed."""
+    command = place.start("dashboard", run, "--no-browser")
+    wait_until(lambda: "dashboard: " in command.stdout, command, 60)
+    return command, command.stdout.split("dashboard: ")[1].split()[0]
+
+
+def text(browser: webdriver.Chrome, identity: str) -> str:
+    # In one step: the page may replace the element between two.
+    return str(browser.execute_script(f"return document.getElementById('{identity}').innerText"))
+
+
+def test_a_finished_run_in_the_browser(finished: Workplace, browser: webdriver.Chrome) -> None:
+    command, address = start(finished, "run")
+    try:
+        browser.get(address)
+        assert "key=" not in browser.current_url
+        trials = pd.read_parquet(finished.path / "run" / "trials.parquet")
+        for state in ("complete", "pruned", "failed", "running"):
+            assert int(text(browser, state)) == (trials["state"] == state).sum()
+        best = trials[trials["state"] == "complete"]["objective"].min()
+        assert text(browser, "best").startswith(f"{best:.4f}")
+        origin = browser.current_url.rstrip("/")
+        for link, title in {"/dashboard/studies/1": "Optuna Dashboard", "/report/": "hybridtune report"}.items():
+            browser.find_element(By.CSS_SELECTOR, f'a[href="{link}"]').click()
+            time.sleep(2)
+            assert browser.title == title
+            assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
+            browser.get(origin)
+        assert {url for url in asked_for(browser) if not url.startswith((origin, "data:", "blob:"))} <= {"chrome://"}
+    finally:
+        command.process.send_signal(signal.SIGINT)
+        assert command.process.wait(20) == 0
+        command.kill()
+
+
+def test_a_search_that_is_killed_shows_as_stopped_and_one_that_goes_on_is_left_alone(
+    finished: Workplace, browser: webdriver.Chrome
+) -> None:
+    search = finished.start("launch", "dataset", "--run", "watched", *SMALL_LAUNCH, "--trials", "40")
+    try:
+        wait_until(lambda: "trial 0 starts" in search.stdout, search)
+        command, address = start(finished, "watched")
+        browser.get(address)
+        assert "searching" in text(browser, "run")
+        wait_until(lambda: int(text(browser, "complete")) + int(text(browser, "pruned")) > 0, search)
+
+        command.process.send_signal(signal.SIGINT)
+        assert command.process.wait(20) == 0
+        assert "the run goes on without it" in command.stdout
+        assert search.process.poll() is None
+
+        command, address = start(finished, "watched")
+        browser.get(address)
+        os.kill(search.process.pid, signal.SIGKILL)
+        killed = time.monotonic()
+        while "stopped while searching" not in text(browser, "run"):
+            assert time.monotonic() < killed + STOPPED_SECONDS
+            time.sleep(0.1)
+        assert "hybridtune resume" in text(browser, "run")
+        command.process.send_signal(signal.SIGINT)
+        assert command.process.wait(20) == 0
+        command.kill()
+    finally:
+        search.kill()
+        shutil.rmtree(finished.path / "watched", ignore_errors=True)
+
+
+def test_what_cannot_be_shown_is_one_line(finished: Workplace, tmp_path: Path) -> None:
+    missing = finished.run("dashboard", str(tmp_path / "none"), "--no-browser")
+    assert missing.process.returncode == 2
+    assert "is not a run directory" in missing.stderr
+    command, address = start(finished, "run")
+    try:
+        port = address.split(":")[2].split("/")[0]
+        used = finished.run("dashboard", "run", "--no-browser", "--port", port)
+        assert used.process.returncode == 2
+        assert used.stderr.startswith(f"hybridtune: port {port} cannot be used")
+        assert used.stderr.count("\n") == 1
+        with pytest.raises(urllib.error.HTTPError, match="403"):
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/")
+    finally:
+        command.process.send_signal(signal.SIGINT)
+        command.process.wait(20)
+        command.kill()

@@ -1,0 +1,110 @@
+"""What the dashboard shows of a run, and whom it lets see it."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from conftest import Workplace
+from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+from starlette.testclient import TestClient
+
+from hybridtune.search.dashboard.drawing import HEIGHT, MARGIN, WIDTH, draw
+from hybridtune.search.dashboard.guard import Guard
+from hybridtune.search.dashboard.overview import Curve
+from hybridtune.search.dashboard.server import pages
+from hybridtune.search.dashboard.watcher import Look
+
+PORT = 8901
+HOST = f"http://127.0.0.1:{PORT}"
+
+
+def guarded() -> tuple[Guard, TestClient]:
+    inside = Starlette(
+        routes=[Route("/{path:path}", lambda request: PlainTextResponse("inside"), methods=["GET", "POST"])]
+    )
+    guard = Guard(inside, PORT)
+    return guard, TestClient(guard, base_url=HOST, follow_redirects=False)
+
+
+def test_the_printed_address_works_once_and_gives_a_cookie_that_no_script_reads() -> None:
+    guard, client = guarded()
+    assert client.get("/").status_code == 403
+    assert client.get("/?key=wrong").status_code == 403
+    opened = client.get(guard.address)
+    assert (opened.status_code, opened.headers["location"]) == (303, "/")
+    cookie = opened.headers["set-cookie"]
+    assert "HttpOnly" in cookie
+    assert "SameSite=strict" in cookie
+    assert client.get("/").text == "inside"
+    client.cookies.clear()
+    assert client.get(guard.address).status_code == 403
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"])
+def test_nothing_but_reading_is_let_through(method: str) -> None:
+    guard, client = guarded()
+    client.get(guard.address)
+    assert client.request(method, "/api/studies/1").status_code == 405
+
+
+@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1", f"127.0.0.1.evil.example:{PORT}", ""])
+def test_another_name_of_this_host_is_refused(host: str) -> None:
+    guard, client = guarded()
+    client.get(guard.address)
+    assert client.get("/", headers={"Host": host}).status_code == 400
+
+
+@pytest.mark.parametrize(("path", "inline"), [("/", False), ("/ht/page.js", False), ("/dashboard", True)])
+def test_no_page_may_load_anything_from_elsewhere(path: str, inline: bool) -> None:
+    guard, client = guarded()
+    client.get(guard.address)
+    policy = client.get(path).headers["Content-Security-Policy"]
+    assert policy.startswith("default-src 'self'")
+    assert ("'unsafe-inline'" in policy) == inline
+    assert "http" not in policy
+
+
+def test_curves_are_drawn_between_their_extremes_with_the_best_on_top() -> None:
+    curves = [
+        Curve(trial=3, role="best", points=((1, 0.7), (3, 0.5))),
+        Curve(trial=0, role="reference", points=((1, 0.9), (2, 0.6))),
+    ]
+    drawing = draw(curves)
+    assert drawing is not None
+    assert (drawing.low, drawing.high, drawing.iterations) == (0.5, 0.9, 3)
+    assert [line.role for line in drawing.lines] == ["reference", "best"]
+    left, right = (point.split(",") for point in drawing.lines[1].points.split())
+    assert float(left[0]) == MARGIN
+    assert (float(right[0]), float(right[1])) == (WIDTH - MARGIN, HEIGHT - MARGIN)
+    assert draw([]) is None
+
+
+def test_one_value_alone_can_be_drawn() -> None:
+    drawing = draw([Curve(trial=0, role="running", points=((1, 0.7),))])
+    assert drawing is not None
+    assert "nan" not in drawing.lines[0].points
+
+
+@pytest.mark.slow
+def test_a_finished_run_is_shown_with_its_tools_and_changed_by_none(finished: Workplace, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(finished.path / "run", run)
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    with TestClient(pages(Look(str(run))), base_url=HOST) as client:
+        state = client.get("/ht/state.json").json()
+        assert (state["status"], state["driven"]) == ("done", False)
+        assert sum(state["states"].values()) == state["wanted"]
+        assert state["next_command"] == f"hybridtune export {run} bundle"
+        page = client.get("/").text
+        assert f"trial {state['best']['trial']}" in page
+        assert f"{state['best']['objective']:.4f}" in page
+        assert client.get("/api/studies").json()["study_summaries"][0]["study_name"] == "hybridtune"
+        assert "Optuna Dashboard" in client.get("/dashboard/studies/1").text
+        assert "hybridtune report" in client.get("/report/").text
+        for path in ("/ht/page.css", "/ht/page.js", "/static/bundle.js", "/favicon.ico"):
+            assert client.get(path).status_code == 200, path
+        # The file itself refuses, whatever is let through.
+        assert client.delete("/api/studies/1").status_code == 500
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
