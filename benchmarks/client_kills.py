@@ -25,7 +25,7 @@ from hybridtune.search.cluster.maps import cores
 HYBRIDTUNE = str(Path(sys.executable).with_name("hybridtune"))
 SERVER = f"http://{HEAD}:8265"
 RUN = "s3://runs/run"
-CLIENT_SECONDS = 20.0
+CLIENT_SECONDS = 12.0
 SPACE = "base: basic\ndimensions:\n  hidden_size: {choices: [16, 32]}\n  layers: 1\n"
 LAUNCH = (
     *("launch", "dataset", "--space", "space.yaml", "--run", RUN, "--or-resume", "--address", SERVER),
@@ -35,7 +35,8 @@ LAUNCH = (
 JOBS = f"""
 import json
 from ray.job_submission import JobSubmissionClient
-print(json.dumps([job.status for job in JobSubmissionClient({SERVER!r}).list_jobs()]))
+jobs = JobSubmissionClient({SERVER!r}).list_jobs()
+print(json.dumps([job.submission_id for job in jobs if job.type == "SUBMISSION"]))
 """
 
 

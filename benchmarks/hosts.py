@@ -232,12 +232,13 @@ class Hosts:
 
     def end_worker(self, number: int) -> None:
         """As its owner would; the head hears of it at once."""
-        for pid in self.pids(f"w{number}"):
-            if "raylet/raylet" in command_line(pid):
-                os.kill(pid, signal.SIGTERM)
+        raylets = [pid for pid in self.pids(f"w{number}") if "raylet/raylet" in command_line(pid)]
+        for pid in raylets:
+            os.kill(pid, signal.SIGTERM)
         until = time.monotonic() + 20
-        while self.pids(f"w{number}") and time.monotonic() < until:
+        while set(raylets) & set(self.pids(f"w{number}")) and time.monotonic() < until:
             time.sleep(0.1)
+        # `ray start --block` stays for a while.
         self.kill_all(f"w{number}")
 
     def kill_all(self, name: str) -> None:
