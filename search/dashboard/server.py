@@ -24,8 +24,7 @@ from hybridtune.search.dashboard.drawing import draw
 from hybridtune.search.dashboard.guard import Guard
 from hybridtune.search.dashboard.overview import Overview
 from hybridtune.search.dashboard.render import render
-from hybridtune.search.dashboard.watcher import Look, Watcher
-from hybridtune.search.run.run_dir import RunDir
+from hybridtune.search.dashboard.watcher import FileIdentity, Look, Watcher, identity
 from hybridtune.search.run.say import Say
 from hybridtune.search.study.study import watched_storage
 
@@ -44,7 +43,8 @@ def serve(name: str, port: int, say: Say, *, browser: bool) -> None:
         # A browser of the terminal would not return.
         Thread(target=webbrowser.open, args=[app.address], daemon=True).start()
     # Viewers stay connected: nothing is gained by waiting for them.
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off", timeout_graceful_shutdown=1))
+    config = uvicorn.Config(app, log_level="warning", lifespan="off", ws="none", timeout_graceful_shutdown=1)
+    server = uvicorn.Server(config)
     try:
         server.run(sockets=[listening])
     except KeyboardInterrupt:
@@ -65,7 +65,7 @@ def _listening(port: int) -> socket.socket:
 
 def pages(look: Look) -> Starlette:
     watcher = Watcher(look)
-    optuna_pages = OptunaPages(look.run)
+    optuna_pages = OptunaPages(look)
 
     async def page(request: Request) -> Response:  # noqa: ARG001
         return HTMLResponse(render(__package__, "page.html", **_shown(await watcher.now())))
@@ -122,15 +122,19 @@ class ReportPages:
 class OptunaPages:
     """optuna-dashboard on the run's study, once there is one. It could not write through what it is given."""
 
-    def __init__(self, run: RunDir) -> None:
-        self._run = run
+    def __init__(self, look: Look) -> None:
+        self._look = look
+        self._file: FileIdentity | None = None
         self._app: ASGIApp | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self._app is None:
-            storage = watched_storage(self._run)
+        run = self._look.run
+        # Each fetch of a run that is kept elsewhere puts another file there.
+        if self._app is None or identity(run.study) != self._file:
+            storage = watched_storage(run)
             if storage is None:
                 raise HTTPException(404, "the run has no study yet")
+            self._file = identity(run.study)
             self._app = WSGIMiddleware(wsgi(storage))  # type: ignore[assignment]
         assert self._app is not None
         await self._app(scope, receive, send)

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import optuna
@@ -18,6 +19,9 @@ from hybridtune.search.run.run_dir import RunDir
 from hybridtune.search.run.stop import is_driven
 from hybridtune.search.study.backup import check_study
 from hybridtune.search.study.study import STUDY_NAME, watched_storage
+
+FileIdentity = tuple[int, int]
+"""Device and number."""
 
 LOOK_SECONDS = 1.0
 FETCH_SECONDS = 10.0
@@ -32,9 +36,10 @@ class Look:
         self._name = name
         self.run = open_run(name)
         self._study: optuna.Study | None = None
-        self._study_file: tuple[int, int] | None = None
+        self._study_file: FileIdentity | None = None
         self._seen: Any = None
         self._found: Overview | None = None
+        self._one_at_a_time = Lock()
 
     @property
     def seconds(self) -> float:
@@ -42,6 +47,10 @@ class Look:
         return LOOK_SECONDS if self.run.kept_in is None else FETCH_SECONDS
 
     def __call__(self) -> Overview:
+        with self._one_at_a_time:
+            return self._look()
+
+    def _look(self) -> Overview:
         if self.run.kept_in is not None and self._found is not None:
             self.run = open_run(self._name)
         seen = _state(self.run)
@@ -57,33 +66,39 @@ class Look:
         return self._found
 
     def _open_study(self) -> optuna.Study | None:
-        file = _file(self.run.study)
+        file = identity(self.run.study)
         if file is None:
             return None
-        if self._study is None or file[:2] != self._study_file:
+        if self._study is None or file != self._study_file:
             if not is_driven(self.run):
                 check_study(self.run)
             storage = watched_storage(self.run)
             if storage is None:
                 return None
             self._study = optuna.load_study(storage=storage, study_name=STUDY_NAME)
-            self._study_file = file[:2]
+            self._study_file = file
         return self._study
 
 
 def _state(run: RunDir) -> tuple[Any, ...]:
     """What differs when anything that is shown does."""
     paths = (run.study, run.curve_log, run.report, run.chosen_members, run.path / copies.RUN, run.path / "members")
-    return (*map(_file, paths), is_driven(run))
+    return (*map(_content, paths), is_driven(run))
 
 
-def _file(path: Path) -> tuple[int, int, int, int] | None:
-    """Device and number, which change if another file is put into its place; time and size, which change if it does."""
+def _content(path: Path) -> tuple[FileIdentity, int, int] | None:
+    """What differs when what is in the file, or folder, does; None where there is none."""
     try:
         found = path.stat()
     except FileNotFoundError:
         return None
-    return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size
+    return (found.st_dev, found.st_ino), found.st_mtime_ns, found.st_size
+
+
+def identity(path: Path) -> FileIdentity | None:
+    """What differs when another file is put into its place; None where there is none."""
+    found = _content(path)
+    return found[0] if found else None
 
 
 class Watcher:
