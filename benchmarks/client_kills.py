@@ -20,9 +20,9 @@ from typing import Any
 
 from benchmarks.hosts import HEAD, Hosts
 from benchmarks.machine import cpu_name
+from benchmarks.small_dataset import HYBRIDTUNE, prepare_small_dataset
 from hybridtune.search.cluster.maps import cores
 
-HYBRIDTUNE = str(Path(sys.executable).with_name("hybridtune"))
 SERVER = f"http://{HEAD}:8265"
 RUN = "s3://runs/run"
 CLIENT_SECONDS = 12.0
@@ -61,10 +61,7 @@ def client_kills(kills: int, trials: int) -> dict[str, Any]:
         hosts.add("client", 100)
         home = hosts.folder / "client"
         (home / "space.yaml").write_text(SPACE)
-        raw = ("synth", "raw", "--tokens", "40", "--minutes", "600")
-        for line in (raw, ("prepare", "raw/launches", "dataset", "--horizons", "15,60", "--expanding-max", "120")):
-            if (done := hosts.run("client", [HYBRIDTUNE, *line], cwd=home)).returncode != 0:
-                raise RuntimeError(done.stderr)
+        prepare_small_dataset(hosts, "client", home)
         command = [HYBRIDTUNE, *LAUNCH, "--trials", str(trials)]
         printed = []
         for _ in range(kills):

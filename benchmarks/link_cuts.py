@@ -13,18 +13,16 @@ import argparse
 import json
 import random
 import re
-import sys
 import time
-from pathlib import Path
 from typing import Any
 
 from benchmarks.hosts import HEAD, PORT, Hosts
 from benchmarks.machine import cpu_name
+from benchmarks.small_dataset import HYBRIDTUNE, prepare_small_dataset
 from hybridtune.search.cluster.maps import cores
 
 WORKERS = (1, 2)
 CUT_SECONDS, PAUSE_SECONDS = (2.0, 25.0), 8.0
-HYBRIDTUNE = str(Path(sys.executable).with_name("hybridtune"))
 RUN = "s3://runs/run"
 SPACE = "base: basic\ndimensions:\n  hidden_size: {choices: [16, 32, 48, 64]}\n  layers: {choices: [1, 2]}\n"
 BUDGET = (
@@ -59,7 +57,8 @@ def link_cuts(cuts: int, trials: int) -> dict[str, Any]:
         hosts.start_head(changes=bucket | SOON)
         for number in WORKERS:
             hosts.start_worker(number, changes=bucket)
-        prepare(hosts)
+        (hosts.folder / "space.yaml").write_text(SPACE)
+        prepare_small_dataset(hosts, "head", hosts.folder)
         line = ("launch", "dataset", "--space", "space.yaml", "--run", RUN, "--trials", str(trials), *BUDGET)
         hosts.log("head").write_text("")
         driver = hosts.start("head", [HYBRIDTUNE, *line, "--address", f"{HEAD}:{PORT}"], bucket)
@@ -105,15 +104,6 @@ def stale(events: list[tuple[str, ...]]) -> int:
 def plain(log: str) -> list[str]:
     """Without the colours of the server."""
     return re.sub(r"\x1b\[\d*m", "", log).splitlines()
-
-
-def prepare(hosts: Hosts) -> None:
-    (hosts.folder / "space.yaml").write_text(SPACE)
-    raw = ("synth", "raw", "--tokens", "40", "--minutes", "600")
-    for line in (raw, ("prepare", "raw/launches", "dataset", "--horizons", "15,60", "--expanding-max", "120")):
-        done = hosts.run("head", [HYBRIDTUNE, *line])
-        if done.returncode != 0:
-            raise RuntimeError(done.stderr)
 
 
 if __name__ == "__main__":

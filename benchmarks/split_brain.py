@@ -14,7 +14,6 @@ import json
 import random
 import re
 import signal
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -26,11 +25,11 @@ from typing import Any
 
 from benchmarks.hosts import Hosts
 from benchmarks.machine import cpu_name
+from benchmarks.small_dataset import HYBRIDTUNE, prepare_small_dataset
 from hybridtune.search.cluster.maps import cores
 
 AT_ONCE = 2
 """They mostly wait."""
-HYBRIDTUNE = str(Path(sys.executable).with_name("hybridtune"))
 SPACE = "base: basic\ndimensions:\n  hidden_size: {choices: [16, 32, 48]}\n  layers: {choices: [1, 2]}\n"
 TRIALS = 12
 BUDGET = (
@@ -69,7 +68,7 @@ def split_brain(folder: Path, schedules: int) -> list[dict[str, Any]]:
         bucket = hosts.start_s3_server("runs")
         (hosts.folder / "space.yaml").write_text(SPACE)
         lanes = [Lane(hosts, bucket, number) for number in range(AT_ONCE)]
-        lanes[0].prepare()
+        prepare_small_dataset(hosts, "a0", hosts.folder)
         left = [number for number in range(schedules) if number not in done]
         work = [partial(lane.run_all, left[place::AT_ONCE], log) for place, lane in enumerate(lanes)]
         for each in [threads.submit(one) for one in work]:
@@ -86,13 +85,6 @@ class Lane:
         hosts.add(self._first, 20 + number)
         hosts.add(self._second, 30 + number)
         self._addresses = f"10.99.0.{20 + number}", f"10.99.0.{30 + number}"
-
-    def prepare(self) -> None:
-        raw = ("synth", "raw", "--tokens", "40", "--minutes", "600")
-        for line in (raw, ("prepare", "raw/launches", "dataset", "--horizons", "15,60", "--expanding-max", "120")):
-            done = self._hosts.run(self._first, [HYBRIDTUNE, *line])
-            if done.returncode != 0:
-                raise RuntimeError(done.stderr)
 
     def run_all(self, numbers: Sequence[int], log: Path) -> list[dict[str, Any]]:
         found = []

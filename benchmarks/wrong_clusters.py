@@ -24,11 +24,11 @@ from typing import Any
 
 from benchmarks.hosts import HEAD, PORT, Hosts
 from benchmarks.machine import cpu_name
+from benchmarks.small_dataset import HYBRIDTUNE, prepare_small_dataset
 from hybridtune.models.device import best_precision
 from hybridtune.search.cluster.maps import cores
 
 SECONDS = 15.0
-HYBRIDTUNE = str(Path(sys.executable).with_name("hybridtune"))
 ADDRESS = ("--address", f"{HEAD}:{PORT}")
 LAUNCH = (
     *("launch", "dataset", "--trials", "2", "--iterations", "1", "--samples-per-iteration", "64"),
@@ -169,12 +169,10 @@ def _modules(folder: Path, wrong: Wrong) -> Path:
 
 def _prepare(hosts: Hosts, shared: Path) -> None:
     (shared / "space.yaml").write_text(SPACE)
-    raw = ("synth", "raw", "--tokens", "40", "--minutes", "600")
-    prepare = ("prepare", "raw/launches", "dataset", "--horizons", "15,60", "--expanding-max", "120")
-    for line in (raw, prepare, (*LAUNCH, "--run", "begun")):
-        done = hosts.run("head", [HYBRIDTUNE, *line], cwd=shared)
-        if done.returncode != 0:
-            raise RuntimeError(done.stderr)
+    prepare_small_dataset(hosts, "head", shared)
+    done = hosts.run("head", [HYBRIDTUNE, *LAUNCH, "--run", "begun"], cwd=shared)
+    if done.returncode != 0:
+        raise RuntimeError(done.stderr)
     # The run's dataset is gone, and there is another one.
     document = (shared / "begun" / "run.json").read_text()
     (shared / "begun" / "run.json").write_text(document.replace(str(shared / "dataset"), str(shared / "gone")))

@@ -101,7 +101,7 @@ def _share_gpus(run: RunDir, say: Say, workers: Workers) -> None:
     dataset = share_dataset(run.open_dataset(), other_hosts=workers.other_hosts)
     context = TrainingContext(run.place, dataset, settings.budget, settings.hardware, (), epoch)
     count = trainings_on_a_gpu(
-        context, settings.reference, settings.seed, workers.most_on_a_gpu(), workers.avoided(), say
+        context, settings.reference, settings.seed, workers.most_on_a_gpu(settings), workers.avoided(), say
     )
     say(f"{count} trials share a GPU" if count > 1 else "each trial has a GPU of its own")
     shared = workers.fit(settings.model_copy(update={"gpus_per_trial": 1 / count}))

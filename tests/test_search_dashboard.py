@@ -1,6 +1,8 @@
 """What the dashboard shows of a run, and whom it lets see it."""
 
+import asyncio
 import shutil
+import socket
 from pathlib import Path
 
 import pytest
@@ -10,11 +12,13 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
+from hybridtune.data.schema import InputError
 from hybridtune.search.dashboard.drawing import HEIGHT, MARGIN, WIDTH, draw
 from hybridtune.search.dashboard.guard import Guard
 from hybridtune.search.dashboard.overview import Curve
-from hybridtune.search.dashboard.server import pages
-from hybridtune.search.dashboard.watcher import Look
+from hybridtune.search.dashboard.server import _listening, pages
+from hybridtune.search.dashboard.watcher import LOOK_SECONDS, Look, Watcher
+from hybridtune.search.run.run_dir import RunDir
 
 PORT = 8901
 HOST = f"http://127.0.0.1:{PORT}"
@@ -108,3 +112,39 @@ def test_a_finished_run_is_shown_with_its_tools_and_changed_by_none(finished: Wo
         # The file itself refuses, whatever is let through.
         assert client.delete("/api/studies/1").status_code == 500
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.slow
+def test_a_study_that_cannot_be_read_for_a_while_does_not_end_the_watching(finished: Workplace, tmp_path: Path) -> None:
+    run = RunDir.open(Path(shutil.copytree(finished.path / "run", tmp_path / "run")))
+    whole = run.study.read_bytes()
+
+    async def watch() -> list[str | None]:
+        changes = Watcher(Look(str(run.path))).changes()
+        shown = [(await anext(changes)).error]
+        # Another file, as a copy that is put back is.
+        run.study.unlink()
+        run.study.write_bytes(b"damaged" * 1000)
+        await asyncio.sleep(3 * LOOK_SECONDS)
+        run.study.unlink()
+        run.study.write_bytes(whole)
+        run.update(error="seen again")
+        shown.append((await asyncio.wait_for(anext(changes), 30)).error)
+        await changes.aclose()
+        return shown
+
+    assert asyncio.run(watch()) == [None, "seen again"]
+
+
+def test_the_port_of_a_dashboard_that_has_just_ended_can_be_used_again() -> None:
+    first = _listening(0)
+    port = first.getsockname()[1]
+    with socket.create_connection(("127.0.0.1", port)) as viewer:
+        served, _ = first.accept()
+        # Who ends a connection first keeps its port for a minute.
+        served.close()
+        first.close()
+        assert viewer.recv(1) == b""
+    with _listening(port) as again, pytest.raises(InputError, match=f"port {port} cannot be used"):
+        assert again.getsockname()[1] == port
+        _listening(port)

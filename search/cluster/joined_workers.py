@@ -77,8 +77,9 @@ class JoinedWorkers:
         room = max(1, self._room(self._usable.values()))
         return min(settings.concurrent or room, room)
 
-    def most_on_a_gpu(self) -> int:
-        return min(int(host.cpus / host.gpus) for host in self._usable.values() if host.gpus > 0)
+    def most_on_a_gpu(self, settings: Settings) -> int:
+        room = min(int(host.cpus / host.gpus) for host in self._usable.values() if host.gpus > 0)
+        return min(settings.concurrent or room, room)
 
     def refuse_unreachable(self, place: Place) -> None:
         self._place = place

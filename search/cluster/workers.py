@@ -26,8 +26,8 @@ class Workers(Protocol):
     def at_once(self, settings: Settings) -> int:
         """How many trainings run at a time, which may change."""
 
-    def most_on_a_gpu(self) -> int:
-        """How many trainings every host has cores for beside each of its GPUs."""
+    def most_on_a_gpu(self, settings: Settings) -> int:
+        """How many trainings every host has cores for beside each of its GPUs, and the settings let run at a time."""
 
     def refuse_unreachable(self, place: Place) -> None:
         """Raises InputError naming a host from which `place` is not reached."""
@@ -86,10 +86,11 @@ class OwnWorkers:
         # Where they share few GPUs, Ray lets the others wait.
         return settings.concurrent or cores()
 
-    def most_on_a_gpu(self) -> int:
+    def most_on_a_gpu(self, settings: Settings) -> int:
         import torch
 
-        return cores() // max(1, torch.cuda.device_count())
+        # Our own Ray has a core for each that may run at a time, and no other.
+        return min(cores() // max(1, torch.cuda.device_count()), self.at_once(settings))
 
     def refuse_unreachable(self, place: Place) -> None:
         """It was made by this very host."""

@@ -53,6 +53,8 @@ def serve(name: str, port: int, say: Say, *, browser: bool) -> None:
 
 def _listening(port: int) -> socket.socket:
     found = socket.socket()
+    # Connections of a dashboard that has just ended hold nothing up; one that listens there still does.
+    found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         found.bind(("127.0.0.1", port))
         # Whoever opens the address before the server runs waits for it.

@@ -12,6 +12,7 @@ from typing import Any
 import optuna
 from sqlalchemy.exc import OperationalError
 
+from hybridtune.data.schema import InputError
 from hybridtune.search.dashboard.overview import Overview, overview
 from hybridtune.search.run import copies
 from hybridtune.search.run.opening import open_run
@@ -140,7 +141,7 @@ class Watcher:
     async def _keep_looking(self) -> None:
         while True:
             # What is wrong for a moment is read in the next.
-            with suppress(OSError, OperationalError, sqlite3.Error):
+            with suppress(InputError, OSError, OperationalError, sqlite3.Error):
                 found = await self.now()
                 if found != self._latest:
                     async with self._changed:
