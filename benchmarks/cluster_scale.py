@@ -126,7 +126,7 @@ def sleeping_trial(config: dict[str, Any], seconds: float) -> None:
     for iteration in range(1, REPORTS + 1):
         time.sleep(seconds)
         value = 0.6 + config["number"] % 2 / 10 - iteration / 1000
-        progress = Progress(iteration, iteration, value, value, 0.5, value, seconds=seconds, micro_batch=1)
+        progress = Progress(iteration, iteration, value, value, 0.5, value, seconds=seconds, micro_batch=2**20)
         report_to_tune(Progressed(progress, iteration == REPORTS, "nothing"))
 
 

@@ -3,22 +3,32 @@
 import asyncio
 import shutil
 import socket
+import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
+from threading import Thread
 
 import pytest
+import uvicorn
 from conftest import Workplace
 from starlette.applications import Starlette
-from starlette.responses import PlainTextResponse
-from starlette.routing import Route
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse
+from starlette.routing import Mount, Route
 from starlette.testclient import TestClient
 
 from hybridtune.data.schema import InputError
 from hybridtune.search.dashboard.drawing import HEIGHT, MARGIN, WIDTH, draw
 from hybridtune.search.dashboard.guard import Guard
 from hybridtune.search.dashboard.overview import Curve
+from hybridtune.search.dashboard.proxy import Behind
+from hybridtune.search.dashboard.ray_pages import RayAddress, ray_pages
 from hybridtune.search.dashboard.server import _listening, pages
+from hybridtune.search.dashboard.tensorboard import PREFIX, TensorBoard
 from hybridtune.search.dashboard.watcher import LOOK_SECONDS, Look, Watcher
 from hybridtune.search.run.run_dir import RunDir
+from hybridtune.search.tuning.events import METRICS
 
 PORT = 8901
 HOST = f"http://127.0.0.1:{PORT}"
@@ -51,6 +61,15 @@ def test_nothing_but_reading_is_let_through(method: str) -> None:
     guard, client = guarded()
     client.get(guard.address)
     assert client.request(method, "/api/studies/1").status_code == 405
+
+
+def test_lists_that_tensorboard_asks_for_are_let_through() -> None:
+    guard, client = guarded()
+    assert client.post("/tensorboard/data/plugin/timeseries/timeSeries").status_code == 403
+    client.get(guard.address)
+    assert client.post("/tensorboard/data/plugin/timeseries/timeSeries").text == "inside"
+    assert client.delete("/tensorboard/data/plugin/timeseries/timeSeries").status_code == 405
+    assert client.post("/tensorboard/").status_code == 405
 
 
 @pytest.mark.parametrize("host", ["evil.example", "127.0.0.1", f"127.0.0.1.evil.example:{PORT}", ""])
@@ -96,7 +115,8 @@ def test_a_finished_run_is_shown_with_its_tools_and_changed_by_none(finished: Wo
     run = tmp_path / "run"
     shutil.copytree(finished.path / "run", run)
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
-    with TestClient(pages(Look(str(run))), base_url=HOST) as client:
+    tensorboard = TensorBoard(run / "tune")
+    with TestClient(pages(Look(str(run)), tensorboard, None), base_url=HOST) as client:
         state = client.get("/ht/state.json").json()
         assert (state["status"], state["driven"]) == ("done", False)
         assert sum(state["states"].values()) == state["wanted"]
@@ -107,11 +127,94 @@ def test_a_finished_run_is_shown_with_its_tools_and_changed_by_none(finished: Wo
         assert client.get("/api/studies").json()["study_summaries"][0]["study_name"] == "hybridtune"
         assert "Optuna Dashboard" in client.get("/dashboard/studies/1").text
         assert "hybridtune report" in client.get("/report/").text
+        trial = client.get(f"/ht/trial/{state['best']['trial']}").text
+        assert f"{state['best']['objective']:.4f}" in trial
+        assert all(name in trial for name in state["best"]["params"])
+        assert client.get(f"/ht/trial/{state['wanted']}").status_code == 404
+        assert client.get("/ray/").status_code == 404
+        wait_for_hparams(client, state["wanted"])
         for path in ("/ht/page.css", "/ht/page.js", "/static/bundle.js", "/favicon.ico"):
             assert client.get(path).status_code == 200, path
         # The file itself refuses, whatever is let through.
         assert client.delete("/api/studies/1").status_code == 500
+    tensorboard.end()
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+
+
+def wait_for_hparams(client: TestClient, trials: int) -> None:
+    """Until TensorBoard, which reads one file after another, knows the parameters and the result of each trial."""
+    base = "/tensorboard/data/plugin/hparams"
+    experiment, groups = {}, []
+    for _ in range(60):
+        experiment = client.post(f"{base}/experiment", json={"experimentName": ""}).json()
+        names = [{"hparam": info["name"]} for info in experiment.get("hparamInfos", [])]
+        columns = [{"metric": info["name"]} for info in experiment.get("metricInfos", [])]
+        asked = {
+            "experimentName": "",
+            "allowedStatuses": ["STATUS_SUCCESS"],
+            "colParams": names + columns,
+            "startIndex": 0,
+            "sliceSize": 100,
+        }
+        groups = client.post(f"{base}/session_groups", json=asked).json().get("sessionGroups", [])
+        if len(groups) == trials and all(len(group["metricValues"]) == len(METRICS) for group in groups):
+            break
+        time.sleep(1)
+    assert len(groups) == trials
+    assert {info["name"]["tag"] for info in experiment["metricInfos"]} == set(METRICS)
+    assert "learning_rate" in {info["name"] for info in experiment["hparamInfos"]}
+    for group in groups:
+        assert {value["name"]["tag"] for value in group["metricValues"]} == set(METRICS)
+        assert group["hparams"]["learning_rate"] > 0
+
+
+@pytest.fixture
+def echo() -> Iterator[str]:
+    """Address of a server that answers with what it was asked, and how."""
+
+    async def tell(request: Request) -> JSONResponse:
+        body = (await request.body()).decode()
+        asked = {"method": request.method, "path": request.url.path, "query": request.url.query, "body": body}
+        return JSONResponse(asked | {"headers": dict(request.headers)}, headers={"Set-Cookie": "theirs=1"})
+
+    listening = _listening(0)
+    app = Starlette(routes=[Route("/{path:path}", tell, methods=["GET", "POST"])])
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off", ws="none"))
+    serving = Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+    serving.start()
+    yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+    server.should_exit = True
+    serving.join()
+
+
+def test_a_page_behind_the_dashboard_learns_the_token_and_nothing_of_the_viewer(echo: str) -> None:
+    shown = ray_pages(RayAddress(f"{echo}/", {"Authorization": "Bearer token"}))
+    client = TestClient(Starlette(routes=[Mount("/ray", shown)]), base_url=HOST, cookies={"hybridtune": "secret"})
+    answer = client.get("/ray/nodes?view=summary&x=%2F", headers={"Authorization": "Bearer other", "X-Mine": "1"})
+    asked = answer.json()
+    assert (asked["method"], asked["path"], asked["query"]) == ("GET", "/nodes", "view=summary&x=%2F")
+    assert asked["headers"]["authorization"] == "Bearer token"
+    assert not {"cookie", "x-mine", "referer"} & set(asked["headers"])
+    assert "set-cookie" not in answer.headers
+    for path in ("/ray/memory_profile", "/ray/worker/cpu_profile", "/ray/task/traceback"):
+        assert client.get(path).status_code == 403
+
+
+def test_a_tool_that_does_not_answer_is_said() -> None:
+    with _listening(0) as listening:
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+    client = TestClient(Starlette(routes=[Mount("/ray", ray_pages(RayAddress(url, {})))]), base_url=HOST)
+    answer = client.get("/ray/")
+    assert (answer.status_code, answer.text.startswith("Ray does not answer")) == (502, True)
+
+
+def test_a_tensorboard_that_does_not_start_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    client = TestClient(Starlette(routes=[Mount(PREFIX, Behind("TensorBoard", TensorBoard(tmp_path).base))]))
+    answer = client.get("/tensorboard/")
+    assert (answer.status_code, "TensorBoard did not start" in answer.text) == (502, True)
+    monkeypatch.setattr("hybridtune.search.dashboard.tensorboard.find_spec", lambda name: None)
+    assert "pip install 'hybridtune[dashboard]'" in client.get("/tensorboard/").text
 
 
 @pytest.mark.slow

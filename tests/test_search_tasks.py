@@ -38,8 +38,8 @@ def by_id(trial: Trial) -> str:
 class Numbers(Tasks[int]):
     """Hands out {number, micro_batch}; what becomes of them is kept in `ended`, `retried` and `failed`."""
 
-    def __init__(self, numbers: int) -> None:
-        super().__init__(lambda: 1, list(range(numbers)))
+    def __init__(self, numbers: int, concurrent: int = 1) -> None:
+        super().__init__(lambda: concurrent, list(range(numbers)))
         self.ended: list[int] = []
         self.retried: list[int] = []
         self.failed: list[int] = []
@@ -96,6 +96,29 @@ def test_a_worker_killed_between_two_trials_costs_neither(tmp_path: Path) -> Non
         run_tasks(report_once, numbers, KillsWorkers(numbers, after=1), tmp_path / "tune", by_id, ANYWHERE)
     assert not list((tmp_path / "tune").glob("*.json"))
     assert (numbers.ended, numbers.retried, numbers.failed) == ([0, 1, 2, 3], [2], [])
+
+
+class NotesWorkers(Callback):  # type: ignore[misc]
+    def __init__(self) -> None:
+        self.of: list[int] = []
+
+    def on_trial_complete(self, trial: Trial, **info: Any) -> None:  # noqa: ARG002
+        self.of.append(trial.last_result["pid"])
+
+
+def test_trials_that_are_shorter_than_the_start_of_a_worker_use_all_workers(tmp_path: Path) -> None:
+    """Tune gave the worker of a trial that ended to one whose own was starting, and threw that away, each time."""
+
+    def short(config: dict[str, Any]) -> None:
+        time.sleep(0.3)
+        tune.report(Failed(config["number"], "none", "cpu").to_tune() | {"pid": os.getpid()})
+
+    workers = NotesWorkers()
+    with local_ray(3):
+        run_tasks(short, Numbers(60, concurrent=3), workers, tmp_path / "tune", by_id, ANYWHERE)
+    # The first trials may all be the first worker's; the last are everybody's.
+    assert len(set(workers.of)) == 3
+    assert len(set(workers.of[-10:])) == 3
 
 
 class StopsAll(FIFOScheduler):  # type: ignore[misc]

@@ -32,7 +32,7 @@ ANYWHERE = (prepare, launch, resume, stop, status, replay, report, export)
 """Those that a cluster can run for somebody who is none of its hosts."""
 INTERRUPTED = 130
 EXTRAS = {
-    "dashboard": ("a2wsgi", "optuna_dashboard", "sse_starlette", "starlette", "uvicorn"),
+    "dashboard": ("a2wsgi", "httpx2", "optuna_dashboard", "sse_starlette", "starlette", "uvicorn"),
     "search": ("jinja2", "optuna", "plotly", "ray", "scipy", "sklearn", "sqlalchemy", "tensorboardX", "yaml"),
 }
 """Modules that the base install leaves out, by the extra that brings them."""

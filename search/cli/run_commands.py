@@ -280,11 +280,21 @@ def dashboard(
     run: RunArgument,
     port: Annotated[int, typer.Option(min=0, max=65535, help="On 127.0.0.1.", show_default="any that is free")] = 0,
     browser: Annotated[bool, typer.Option(help="Open it.")] = True,
+    address: Annotated[
+        str | None,
+        typer.Option(help="http://HOST:8265: shows Ray's own pages of that cluster too.", show_default=False),
+    ] = None,
 ) -> None:
     """Watch a run in the browser, while it is under way and after it; ends with Ctrl-C, and changes nothing.
 
     Example: hybridtune dashboard demo/run
     """
+    from hybridtune.search.dashboard.ray_pages import RayAddress
     from hybridtune.search.dashboard.server import serve
 
-    serve(run, port, out.print, browser=browser)
+    ray = None
+    if address is not None:
+        from hybridtune.search.cluster.job_server import JobServer
+
+        ray = RayAddress(address, JobServer.at(address).headers())
+    serve(run, port, out.print, ray, browser=browser)

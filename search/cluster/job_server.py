@@ -79,6 +79,12 @@ class JobServer:
                 raise
             raise _no_job_server(url) from None
 
+    def headers(self) -> dict[str, str]:
+        """That a request needs, so that the server answers it: with the token, if there is one."""
+        from ray._private.authentication.http_token_authentication import get_auth_headers_if_auth_enabled
+
+        return dict(get_auth_headers_if_auth_enabled({}))
+
     def jobs_of(self, run: str) -> list[Job]:
         jobs = self._ask(self._client.list_jobs)
         return [_job(details) for details in jobs if (details.metadata or {}).get(RUN) == run]

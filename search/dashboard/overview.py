@@ -19,6 +19,7 @@ from hybridtune.spaces.parameters import Config
 CURVE_POINTS = 50
 """Of a running trial, the last so many."""
 FAILURES = 5
+LEADERS = 10
 
 
 class Shown(BaseModel):
@@ -49,6 +50,12 @@ class Best(Shown):
     """The objective of the reference configuration, once that is complete."""
 
 
+class Leader(Shown):
+    trial: int
+    objective: float
+    iterations: int
+
+
 class HostShown(Shown):
     host: str
     runs_on: str
@@ -73,6 +80,8 @@ class Overview(Shown):
     """Distinct configurations, a warm start's included."""
     searched_seconds: float
     best: Best | None
+    leaders: tuple[Leader, ...]
+    """The best of those that are complete."""
     curves: tuple[Curve, ...]
     rungs: tuple[Rung, ...]
     hosts: tuple[HostShown, ...]
@@ -111,6 +120,7 @@ def overview(run: RunDir, study: optuna.Study | None) -> Overview:
         tried=configurations_tried(study) if study is not None else 0,
         searched_seconds=searched_seconds(study) if study is not None else 0.0,
         best=_best(trials, ranked),
+        leaders=tuple(map(_leader, ranked[:LEADERS])),
         curves=_curves(trials, ranked, running),
         rungs=_rungs(trials, settings),
         hosts=_hosts(trials),
@@ -130,6 +140,11 @@ def _best(trials: Sequence[FrozenTrial], ranked: Sequence[FrozenTrial]) -> Best 
     assert first.value is not None
     # Trial 0 is the reference configuration, in every search.
     return Best(trial=first.number, objective=first.value, params=config_of(first), reference=trials[0].value)
+
+
+def _leader(trial: FrozenTrial) -> Leader:
+    assert trial.value is not None
+    return Leader(trial=trial.number, objective=trial.value, iterations=max(trial.intermediate_values, default=0))
 
 
 def _curves(

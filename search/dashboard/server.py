@@ -1,5 +1,6 @@
 """The dashboard: our page, and behind it the tools that others have made, on one loopback address."""
 
+import asyncio
 import socket
 import webbrowser
 from collections.abc import AsyncIterator
@@ -23,7 +24,10 @@ from hybridtune.data.schema import InputError
 from hybridtune.search.dashboard.drawing import draw
 from hybridtune.search.dashboard.guard import Guard
 from hybridtune.search.dashboard.overview import Overview
+from hybridtune.search.dashboard.proxy import Behind
+from hybridtune.search.dashboard.ray_pages import RayAddress, ray_pages
 from hybridtune.search.dashboard.render import render
+from hybridtune.search.dashboard.tensorboard import PREFIX, TensorBoard
 from hybridtune.search.dashboard.watcher import FileIdentity, Look, Watcher, identity
 from hybridtune.search.run.say import Say
 from hybridtune.search.study.study import watched_storage
@@ -33,11 +37,15 @@ OPTUNA_PATHS = ("dashboard", "api", "static", "csv", "favicon.ico")
 """Where its pages look for their parts, whatever they are served under."""
 
 
-def serve(name: str, port: int, say: Say, *, browser: bool) -> None:
-    """Until Ctrl-C. port: 0 for any that is free. Raises InputError if the run is not there or the port is in use."""
+def serve(name: str, port: int, say: Say, ray: RayAddress | None = None, *, browser: bool) -> None:
+    """Until Ctrl-C. port: 0 for any that is free. ray: shown too, if given. Raises InputError if the run is not
+    there or the port is in use.
+    """
     look = Look(name)
+    of_ray = None if ray is None else ray_pages(ray)
     listening = _listening(port)
-    app = Guard(pages(look), listening.getsockname()[1])
+    tensorboard = TensorBoard(look.run.tune)
+    app = Guard(pages(look, tensorboard, of_ray), listening.getsockname()[1])
     say(f"dashboard: {app.address}")
     if browser:
         # A browser of the terminal would not return.
@@ -49,6 +57,8 @@ def serve(name: str, port: int, say: Say, *, browser: bool) -> None:
         server.run(sockets=[listening])
     except KeyboardInterrupt:
         say("the dashboard has ended; the run goes on without it")
+    finally:
+        tensorboard.end()
 
 
 def _listening(port: int) -> socket.socket:
@@ -65,12 +75,13 @@ def _listening(port: int) -> socket.socket:
     return found
 
 
-def pages(look: Look) -> Starlette:
+def pages(look: Look, tensorboard: TensorBoard, of_ray: ASGIApp | None) -> Starlette:
     watcher = Watcher(look)
     optuna_pages = OptunaPages(look)
 
     async def page(request: Request) -> Response:  # noqa: ARG001
-        return HTMLResponse(render(__package__, "page.html", **_shown(await watcher.now())))
+        shown = _shown(await watcher.now())
+        return HTMLResponse(render(__package__, "page.html", **shown, ray=of_ray is not None))
 
     async def events(request: Request) -> Response:  # noqa: ARG001
         async def fragments() -> AsyncIterator[dict[str, str]]:
@@ -78,6 +89,13 @@ def pages(look: Look) -> Starlette:
                 yield {"data": render(__package__, "run.html", **_shown(found))}
 
         return EventSourceResponse(fragments())
+
+    async def trial(request: Request) -> Response:
+        found = await asyncio.to_thread(look.trial, request.path_params["number"])
+        if found is None:
+            raise HTTPException(404, "the run has no such trial")
+        shown = {"metric": _in_words((await watcher.now()).metric), "drawing": draw([found.curve])}
+        return HTMLResponse(render(__package__, "trial.html", trial=found, **shown))
 
     async def state(request: Request) -> Response:  # noqa: ARG001
         return JSONResponse((await watcher.now()).model_dump(mode="json"))
@@ -87,15 +105,22 @@ def pages(look: Look) -> Starlette:
             Route("/", page),
             Route("/ht/events", events),
             Route("/ht/state.json", state),
+            Route("/ht/trial/{number:int}", trial),
             Mount("/ht", StaticFiles(directory=STATIC)),
             Mount("/report", ReportPages(look)),
             *[Mount(f"/{path}", Rooted(optuna_pages)) for path in OPTUNA_PATHS],
+            Mount(PREFIX, Behind("TensorBoard", tensorboard.base)),
+            *([] if of_ray is None else [Mount("/ray", of_ray)]),
         ]
     )
 
 
 def _shown(found: Overview) -> dict[str, Any]:
-    return {"run": found, "drawing": draw(found.curves)}
+    return {"run": found, "metric": _in_words(found.metric), "drawing": draw(found.curves)}
+
+
+def _in_words(metric: str) -> str:
+    return metric.replace("_", " ")
 
 
 class Rooted:

@@ -14,12 +14,13 @@ from sqlalchemy.exc import OperationalError
 
 from hybridtune.data.schema import InputError
 from hybridtune.search.dashboard.overview import Overview, overview
+from hybridtune.search.dashboard.trial_page import TrialShown, trial_shown
 from hybridtune.search.run import copies
 from hybridtune.search.run.opening import open_run
 from hybridtune.search.run.run_dir import RunDir
 from hybridtune.search.run.stop import is_driven
 from hybridtune.search.study.backup import check_study
-from hybridtune.search.study.study import STUDY_NAME, watched_storage
+from hybridtune.search.study.study import STUDY_NAME, started, watched_storage
 
 FileIdentity = tuple[int, int]
 """Device and number."""
@@ -50,6 +51,12 @@ class Look:
     def __call__(self) -> Overview:
         with self._one_at_a_time:
             return self._look()
+
+    def trial(self, number: int) -> TrialShown | None:
+        """None if there is no such trial."""
+        with self._one_at_a_time:
+            self._look()
+            return None if self._study is None else trial_shown(self.run, started(self._study), number)
 
     def _look(self) -> Overview:
         if self.run.kept_in is not None and self._found is not None:

@@ -34,7 +34,9 @@ class Recorder:
         say: Say,
     ) -> None:
         self._run = run
-        self._epoch = run.document().epoch
+        document = run.document()
+        self._epoch = document.epoch
+        self._every_dimension = {name: document.settings.reference[name] for name in document.settings.dimensions}
         self._study = study
         self._trials = trials
         self._rungs = rungs
@@ -71,6 +73,8 @@ class Recorder:
 
     def _end(self, task: TrialTask) -> None:
         ended = self._study.get_trials(deepcopy=False)[task.number]
+        if ended.state.is_finished():
+            self._tell_result(task, ended)
         self._close_events(task.number)
         self._stopping.save()
         # The finalists are trained anew. A trial under way goes on from its checkpoint, a failed one keeps what was
@@ -89,8 +93,13 @@ class Recorder:
     def _remove_checkpoints(self, number: int) -> None:
         remove_checkpoints(self._run.place, trial_name(number), self._epoch)
 
+    def _tell_result(self, task: TrialTask, ended: FrozenTrial) -> None:
+        # A trial whose worker was lost before it began has no events.
+        if events := self._events.get(task.number):
+            last = max(ended.intermediate_values, default=0)
+            events.add_result(last, task.params, self._every_dimension, ended.value)
+
     def _close_events(self, number: int) -> None:
-        # A trial whose worker was lost before it began has none.
         if events := self._events.pop(number, None):
             events.close()
 

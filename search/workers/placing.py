@@ -1,5 +1,6 @@
 """On what and where a training runs."""
 
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,13 @@ class Placing(FIFOScheduler):  # type: ignore[misc]
         self._gpus = gpus
         self._avoided = avoided
 
-    def on_trial_add(self, tune_controller: "TuneController", trial: Trial) -> None:  # noqa: ARG002 Tune's interface
+    def on_trial_add(self, tune_controller: "TuneController", trial: Trial) -> None:
+        # How many may be live is up to the searcher. By itself Tune would start their workers one after another.
+        tune_controller.update_max_pending_trials(sys.maxsize)
         gpus = max(self._gpus, 1.0) if trial.config.get("alone") else self._gpus
         trial.update_resources(room(gpus, self._avoided()))
+
+    def choose_trial_to_run(self, tune_controller: "TuneController") -> None:
+        """Leaves it to Tune. FIFO's choice is the first that waits: it would be given the worker of a trial that ends,
+        and the worker that starts for it would be thrown away, again and again where trials are shorter than a start.
+        """
