@@ -1,8 +1,8 @@
 """The stages of a run, one after another, from wherever it stopped."""
 
 import shutil
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,6 +16,7 @@ from hybridtune.search.run import copies
 from hybridtune.search.run.datasets import find_dataset
 from hybridtune.search.run.lease import DeposedError
 from hybridtune.search.run.location import Location, locate
+from hybridtune.search.run.log import logged
 from hybridtune.search.run.opening import create_run, driving, exists, open_run, refuse_existing_run
 from hybridtune.search.run.place import PlaceError
 from hybridtune.search.run.run_dir import RunDir, Status, versions
@@ -25,6 +26,12 @@ from hybridtune.spaces.load import load_space
 from hybridtune.spaces.trial_config import Shape
 
 Stage = Callable[[RunDir, Say, Workers], None]
+Watching = Callable[[RunDir], AbstractContextManager[None]]
+"""Holds while this process works on the run, whose folder it may look at."""
+
+
+def unwatched(run: RunDir) -> AbstractContextManager[None]:  # noqa: ARG001
+    return nullcontext()
 
 
 def new_settings(path: Path, space: str, values: Mapping[str, Any], workers: Workers) -> Settings:
@@ -62,11 +69,13 @@ def launch(
     address: str | None = None,
     *,
     or_resume: bool = False,
+    watching: Watching = unwatched,
 ) -> RunDir:
     """Starts a run and takes it to its end, on this machine or on the Ray cluster at `address`.
 
     dataset, name: each a folder, or s3://bucket/prefix. space, values: as `new_settings` takes them. or_resume: goes on
     with the run of this name, as it was set, if there is one: whatever starts this again after a crash need not know.
+    watching: entered once the run is there.
     Raises InputError if there is a run of this name otherwise, or if the cluster cannot be used; nothing is written
     then.
     """
@@ -75,12 +84,12 @@ def launch(
         say(f"{location.name} is there: going on with it as it was set")
         # A sampler of the user's own is named by this very call.
         own_sampler = sampler if ":" in (sampler := values.get("sampler") or "") else None
-        return resume(open_run(name), say, Changes(sampler=own_sampler), address)
+        return resume(open_run(name), say, Changes(sampler=own_sampler), address, watching=watching)
     refuse_existing_run(location)
     path = find_dataset(dataset)
     with workers_at(address, say) as workers:
         run = _new_run(location, new_settings(path, space, values, workers), workers)
-        with driving(run, say) as driven:
+        with driving(run, say) as driven, _followed(driven, say, watching) as say:
             driven.update(epoch=driven.keeper.epoch_after(0))
             driven.keep_dataset()
             say(f"`hybridtune dashboard {driven.name}` shows it in the browser")
@@ -148,7 +157,22 @@ class Changes:
         return self.more_trials > 0 or self.more_seconds is not None
 
 
-def resume(run: RunDir, say: Say, changes: Changes | None = None, address: str | None = None) -> RunDir:
+@contextmanager
+def _followed(run: RunDir, say: Say, watching: Watching) -> Iterator[Say]:
+    with logged(run.log, say) as say_and_log:
+        say_and_log(f"all that is said here is in {run.log} too, with what Ray and Optuna say")
+        with watching(run):
+            yield say_and_log
+
+
+def resume(
+    run: RunDir,
+    say: Say,
+    changes: Changes | None = None,
+    address: str | None = None,
+    *,
+    watching: Watching = unwatched,
+) -> RunDir:
     """Goes on with a run that was stopped, or extends its search, on this machine or on the Ray cluster at `address`.
 
     Raises InputError if its dataset is gone or is not the one that it was started with, if GPUs are missing, if its own
@@ -159,7 +183,7 @@ def resume(run: RunDir, say: Say, changes: Changes | None = None, address: str |
     run.open_dataset().verify()
     with workers_at(address, say) as workers:
         fitted = _usable(run, changes, workers)
-        with driving(run, say) as driven:
+        with driving(run, say) as driven, _followed(driven, say, watching) as say:
             _go_on(driven, say, changes, workers, fitted.precision)
     return driven
 

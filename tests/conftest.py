@@ -213,15 +213,19 @@ class Workplace:
 
     path: Path
 
+    @property
+    def environment(self) -> dict[str, str]:
+        home = self.path / "home"
+        home.mkdir(exist_ok=True)
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+        return kept | {"HOME": str(home)}
+
     def start(self, *arguments: str) -> Command:
         return self.start_program(HYBRIDTUNE, *arguments)
 
     def start_program(self, *line: str) -> Command:
         number = len(list(self.path.glob("*.stdout")))
         out, err = self.path / f"{number}.stdout", self.path / f"{number}.stderr"
-        home = self.path / "home"
-        home.mkdir(exist_ok=True)
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
         with out.open("wb") as stdout, err.open("wb") as stderr:
             process = subprocess.Popen(
                 line,
@@ -232,7 +236,7 @@ class Workplace:
                 start_new_session=True,
                 # A shell without job control starts its background jobs deaf to SIGINT, and they hand that on.
                 preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-                env=environment | {"HOME": str(home)},
+                env=self.environment,
             )
         return Command(process, out, err)
 

@@ -275,7 +275,7 @@ def test_tensorboard_finds_the_events_of_every_trial(run: RunDir) -> None:
 def test_nothing_is_left_beside_what_the_layout_names(run: RunDir) -> None:
     assert {path.name for path in run.path.iterdir()} == {
         *("run.json", "study.db", "study.backup.db", "trials.parquet", "curves.parquet"),
-        *("predictions.parquet", "ensemble.json", "tune", "members.json", "members", "report", ".lock"),
+        *("predictions.parquet", "ensemble.json", "tune", "members.json", "members", "report", ".lock", "log.txt"),
     }
 
 

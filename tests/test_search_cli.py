@@ -287,7 +287,7 @@ def test_without_a_limit_a_trial_runs_on_each_core(folder: Path, monkeypatch: py
     asked: list[Settings] = []
 
     def launched(
-        dataset: str, run: str, say: Say, space: str, values: dict[str, Any], address: None, or_resume: bool
+        dataset: str, run: str, say: Say, space: str, values: dict[str, Any], address: None, **how: object
     ) -> RunDir:
         asked.append(new_settings(Path(dataset), space, values, OwnWorkers()))
         return RunDir(Path(run))

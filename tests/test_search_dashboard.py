@@ -116,7 +116,7 @@ def test_a_finished_run_is_shown_with_its_tools_and_changed_by_none(finished: Wo
     shutil.copytree(finished.path / "run", run)
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
     tensorboard = TensorBoard(run / "tune")
-    with TestClient(pages(Look(str(run)), tensorboard, None), base_url=HOST) as client:
+    with TestClient(pages(Look.at(str(run)), tensorboard, None), base_url=HOST) as client:
         state = client.get("/ht/state.json").json()
         assert (state["status"], state["driven"]) == ("done", False)
         assert sum(state["states"].values()) == state["wanted"]
@@ -223,7 +223,7 @@ def test_a_study_that_cannot_be_read_for_a_while_does_not_end_the_watching(finis
     whole = run.study.read_bytes()
 
     async def watch() -> list[str | None]:
-        changes = Watcher(Look(str(run.path))).changes()
+        changes = Watcher(Look.at(str(run.path))).changes()
         shown = [(await anext(changes)).error]
         # Another file, as a copy that is put back is.
         run.study.unlink()

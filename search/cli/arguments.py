@@ -21,6 +21,7 @@ ServerOption = Annotated[
         help="http://HOST:8265: run this on a Ray cluster, whose paths are meant then.", show_default="this machine"
     ),
 ]
+QuietOption = Annotated[bool, typer.Option("--quiet", help="Plain lines, as where there is no terminal.")]
 
 
 def refuse_cluster(address: str | None) -> None:

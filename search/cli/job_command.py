@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 JOINING = ("launch", "resume", "prepare")
 """Those that join the cluster where they run; the others read what a run has."""
 DRIVING = ("launch", "resume")
+HERE = ("quiet", "dashboard")
+"""Options that say how a run is shown: of a job there are plain lines."""
 
 
 class JobCommand(TyperCommand):
@@ -26,6 +28,9 @@ class JobCommand(TyperCommand):
         address = ctx.params["address"]
         if not is_server(address):
             return super().invoke(ctx)
+        # Of this terminal, and not of the job's.
+        for name in HERE:
+            ctx.params.pop(name, None)
         server = JobServer.at(address)
         if self.name == "stop":
             return _stop(server, ctx.params["run"])

@@ -7,6 +7,7 @@ import typer
 
 from hybridtune.search.cli.arguments import (
     AddressOption,
+    QuietOption,
     RunArgument,
     ServerOption,
     gpus_of,
@@ -86,19 +87,22 @@ def launch(
     or_resume: Annotated[
         bool, typer.Option("--or-resume", help="Go on with the run if it is there, whatever else is given.")
     ] = False,
+    quiet: QuietOption = False,
+    dashboard: Annotated[bool, typer.Option("--dashboard", help="Show it in the browser as well.")] = False,
 ) -> None:
     """Search, retrain the best, blend them and write the report.
 
     Example: hybridtune launch demo/dataset --run demo/run --trials 30 --iterations 20
     """
-    from hybridtune.search.cli.console import stopwatch_lines
+    from hybridtune.search.cli.live import RunView
     from hybridtune.search.pipeline import launch as launch_run
     from hybridtune.search.study.stopping import parse_duration
 
+    view = RunView(out, quiet=quiet, dashboard=dashboard)
     done = launch_run(
         dataset,
         run,
-        stopwatch_lines(out),
+        view.say,
         space,
         {
             "horizons": None if horizons is None else minutes_of("horizons", horizons),
@@ -125,6 +129,7 @@ def launch(
         },
         address,
         or_resume=or_resume,
+        watching=view.watching,
     )
     _print_end(done)
 
@@ -145,12 +150,13 @@ def resume(
         typer.Option(help="The run's own module:function, where it has one: its code is run.", show_default=False),
     ] = None,
     address: AddressOption = None,
+    quiet: QuietOption = False,
 ) -> None:
     """Go on with a run that was stopped, or extend its search.
 
     Example: hybridtune resume demo/run --trials 20
     """
-    from hybridtune.search.cli.console import stopwatch_lines
+    from hybridtune.search.cli.live import RunView
     from hybridtune.search.pipeline import Changes
     from hybridtune.search.pipeline import resume as resume_run
     from hybridtune.search.run.opening import open_run
@@ -164,7 +170,8 @@ def resume(
         gpus_per_trial=gpus_per_trial,
         sampler=sampler,
     )
-    _print_end(resume_run(open_run(run), stopwatch_lines(out), changes, address))
+    view = RunView(out, quiet=quiet)
+    _print_end(resume_run(open_run(run), view.say, changes, address, watching=view.watching))
 
 
 def status(

@@ -1,5 +1,6 @@
 """What the dashboard shows of a run: everything is read from its files, nothing is asked of the search."""
 
+import json
 from collections import Counter
 from collections.abc import Sequence
 
@@ -8,12 +9,12 @@ from optuna.trial import FrozenTrial, TrialState
 from pydantic import BaseModel, ConfigDict
 
 from hybridtune.models.training.config import Metric, higher_is_better
+from hybridtune.search.dashboard.time_left import Spent, TimeLeft, time_left
 from hybridtune.search.run.run_dir import RunDir, RunDocument, Status
 from hybridtune.search.run.settings import Settings
-from hybridtune.search.run.stop import is_driven
 from hybridtune.search.study.rungs import decided_rungs, rung_iterations
-from hybridtune.search.study.stopping import searched_seconds
-from hybridtune.search.study.study import STATE_NAMES, best_first, config_of, configurations_tried, started
+from hybridtune.search.study.stopping import search_began, searched_seconds
+from hybridtune.search.study.study import STATE_NAMES, config_of, configurations_tried, ranked, started
 from hybridtune.spaces.parameters import Config
 
 CURVE_POINTS = 50
@@ -48,6 +49,7 @@ class Best(Shown):
     params: Config
     reference: float | None
     """The objective of the reference configuration, once that is complete."""
+    reference_params: Config
 
 
 class Leader(Shown):
@@ -88,24 +90,29 @@ class Overview(Shown):
     failures: tuple[tuple[int, str], ...]
     """Trial and first line, the latest."""
     failed: int
+    samples_per_second: float | None
+    """Anchors that the search has trained on, of all trials together."""
     members: int
     """Finalists that are trained."""
+    members_wanted: int | None
+    """None before they are chosen."""
     reported: bool
     """Whether there is a report."""
+    time_left: TimeLeft | None
+    """Of the search."""
     again: int
     """Iterations, at most, that a resume would train anew."""
     next_command: str
 
 
-def overview(run: RunDir, study: optuna.Study | None) -> Overview:
-    """study: None before there is one."""
+def overview(run: RunDir, study: optuna.Study | None, *, driven: bool) -> Overview:
+    """study: None before there is one. driven: whether a process works on it."""
     document = run.document()
     settings = document.settings
     trials = started(study) if study is not None else []
-    ranked = best_first(study) if study is not None else []
+    best_first = ranked(trials, study.direction) if study is not None else []
     running = [trial for trial in trials if trial.state == TrialState.RUNNING]
     failed = [trial for trial in trials if trial.state == TrialState.FAIL]
-    driven = is_driven(run)
     return Overview(
         run=run.name,
         status=document.status,
@@ -115,44 +122,58 @@ def overview(run: RunDir, study: optuna.Study | None) -> Overview:
         space=settings.space_name,
         seed=settings.seed,
         dataset=document.dataset_fingerprint,
-        wanted=settings.trials,
+        wanted=settings.wanted_trials,
         states={name: sum(trial.state == state for trial in trials) for state, name in STATE_NAMES.items()},
         tried=configurations_tried(study) if study is not None else 0,
         searched_seconds=searched_seconds(study) if study is not None else 0.0,
-        best=_best(trials, ranked),
-        leaders=tuple(map(_leader, ranked[:LEADERS])),
-        curves=_curves(trials, ranked, running),
+        best=_best(trials, best_first),
+        leaders=tuple(map(_leader, best_first[:LEADERS])),
+        curves=_curves(trials, best_first, running),
         rungs=_rungs(trials, settings),
         hosts=_hosts(trials),
         failures=tuple((trial.number, _first_line(trial)) for trial in failed[: -FAILURES - 1 : -1]),
         failed=len(failed),
+        samples_per_second=_samples_per_second(study, trials, settings) if study is not None else None,
+        members_wanted=_members_wanted(run),
         members=len(list((run.path / "members").glob("*/member.json"))),
         reported=run.report.exists(),
+        time_left=_time_left(study, trials, settings) if document.status == "searching" and driven and study else None,
         again=len(running),
         next_command=_next_command(run.name, document, driven=driven),
     )
 
 
-def _best(trials: Sequence[FrozenTrial], ranked: Sequence[FrozenTrial]) -> Best | None:
-    if not ranked:
+def _best(trials: Sequence[FrozenTrial], best_first: Sequence[FrozenTrial]) -> Best | None:
+    if not best_first:
         return None
-    first = ranked[0]
+    first = best_first[0]
     assert first.value is not None
     # Trial 0 is the reference configuration, in every search.
-    return Best(trial=first.number, objective=first.value, params=config_of(first), reference=trials[0].value)
+    reference = trials[0]
+    return Best(
+        trial=first.number,
+        objective=first.value,
+        params=config_of(first),
+        reference=reference.value,
+        reference_params=config_of(reference),
+    )
 
 
 def _leader(trial: FrozenTrial) -> Leader:
     assert trial.value is not None
-    return Leader(trial=trial.number, objective=trial.value, iterations=max(trial.intermediate_values, default=0))
+    return Leader(trial=trial.number, objective=trial.value, iterations=_iterations(trial))
+
+
+def _iterations(trial: FrozenTrial) -> int:
+    return max(trial.intermediate_values, default=0)
 
 
 def _curves(
-    trials: Sequence[FrozenTrial], ranked: Sequence[FrozenTrial], running: Sequence[FrozenTrial]
+    trials: Sequence[FrozenTrial], best_first: Sequence[FrozenTrial], running: Sequence[FrozenTrial]
 ) -> tuple[Curve, ...]:
     shown = {trials[0].number: ("reference", trials[0])} if trials else {}
-    if ranked:
-        shown[ranked[0].number] = ("best", ranked[0])
+    if best_first:
+        shown[best_first[0].number] = ("best", best_first[0])
     for trial in running:
         shown.setdefault(trial.number, ("running", trial))
     return tuple(
@@ -171,7 +192,7 @@ def _rungs(trials: Sequence[FrozenTrial], settings: Settings) -> tuple[Rung, ...
     if settings.scheduler == "none":
         return ()
     iterations = rung_iterations(settings.grace_period, settings.reduction_factor, settings.iterations)
-    last = {trial.number: max(trial.intermediate_values, default=0) for trial in trials}
+    last = {trial.number: _iterations(trial) for trial in trials}
     pick = max if higher_is_better(settings.metric) else min
     return tuple(
         Rung(
@@ -194,6 +215,33 @@ def _hosts(trials: Sequence[FrozenTrial]) -> tuple[HostShown, ...]:
         runs_on = str(here[-1].user_attrs.get("runs_on", ""))
         found.append(HostShown(host=host, runs_on=runs_on, trials=running, ended=ended[host]))
     return tuple(found)
+
+
+def _time_left(study: optuna.Study, trials: Sequence[FrozenTrial], settings: Settings) -> TimeLeft | None:
+    began = search_began(study)
+    # A trial that was begun by an earlier process has waited for this one.
+    ended = [
+        Spent(_iterations(trial), (trial.datetime_complete - trial.datetime_start).total_seconds())
+        for trial in trials
+        if trial.datetime_complete is not None and trial.datetime_start is not None and trial.datetime_start >= began
+    ]
+    running = [_iterations(t) for t in trials if t.state == TrialState.RUNNING]
+    found = time_left(ended, running, settings.wanted_trials - len(trials), len(running), settings.iterations)
+    if found is None or settings.time_budget is None:
+        return found
+    return found.at_most(settings.time_budget - searched_seconds(study))
+
+
+def _samples_per_second(study: optuna.Study, trials: Sequence[FrozenTrial], settings: Settings) -> float | None:
+    seconds = searched_seconds(study)
+    return settings.samples_per_iteration * sum(map(_iterations, trials)) / seconds if seconds > 0 else None
+
+
+def _members_wanted(run: RunDir) -> int | None:
+    try:
+        return len(json.loads(run.chosen_members.read_bytes())["members"])
+    except FileNotFoundError:
+        return None
 
 
 def _first_line(trial: FrozenTrial) -> str:

@@ -4,6 +4,7 @@ import asyncio
 import socket
 import webbrowser
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -41,7 +42,9 @@ def serve(name: str, port: int, say: Say, ray: RayAddress | None = None, *, brow
     """Until Ctrl-C. port: 0 for any that is free. ray: shown too, if given. Raises InputError if the run is not
     there or the port is in use.
     """
-    look = Look(name)
+    look = Look.at(name)
+    # A long study takes seconds to read for the first time: it begins while the browser starts.
+    Thread(target=_look_once, args=[look], daemon=True).start()
     of_ray = None if ray is None else ray_pages(ray)
     listening = _listening(port)
     tensorboard = TensorBoard(look.run.tune)
@@ -59,6 +62,12 @@ def serve(name: str, port: int, say: Say, ray: RayAddress | None = None, *, brow
         say("the dashboard has ended; the run goes on without it")
     finally:
         tensorboard.end()
+
+
+def _look_once(look: Look) -> None:
+    # What is wrong is told to the one who asks for the page.
+    with suppress(Exception):
+        look()
 
 
 def _listening(port: int) -> socket.socket:

@@ -59,7 +59,12 @@ class TensorBoard:
         )
         started: Future[str] = Future()
         Thread(target=_listen, args=(self._process.stderr, started), daemon=True).start()
-        return started.result()
+        try:
+            return started.result()
+        except HTTPException:
+            # It has closed its output; the next to ask finds it ended, and starts another.
+            self.end()
+            raise
 
 
 def _listen(printed: Iterable[str], started: "Future[str]") -> None:

@@ -2,12 +2,12 @@
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, Self
 
 import optuna
 from sqlalchemy.exc import OperationalError
@@ -33,20 +33,37 @@ FETCH_SECONDS = 10.0
 class Look:
     """The run as it is now. Reads only what has changed since the last call."""
 
-    def __init__(self, name: str) -> None:
-        """Raises InputError if there is no such run."""
-        self._name = name
-        self.run = open_run(name)
+    def __init__(
+        self,
+        run: RunDir,
+        fetch: Callable[[], RunDir] | None = None,
+        is_driven: Callable[[RunDir], bool] = is_driven,
+    ) -> None:
+        """fetch: brings what is seen of a run that is kept elsewhere up to date."""
+        self.run = run
+        self._fetch = fetch
+        self._is_driven = is_driven
         self._study: optuna.Study | None = None
         self._study_file: FileIdentity | None = None
         self._seen: Any = None
         self._found: Overview | None = None
         self._one_at_a_time = Lock()
 
+    @classmethod
+    def at(cls, name: str) -> Self:
+        """Raises InputError if there is no such run."""
+        run = open_run(name)
+        return cls(run, partial(open_run, name) if run.kept_in is not None else None)
+
+    @classmethod
+    def at_own(cls, run: RunDir) -> Self:
+        """A run on which this process works."""
+        return cls(run, is_driven=lambda run: True)
+
     @property
     def seconds(self) -> float:
         """Between two looks."""
-        return LOOK_SECONDS if self.run.kept_in is None else FETCH_SECONDS
+        return LOOK_SECONDS if self._fetch is None else FETCH_SECONDS
 
     def __call__(self) -> Overview:
         with self._one_at_a_time:
@@ -59,12 +76,13 @@ class Look:
             return None if self._study is None else trial_shown(self.run, started(self._study), number)
 
     def _look(self) -> Overview:
-        if self.run.kept_in is not None and self._found is not None:
-            self.run = open_run(self._name)
-        seen = _state(self.run)
+        if self._fetch is not None and self._found is not None:
+            self.run = self._fetch()
+        driven = self._is_driven(self.run)
+        seen = (*_state(self.run), driven)
         if seen != self._seen or self._found is None:
             try:
-                self._found = overview(self.run, self._open_study())
+                self._found = overview(self.run, self._open_study(driven=driven), driven=driven)
             except (OperationalError, sqlite3.OperationalError):
                 # Somebody writes for long, or was killed in the middle of a write.
                 if self._found is None:
@@ -73,12 +91,12 @@ class Look:
             self._seen = seen
         return self._found
 
-    def _open_study(self) -> optuna.Study | None:
+    def _open_study(self, *, driven: bool) -> optuna.Study | None:
         file = identity(self.run.study)
         if file is None:
             return None
         if self._study is None or file != self._study_file:
-            if not is_driven(self.run):
+            if not driven:
                 check_study(self.run)
             storage = watched_storage(self.run)
             if storage is None:
@@ -91,7 +109,7 @@ class Look:
 def _state(run: RunDir) -> tuple[Any, ...]:
     """What differs when anything that is shown does."""
     paths = (run.study, run.curve_log, run.report, run.chosen_members, run.path / copies.RUN, run.path / "members")
-    return (*map(_content, paths), is_driven(run))
+    return tuple(map(_content, paths))
 
 
 def _content(path: Path) -> tuple[FileIdentity, int, int] | None:

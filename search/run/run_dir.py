@@ -6,6 +6,7 @@ study.db           the Optuna study, the truth of the search; study.backup.db is
 trials.parquet     one row a trial               curves.parquet   one row a trial and iteration
 tune/              trial_00000/: checkpoint while it runs, TensorBoard events; curves.jsonl
 members.json       which members are trained   members/<id>/      model-<digest>.safetensors, member.json
+log.txt            what the run said, and Ray and Optuna with it, on the host that works on it
 predictions.parquet  of members, ensemble and baselines at the anchors of blend and test
 ensemble.json      EnsembleDocument              report/index.html
 """
@@ -131,6 +132,10 @@ class RunDir:
     @property
     def report(self) -> Path:
         return self.path / "report" / "index.html"
+
+    @property
+    def log(self) -> Path:
+        return self.path / "log.txt"
 
     @property
     def chosen_members(self) -> Path:

@@ -62,6 +62,11 @@ class Settings(BaseModel):
     def space(self) -> Space:
         return Space(self.space_name, self.dimensions, self.reference)
 
+    @property
+    def wanted_trials(self) -> int:
+        """As many as asked for, but no more than the space has configurations."""
+        return int(min(self.trials, self.space.size()))
+
     def only_horizons(self, dataset: "Dataset") -> "Dataset":
         """The dataset as this run sees it. Raises InputError for a horizon that it does not have."""
         return dataset if self.horizons is None else dataset.only(self.horizons)

@@ -15,6 +15,9 @@ from hybridtune.search.study.study import best_first, started
 SEARCH_SECONDS = "search_seconds"
 """Attribute of the study: wall time of its search so far, over all its processes."""
 
+SEARCH_BEGAN = "search_began"
+"""Attribute of the study: when the process that works on it began, by the clock of the trials' own times."""
+
 HOPELESS = 5
 """A search of which so many trials failed, and no other got any further, would fail with the rest too."""
 
@@ -33,6 +36,7 @@ class StoppingRule:
         self._stop_after = stop_after
         self._began = time.monotonic() - searched_seconds(study)
         self._saved = time.monotonic()
+        study.set_user_attr(SEARCH_BEGAN, datetime.now().isoformat())
         # Whoever resumes a search whose trials all failed has mended what made them fail.
         self._failed_before = sum(trial.state == TrialState.FAIL for trial in started(study))
 
@@ -84,6 +88,11 @@ def _any_is_better_off(trials: Sequence[FrozenTrial]) -> bool:
 
 def _iterations(trial: FrozenTrial) -> int:
     return max(trial.intermediate_values, default=0)
+
+
+def search_began(study: optuna.Study) -> datetime:
+    """When the process that worked on it last began; without a time zone, as Optuna's times of trials."""
+    return datetime.fromisoformat(study.user_attrs.get(SEARCH_BEGAN, datetime.min.isoformat()))
 
 
 def searched_seconds(study: optuna.Study) -> float:

@@ -7,6 +7,7 @@ search was interrupted.
 
 import math
 import warnings
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -136,14 +137,17 @@ def started(study: optuna.Study) -> list[FrozenTrial]:
 
 def best_first(study: optuna.Study) -> list[FrozenTrial]:
     """Completed trials, the best first, one per distinct configuration."""
-    complete = [trial for trial in started(study) if trial.state == TrialState.COMPLETE]
-    sign = -1 if study.direction == optuna.study.StudyDirection.MAXIMIZE else 1
-    ranked = sorted(complete, key=lambda t: (sign * (t.value or 0.0), t.number))
-    distinct: list[FrozenTrial] = []
-    for trial in ranked:
-        if all(trial.params != other.params for other in distinct):
-            distinct.append(trial)
-    return distinct
+    return ranked(started(study), study.direction)
+
+
+def ranked(trials: Sequence[FrozenTrial], direction: optuna.study.StudyDirection) -> list[FrozenTrial]:
+    """As `best_first`, of trials that are at hand."""
+    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    sign = -1 if direction == optuna.study.StudyDirection.MAXIMIZE else 1
+    distinct: dict[frozenset[tuple[str, Any]], FrozenTrial] = {}
+    for trial in sorted(complete, key=lambda t: (sign * (t.value or 0.0), t.number)):
+        distinct.setdefault(_key(trial), trial)
+    return list(distinct.values())
 
 
 def configurations_tried(study: optuna.Study) -> int:

@@ -48,7 +48,7 @@ def search(run: RunDir, say: Say, workers: Workers) -> None:
     if settings.warm_start is not None:
         warm_start(study, settings)
     stopping = StoppingRule(study, settings.time_budget, settings.stop_after)
-    wanted = wanted_trials(settings)
+    wanted = settings.wanted_trials
     left = wanted - sum(t.state.is_finished() for t in started(study))
     if left > 0 and (reason := stopping.reached()) and (stopping.stops_running() or not _under_way(study)):
         say(f"search: no further trial, {reason}")
@@ -117,7 +117,7 @@ def _run_trials(
     searcher = StudySearcher(
         study,
         settings.space,
-        wanted_trials(settings),
+        settings.wanted_trials,
         lambda: workers.at_once(settings),
         settings.seed,
         halving,
@@ -138,7 +138,7 @@ def _run_trials(
         TrainingCallback(
             TrialTask.from_tune,
             searcher,
-            Recorder(run, study, wanted_trials(settings), rungs, stopping, say),
+            Recorder(run, study, settings.wanted_trials, rungs, stopping, say),
             settings,
             workers,
             run.keeper,
@@ -148,11 +148,6 @@ def _run_trials(
         trial_folder,
         Asha(halving, stopping.stops_running, settings.gpus_per_trial, workers.avoided),
     )
-
-
-def wanted_trials(settings: Settings) -> int:
-    """As many as asked for, but no more than the space has configurations."""
-    return int(min(settings.trials, settings.space.size()))
 
 
 def trial_folder(trial: Trial) -> str:
