@@ -19,7 +19,7 @@ from hybridtune.search.cli.bundle_commands import export, predict
 from hybridtune.search.cli.console import out
 from hybridtune.search.cli.data_commands import prepare, synth
 from hybridtune.search.cli.job_command import JobCommand
-from hybridtune.search.cli.run_commands import compare, dashboard, launch, replay, report, resume, status, stop
+from hybridtune.search.cli.run_commands import compare, dashboard, doctor, launch, replay, report, resume, status, stop
 from hybridtune.search.cli.space_commands import show
 
 if TYPE_CHECKING:
@@ -27,19 +27,13 @@ if TYPE_CHECKING:
 
 
 AGAIN_SECONDS = 0.1
-COMMANDS = (synth, prepare, launch, resume, stop, status, dashboard, replay, report, compare, export, predict)
+COMMANDS = (synth, prepare, launch, resume, stop, status, dashboard, replay, report, compare, export, predict, doctor)
 ANYWHERE = (prepare, launch, resume, stop, status, replay, report, export)
 """Those that a cluster can run for somebody who is none of its hosts."""
 INTERRUPTED = 130
-EXTRAS = {
-    "dashboard": ("a2wsgi", "httpx2", "optuna_dashboard", "sse_starlette", "starlette", "uvicorn"),
-    "search": ("jinja2", "optuna", "plotly", "ray", "scipy", "sklearn", "sqlalchemy", "tensorboardX", "yaml"),
-}
-"""Modules that the base install leaves out, by the extra that brings them."""
 
 app = typer.Typer(
     help="Hyperparameter search for models of many short price series.",
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -100,6 +94,8 @@ def _run(arguments: list[str], debug: bool) -> int:
     except (InputError, ValidationError) as error:
         return _fail(str(error) if isinstance(error, InputError) else _problem(error), 2, debug)
     except Exception as error:
+        from hybridtune.search.doctor import EXTRAS
+
         missing = str(error.name).partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
         if extra := next((extra for extra, modules in EXTRAS.items() if missing in modules), None):
             remedy = f"pip install 'hybridtune[{extra}]'"

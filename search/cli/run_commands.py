@@ -305,3 +305,22 @@ def dashboard(
 
         ray = RayAddress(address, JobServer.at(address).headers())
     serve(run, port, out.print, ray, browser=browser)
+
+
+def doctor(
+    run: Annotated[
+        str | None, typer.Argument(help="A run, or where one is to be: can it be used?", show_default=False)
+    ] = None,
+) -> None:
+    """Say what this machine has of what a search needs, and what to do about what is missing (exit status 1 then).
+
+    Example: hybridtune doctor s3://bucket/run
+    """
+    from hybridtune.search.doctor import examine
+
+    complete = True
+    for finding in examine(run):
+        out.print(finding.text())
+        complete = complete and finding.state != "missing"
+    if not complete:
+        raise typer.Exit(1)

@@ -1,0 +1,88 @@
+"""What `hybridtune doctor` finds, and the completion that it stands beside."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from conftest import HYBRIDTUNE
+
+import hybridtune.search.cli.main
+import hybridtune.search.doctor as doctor_module
+from hybridtune.search.doctor import EXTRAS, Finding, examine
+
+
+def found(run: str | None = None) -> dict[str, Finding]:
+    return {finding.about: finding for finding in examine(run)}
+
+
+@pytest.fixture(autouse=True)
+def no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_a_machine_that_has_all_misses_nothing() -> None:
+    findings = found()
+    assert "missing" not in {finding.state for finding in findings.values()}
+    assert {f"extra {extra}" for extra in EXTRAS} <= set(findings)
+    assert {"hybridtune", "CPU", "GPU", "memory", "Ray's token", "Ray on this host"} <= set(findings)
+    # What is not as it could be says what to do.
+    assert all(finding.remedy for finding in findings.values() if finding.state == "note")
+
+
+def test_an_extra_that_is_not_installed_is_named_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor_module, "find_spec", lambda name: None if name in ("optuna", "tensorboard") else name)
+    findings = found()
+    assert findings["extra search"].state == "missing"
+    assert findings["extra search"].remedy == "pip install 'hybridtune[search]'"
+    assert findings["extra dashboard"].state == "note"
+
+
+def test_little_memory_or_disk_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(doctor_module, "LEAST_MEMORY", 2**60)
+    monkeypatch.setattr(doctor_module, "LEAST_DISK", 2**60)
+    findings = found()
+    assert findings["memory"].state == "missing"
+    assert findings[f"disk at {tmp_path}"].state == "missing"
+
+
+def test_a_token_that_is_not_there_or_open_to_others_is_missing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    token = tmp_path / "token"
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(token))
+    assert found()["Ray's token"].state == "missing"
+    token.write_text("secret")
+    token.chmod(0o644)
+    assert "others may read" in found()["Ray's token"].found
+    token.chmod(0o600)
+    finding = found()["Ray's token"]
+    assert (finding.state, "secret" in finding.text()) == ("ok", False)
+
+
+def test_a_run_that_cannot_be_used_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "other").mkdir()
+    assert found(str(tmp_path / "none"))[f"run {tmp_path / 'none'}"].state == "ok"
+    assert found(str(tmp_path / "other"))[f"run {tmp_path / 'other'}"].state == "missing"
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "")
+    assert found("s3://bucket/run")["run s3://bucket/run"].state == "missing"
+
+
+def test_the_command_exits_with_1_if_something_is_missing(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert hybridtune.search.cli.main._run(["doctor"], debug=False) == 0
+    monkeypatch.setattr(doctor_module, "LEAST_DISK", 2**60)
+    assert hybridtune.search.cli.main._run(["doctor"], debug=False) == 1
+    assert "missing disk at" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize(("typed", "offered"), [("hybridtune dash", "dashboard"), ("hybridtune launch --sampl", "--")])
+def test_the_shell_completes_commands_and_options(typed: str, offered: str) -> None:
+    words = {"COMP_WORDS": typed, "COMP_CWORD": str(typed.count(" ")), "_HYBRIDTUNE_COMPLETE": "complete_bash"}
+    done = subprocess.run([HYBRIDTUNE], env=os.environ | words, capture_output=True, text=True, check=True)
+    assert done.stdout.split()
+    assert all(word.startswith(offered) for word in done.stdout.split())
