@@ -9,6 +9,7 @@ from hybridtune.data.prepare import prepare as prepare_dataset
 from hybridtune.data.prepare_config import PrepareConfig
 from hybridtune.search import pipeline
 from hybridtune.search.cluster.maps import process_map
+from hybridtune.search.dashboard.notebook import NotebookView, in_notebook
 from hybridtune.search.dashboard.status import RunStatus, read_status
 from hybridtune.search.run import opening
 from hybridtune.search.run.curves import read_curves
@@ -79,7 +80,7 @@ def launch(
     dataset: AnyPath,
     run: AnyPath,
     space: str = "hybrid",
-    say: Say = print,
+    say: Say | None = None,
     address: str | None = None,
     or_resume: bool = False,
     **settings: Any,
@@ -89,17 +90,20 @@ def launch(
 
     space: the name of a shipped space or a YAML file. address: of a Ray cluster to search on, HOST:PORT or auto; all
     its hosts reach `run`. or_resume: goes on with `run` if it is there, as it was set. say: called with a line now and
-    then. settings: fields of hybridtune.search.run.settings.Settings, for example `trials=30, iterations=20`. Raises
-    InputError or, naming the setting, pydantic's ValidationError for what cannot be used.
+    then; None prints it, or shows the run as one table in a notebook. settings: fields of
+    hybridtune.search.run.settings.Settings, for example `trials=30, iterations=20`. Raises InputError or, naming the
+    setting, pydantic's ValidationError for what cannot be used.
     """
-    return Run(pipeline.launch(dataset, run, say, space, settings, address, or_resume=or_resume).name)
+    say, watching = _shown(say)
+    done = pipeline.launch(dataset, run, say, space, settings, address, or_resume=or_resume, watching=watching)
+    return Run(done.name)
 
 
 def resume(
     run: AnyPath,
     trials: int = 0,
     seconds: float | None = None,
-    say: Say = print,
+    say: Say | None = None,
     address: str | None = None,
     **changes: Any,
 ) -> Run:
@@ -110,7 +114,15 @@ def resume(
     `concurrent=4`.
     """
     wanted = pipeline.Changes(more_trials=trials, more_seconds=seconds, **changes)
-    return Run(pipeline.resume(opening.open_run(run), say, wanted, address).name)
+    say, watching = _shown(say)
+    return Run(pipeline.resume(opening.open_run(run), say, wanted, address, watching=watching).name)
+
+
+def _shown(say: Say | None) -> tuple[Say, pipeline.Watching]:
+    if say is None and in_notebook():
+        view = NotebookView()
+        return view.say, view.watching
+    return say or print, pipeline.unwatched
 
 
 def open_run(run: AnyPath) -> Run:

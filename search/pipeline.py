@@ -91,12 +91,18 @@ def launch(
         run = _new_run(location, new_settings(path, space, values, workers), workers)
         with driving(run, say) as driven, _followed(driven, say, watching) as say:
             driven.update(epoch=driven.keeper.epoch_after(0))
-            driven.keep_dataset()
+            _keep_dataset(driven, say)
             say(f"`hybridtune dashboard {driven.name}` shows it in the browser")
             if values.get("gpus_per_trial") == AUTO:
                 _share_gpus(driven, say, workers)
             take_to_end(driven, say, workers)
     return driven
+
+
+def _keep_dataset(run: RunDir, say: Say) -> None:
+    if run.kept_in is not None:
+        say(f"keeping the dataset beside the run, in {run.name}")
+        run.keep_dataset()
 
 
 def _share_gpus(run: RunDir, say: Say, workers: Workers) -> None:
@@ -201,7 +207,7 @@ def _go_on(run: RunDir, say: Say, changes: Changes, workers: Workers, precision:
     epoch = run.keeper.epoch_after(run.document().epoch)
     run.update(settings=settings.model_dump(), status=status, error=None, epoch=epoch)
     if status != "done":
-        run.keep_dataset()
+        _keep_dataset(run, say)
     take_to_end(run, say, workers)
 
 

@@ -17,9 +17,17 @@ from selenium import webdriver
 from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
+from selenium.webdriver.support.ui import WebDriverWait
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 STOPPED_SECONDS = 5.0
+ALL_TEXT = """
+const text = (node) => [
+  node.shadowRoot ? text(node.shadowRoot) : "",
+  ...[...node.childNodes].map((child) => child.nodeType === Node.TEXT_NODE ? child.data : text(child)),
+].join(" ");
+return text(document.body);
+"""
 
 pytestmark = [
     pytest.mark.slow,
@@ -75,16 +83,75 @@ def test_a_finished_run_in_the_browser(finished: Workplace, browser: webdriver.C
         best = trials[trials["state"] == "complete"]["objective"].min()
         assert text(browser, "best").startswith(f"{best:.4f}")
         origin = browser.current_url.rstrip("/")
-        for link, title in {"/dashboard/studies/1": "Optuna Dashboard", "/report/": "hybridtune report"}.items():
+        links = {
+            "/dashboard/studies/1": "Optuna Dashboard",
+            "/report/": "hybridtune report",
+            "/tensorboard/": "TensorBoard",
+        }
+        for link, title in links.items():
             browser.find_element(By.CSS_SELECTOR, f'a[href="{link}"]').click()
+            WebDriverWait(browser, 30).until(lambda browser, title=title: browser.title == title)
+            # What the page asks for comes after its title.
             time.sleep(2)
-            assert browser.title == title
             assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
             browser.get(origin)
         assert {url for url in asked_for(browser) if not url.startswith((origin, "data:", "blob:"))} <= {"chrome://"}
     finally:
         command.process.send_signal(signal.SIGINT)
         assert command.process.wait(20) == 0
+        command.kill()
+
+
+def test_every_page_fits_a_phone(finished: Workplace, browser: webdriver.Chrome) -> None:
+    command, address = start(finished, "run")
+    phone = {"width": 400, "height": 800, "deviceScaleFactor": 1, "mobile": True}
+    try:
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", phone)
+        browser.get(address)
+        origin = browser.current_url.rstrip("/")
+        for path in ("/", "/ht/trial/0", "/report/"):
+            browser.get(origin + path)
+            time.sleep(2)
+            assert browser.execute_script("return document.documentElement.scrollWidth") <= 400, path
+        browser.get(f"{origin}/")
+        # In one step: the page may replace the link between two.
+        browser.execute_script("""document.querySelector('a[href^="/ht/trial/"]').click()""")
+        WebDriverWait(browser, 10).until(lambda browser: browser.title.startswith("trial "))
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+        command.process.send_signal(signal.SIGINT)
+        assert command.process.wait(20) == 0
+        command.kill()
+
+
+def test_tensorboard_shows_every_trial_and_ends_with_the_dashboard(
+    finished: Workplace, browser: webdriver.Chrome
+) -> None:
+    command, address = start(finished, "run")
+    try:
+        browser.get(address)
+        origin = browser.current_url.rstrip("/")
+        browser.get(f"{origin}/tensorboard/#hparams")
+        trials = pd.read_parquet(finished.path / "run" / "trials.parquet")
+
+        def shown(browser: webdriver.Chrome) -> str:
+            # Its page is made of shadow roots.
+            return str(browser.execute_script(ALL_TEXT))
+
+        WebDriverWait(browser, 60).until(
+            lambda browser: all(f"trial_{n:05d}" in shown(browser) for n in trials["trial"])
+        )
+        assert "learning_rate" in shown(browser)
+        assert "final_objective" in shown(browser)
+        process = [pid for pid, line in command.descendants().items() if "tensorboard_process" in line]
+        assert process
+        # Not even a kill leaves it behind.
+        command.process.kill()
+        deadline = time.monotonic() + 10
+        while any(Path(f"/proc/{pid}").exists() for pid in process):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+    finally:
         command.kill()
 
 

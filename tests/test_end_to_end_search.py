@@ -199,13 +199,18 @@ def test_export_refuses_a_place_that_is_taken(run: RunDir, bundle: Path, capfd: 
 def test_the_report_is_one_page_that_needs_no_network(finished: Workplace, run: RunDir) -> None:
     output = finished.succeed("report", "run", "--oracle", "raw/oracle.parquet")
     assert {path.name for path in run.report.parent.iterdir()} == {
-        *("index.html", "test_scores.csv", "finalists.csv", "weights.csv", "gains.csv")
+        *("index.html", "plotly.min.js", "test_scores.csv", "finalists.csv", "weights.csv", "gains.csv")
     }
     page = run.report.read_text()
     assert len(re.findall(r"<html\b", page)) == 1
     # What stands in a script is text to the browser, not a reference that it fetches.
     markup = re.sub(r"(<script\b[^>]*>).*?</script>", r"\1", page, flags=re.DOTALL)
-    assert not re.findall(r"""\b(?:src|href|srcset|action|data)\s*=\s*["']?[^"'\s>]+""", markup)
+    referred = set(re.findall(r"""\b(?:src|href|srcset|action|data)\s*=\s*["']?([^"'\s>]+)""", markup))
+    within = {name for name in referred if name.startswith("#")}
+    assert referred - within == {"plotly.min.js"}
+    assert len(within) > 5
+    assert all(f'id="{name[1:]}"' in markup for name in within)
+    assert len(page) < 1_000_000
     assert not re.findall(r"url\(|@import|https?://", markup)
     for horizon in HORIZONS:
         assert f"<th>{horizon} min</th>" in markup

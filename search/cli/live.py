@@ -4,11 +4,9 @@ no terminal, or where they are asked for.
 
 import subprocess
 import sys
-import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
-from threading import Event, Thread
+from contextlib import contextmanager, nullcontext
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -17,13 +15,10 @@ from rich.table import Table
 from rich.text import Text
 
 from hybridtune.search.cli.console import stopwatch_lines
+from hybridtune.search.dashboard.beside import looking
 from hybridtune.search.dashboard.overview import Best, Overview, Rung
-from hybridtune.search.dashboard.watcher import Look
 from hybridtune.search.run.run_dir import RunDir
 
-LOOK_SECONDS = 1.0
-SHARE = 0.02
-"""Of this process's time, what looking at the run may take: it makes the search wait."""
 LAST_LINES = 4
 RUNGS = 6
 PARAMETERS = 10
@@ -71,26 +66,13 @@ class RunView:
         if self._plain:
             yield
             return
-        ended = Event()
         with Live(console=self._console, auto_refresh=False, transient=True) as live:
-            looking = Thread(target=self._show, args=[run, live, ended], daemon=True)
             self._shown = True
-            looking.start()
             try:
-                yield
+                with looking(run, lambda seen: live.update(render(seen, tuple(self._last)), refresh=True)):
+                    yield
             finally:
                 self._shown = False
-                ended.set()
-                looking.join()
-
-    def _show(self, run: RunDir, live: Live, ended: Event) -> None:
-        look = Look.at_own(run)
-        while not ended.is_set():
-            began = time.thread_time()
-            # A look that comes to nothing is one look less; the run itself tells what is wrong with it.
-            with suppress(Exception):
-                live.update(render(look(), tuple(self._last)), refresh=True)
-            ended.wait(max(LOOK_SECONDS, (time.thread_time() - began) / SHARE))
 
 
 def render(run: Overview, last: Sequence[str]) -> RenderableType:
@@ -130,7 +112,7 @@ def _best(best: Best | None, run: Overview) -> Iterator[RenderableType]:
         return
     metric = run.metric.replace("_", " ")
     text = Text.assemble("best ", (f"{best.objective:.4f}", "bold green"), f" {metric}, trial {best.trial}")
-    if best.params == best.reference_params:
+    if not best.different:
         text.append(", the reference configuration")
     elif best.reference is not None:
         text.append(f"; reference {best.reference:.4f}")
@@ -139,11 +121,9 @@ def _best(best: Best | None, run: Overview) -> Iterator[RenderableType]:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     for heading in ("parameter", "best", "reference"):
         table.add_column(heading)
-    names = {**best.params, **best.reference_params}
-    different = [name for name in names if best.params.get(name) != best.reference_params.get(name)]
-    for name in different[:PARAMETERS]:
-        table.add_row(name, *(_value(params.get(name)) for params in (best.params, best.reference_params)))
-    if different:
+    for name, value, reference in best.different[:PARAMETERS]:
+        table.add_row(name, _value(value), _value(reference))
+    if best.different:
         yield table
 
 

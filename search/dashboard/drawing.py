@@ -1,6 +1,6 @@
 """Curves as points of an SVG."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hybridtune.search.dashboard.overview import Curve
@@ -38,7 +38,10 @@ def draw(curves: Sequence[Curve]) -> Drawing | None:
     return Drawing(sorted(lines, key=lambda line: line.role == "best"), low, high, last)
 
 
-def _points(points: Iterable[tuple[int, float]], low: float, high: float, last: int) -> str:
+def _points(points: Sequence[tuple[int, float]], low: float, high: float, last: int) -> str:
+    if len(points) == 1:
+        # A line of one point is nothing, from there to there it is a dot.
+        points = (*points, *points)
     across, up = WIDTH - 2 * MARGIN, HEIGHT - 2 * MARGIN
     return " ".join(
         f"{MARGIN + across * (iteration - 1) / max(1, last - 1):.1f},"

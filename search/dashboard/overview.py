@@ -14,8 +14,8 @@ from hybridtune.search.run.run_dir import RunDir, RunDocument, Status
 from hybridtune.search.run.settings import Settings
 from hybridtune.search.study.rungs import decided_rungs, rung_iterations
 from hybridtune.search.study.stopping import search_began, searched_seconds
-from hybridtune.search.study.study import STATE_NAMES, config_of, configurations_tried, ranked, started
-from hybridtune.spaces.parameters import Config
+from hybridtune.search.study.study import STATE_NAMES, config_of, configurations_tried, of_search, ranked
+from hybridtune.spaces.parameters import Config, Scalar
 
 CURVE_POINTS = 50
 """Of a running trial, the last so many."""
@@ -50,6 +50,17 @@ class Best(Shown):
     reference: float | None
     """The objective of the reference configuration, once that is complete."""
     reference_params: Config
+
+    @property
+    def different(self) -> list[tuple[str, Scalar | None, Scalar | None]]:
+        """Name and value in both, of the parameters in which it differs from the reference configuration; None where
+        one has no such parameter.
+        """
+        both = (
+            (name, self.params.get(name), self.reference_params.get(name))
+            for name in self.params | self.reference_params
+        )
+        return [(name, best, reference) for name, best, reference in both if best != reference]
 
 
 class Leader(Shown):
@@ -109,7 +120,9 @@ def overview(run: RunDir, study: optuna.Study | None, *, driven: bool) -> Overvi
     """study: None before there is one. driven: whether a process works on it."""
     document = run.document()
     settings = document.settings
-    trials = started(study) if study is not None else []
+    # Once: each time, the file is asked which of them have changed.
+    everything = study.get_trials(deepcopy=False) if study is not None else []
+    trials = of_search(everything)
     best_first = ranked(trials, study.direction) if study is not None else []
     running = [trial for trial in trials if trial.state == TrialState.RUNNING]
     failed = [trial for trial in trials if trial.state == TrialState.FAIL]
@@ -124,7 +137,7 @@ def overview(run: RunDir, study: optuna.Study | None, *, driven: bool) -> Overvi
         dataset=document.dataset_fingerprint,
         wanted=settings.wanted_trials,
         states={name: sum(trial.state == state for trial in trials) for state, name in STATE_NAMES.items()},
-        tried=configurations_tried(study) if study is not None else 0,
+        tried=configurations_tried(study, everything) if study is not None else 0,
         searched_seconds=searched_seconds(study) if study is not None else 0.0,
         best=_best(trials, best_first),
         leaders=tuple(map(_leader, best_first[:LEADERS])),

@@ -28,7 +28,7 @@ from hybridtune.search.dashboard.overview import Overview
 from hybridtune.search.dashboard.proxy import Behind
 from hybridtune.search.dashboard.ray_pages import RayAddress, ray_pages
 from hybridtune.search.dashboard.render import render
-from hybridtune.search.dashboard.tensorboard import PREFIX, TensorBoard
+from hybridtune.search.dashboard.tensorboard import FONTS, PREFIX, TensorBoard
 from hybridtune.search.dashboard.watcher import FileIdentity, Look, Watcher, identity
 from hybridtune.search.run.say import Say
 from hybridtune.search.study.study import watched_storage
@@ -119,6 +119,7 @@ def pages(look: Look, tensorboard: TensorBoard, of_ray: ASGIApp | None) -> Starl
             Mount("/report", ReportPages(look)),
             *[Mount(f"/{path}", Rooted(optuna_pages)) for path in OPTUNA_PATHS],
             Mount(PREFIX, Behind("TensorBoard", tensorboard.base)),
+            Mount(FONTS, Behind("TensorBoard", tensorboard.fonts)),
             *([] if of_ray is None else [Mount("/ray", of_ray)]),
         ]
     )

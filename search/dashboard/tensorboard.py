@@ -13,7 +13,7 @@ from threading import Thread
 
 from starlette.exceptions import HTTPException
 
-PREFIX = "/tensorboard"
+PREFIX, FONTS = "/tensorboard", "/font-roboto"
 RELOAD_SECONDS = 5
 ADDRESS = re.compile(r"TensorBoard \S+ at http://[^:]+:(\d+)")
 LAST_LINES = 5
@@ -34,6 +34,10 @@ class TensorBoard:
             if self._process is None or self._process.poll() is not None:
                 self._base = await asyncio.to_thread(self._start)
         return self._base
+
+    async def fonts(self) -> str:
+        """Its pages ask for them without their prefix."""
+        return f"{await self.base()}{FONTS}"
 
     def end(self) -> None:
         if self._process is not None:

@@ -1,4 +1,6 @@
-"""report/: index.html, one page that opens without a server or a network, and its tables as CSV."""
+"""report/: index.html, a page that opens without a server or a network, the library that draws its plots, and its
+tables as CSV.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -33,6 +35,8 @@ MEASURES = {
     "recall": "recall",
     "f1": "F1",
 }
+PLOTLY = "plotly.min.js"
+"""Beside the page, of which it would be nine tenths."""
 PARTS = ("tune", "blend", "test")
 
 
@@ -56,7 +60,7 @@ def write_report(run: RunDir, oracle: Path | None = None) -> Comparison:
         states=trials["state"].value_counts().to_dict(),
         cost=_cost(trials, document.settings.iterations),
         best=_best(trials),
-        plotly_js=get_plotlyjs(),
+        plotly=PLOTLY,
         measures=MEASURES,
         mean_metric=mean_metric,
         results=_html(_result_figures(comparison, ensemble, stored.slice("test"))),
@@ -67,6 +71,7 @@ def write_report(run: RunDir, oracle: Path | None = None) -> Comparison:
     run.report.parent.mkdir(exist_ok=True)
     for name, table in _csv_tables(comparison, ensemble).items():
         write_atomically(run.report.parent / f"{name}.csv", table.to_csv(index=False).encode())
+    write_atomically(run.report.with_name(PLOTLY), get_plotlyjs().encode())
     write_atomically(run.report, page.encode())
     return comparison
 
@@ -173,4 +178,6 @@ def _html(drawn: dict[str, go.Figure]) -> dict[str, str]:
 
 
 def _fragment(figure: go.Figure) -> str:
-    return str(figure.to_html(full_html=False, include_plotlyjs=False, config={"displaylogo": False}))
+    return str(
+        figure.to_html(full_html=False, include_plotlyjs=False, config={"displaylogo": False, "responsive": True})
+    )

@@ -1,7 +1,6 @@
 """Brings what a driver writes to the place where its run is kept, in an order that a loss of its host cannot harm."""
 
 import os
-import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +8,7 @@ from threading import Condition, Thread
 from typing import Protocol
 
 from hybridtune.search.run.copies import KEPT_OFTEN, forget_earlier, keep
+from hybridtune.search.run.interrupt import interrupt
 from hybridtune.search.run.lease import BEAT_SECONDS, Lease, refuse_deposed
 from hybridtune.search.run.place import Place
 
@@ -141,7 +141,7 @@ class PlaceKeeper:
         if self._place.read(self._lease.stop) is not None:
             self._place.remove(self._lease.stop)
             # As Ctrl-C does.
-            os.kill(os.getpid(), signal.SIGINT)
+            interrupt(os.getpid())
 
     def _bring(self) -> None:
         with self._condition:

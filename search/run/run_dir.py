@@ -176,10 +176,10 @@ class RunDir:
         return datasets.fetch_of_run(self.kept_in, document.dataset_fingerprint)
 
     def keep_dataset(self) -> None:
-        """Beside the run, so that any host can go on with it; in vain for a run that is its own folder."""
-        if self.kept_in is not None:
-            # As it lies here, with all its horizons.
-            datasets.keep_of_run(self.kept_in, self._dataset(self.document()))
+        """Beside the run that is kept elsewhere, so that any host can go on with it."""
+        assert self.kept_in is not None
+        # As it lies here, with all its horizons.
+        datasets.keep_of_run(self.kept_in, self._dataset(self.document()))
 
     def update(self, **changes: object) -> RunDocument:
         """Writes run.json anew with some fields changed."""

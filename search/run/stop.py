@@ -2,14 +2,13 @@
 
 import fcntl
 import json
-import os
-import signal
 import socket
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
 from hybridtune.data.schema import InputError
+from hybridtune.search.run.interrupt import interrupt
 from hybridtune.search.run.lease import BEAT_SECONDS, SILENT_SECONDS, Lease, latest
 from hybridtune.search.run.place import Place
 from hybridtune.search.run.run_dir import LOCK, RunDir
@@ -49,7 +48,7 @@ def _stop_here(run: RunDir) -> str:
     driver = f"process {holder['process']} on host {holder['host']}"
     if holder["host"] != socket.gethostname():
         raise InputError(f"{driver} works on {run.name}: stop it there")
-    os.kill(holder["process"], signal.SIGINT)
+    interrupt(holder["process"])
     _wait_until(lambda: not _is_held(run), driver)
     return driver
 

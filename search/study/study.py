@@ -131,7 +131,11 @@ def tell(study: optuna.Study, trial: Trial, state: TrialState, objective: float 
 
 def started(study: optuna.Study) -> list[FrozenTrial]:
     """All trials of this search but those still in the queue, in order of number."""
-    trials = study.get_trials(deepcopy=False)
+    return of_search(study.get_trials(deepcopy=False))
+
+
+def of_search(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """As `started`, of all trials of a study."""
     return [t for t in trials if t.state != TrialState.WAITING and WARM_START not in t.user_attrs]
 
 
@@ -150,10 +154,14 @@ def ranked(trials: Sequence[FrozenTrial], direction: optuna.study.StudyDirection
     return list(distinct.values())
 
 
-def configurations_tried(study: optuna.Study) -> int:
-    """Distinct configurations that were begun, those of the runs from which a warm start learnt included."""
-    earlier = {_key(trial) for trial in study.get_trials(deepcopy=False) if WARM_START in trial.user_attrs}
-    own = {_key(trial) for trial in started(study)}
+def configurations_tried(study: optuna.Study, trials: Sequence[FrozenTrial] | None = None) -> int:
+    """Distinct configurations that were begun, those of the runs from which a warm start learnt included.
+
+    trials: all of the study, if they are at hand.
+    """
+    trials = study.get_trials(deepcopy=False) if trials is None else trials
+    earlier = {_key(trial) for trial in trials if WARM_START in trial.user_attrs}
+    own = {_key(trial) for trial in of_search(trials)}
     return int(study.user_attrs.get(EARLIER_CONFIGURATIONS, 0)) + len(own - earlier)
 
 

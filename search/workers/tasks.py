@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from ray import tune
-from ray.tune import Callback
+from ray.tune import Callback, ProgressReporter
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
@@ -54,6 +54,16 @@ class Retry(NamedTuple):
     """Whether its host was, which costs no retry."""
     alone: bool = False
     """Whether it gets a whole GPU, where others share theirs."""
+
+
+class Silent(ProgressReporter):  # type: ignore[misc]
+    """Tune's own would put tables into a notebook, whatever it is told."""
+
+    def should_report(self, trials: Sequence[Trial], done: bool = False) -> bool:  # noqa: ARG002 Tune's interface
+        return False
+
+    def report(self, trials: Sequence[Trial], done: bool, *sys_info: object) -> None:
+        """Never called."""
 
 
 class FirstError:
@@ -217,6 +227,7 @@ def run_tasks(
             callbacks=[callback],
             reuse_actors=True,
             raise_on_failed_trial=False,
+            progress_reporter=Silent(),
             trial_dirname_creator=folder_of,
             verbose=0,
         )
