@@ -78,7 +78,7 @@ def fill(study: optuna.Study, trials: int, iterations: int) -> None:
         study.add_trial(
             create_trial(
                 state=TrialState.RUNNING if running else TrialState.COMPLETE,
-                params=params | {"learning_rate": 1e-4 + number / 1e6},
+                params=params | {"learning_rate": 1e-4 + number / 2e6},
                 distributions=distributions,
                 value=None if running else curve[iterations],
                 intermediate_values=curve,
@@ -97,7 +97,7 @@ def watched(run: RunDir, study: optuna.Study) -> dict[str, Any]:
                 began = time.monotonic()
                 page.get(address)
                 first_paint = time.monotonic() - began
-                wait_for(page, "complete", len(study.trials) - RUNNING)
+                wait_for(page, "running", RUNNING)
                 cpu = cpu_seconds(server.pid)
                 began = time.monotonic()
                 updates = [update(page, study, number) for number in range(RUNNING)]

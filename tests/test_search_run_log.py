@@ -34,3 +34,14 @@ def test_an_error_leaves_the_loggers_as_they_were(tmp_path: Path) -> None:
         raise RuntimeError
     after = [(logging.getLogger(name).handlers, logging.getLogger(name).propagate) for name in ("ray", "optuna")]
     assert after == before
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no full device")
+def test_a_full_disk_is_not_told_by_the_log(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "log.txt").symlink_to("/dev/full")
+    said: list[str] = []
+    with logged(tmp_path / "log.txt", said.append) as say:
+        say("a line")
+        logging.getLogger("ray").error("from Ray")
+    assert said == ["a line"]
+    assert capfd.readouterr().err == ""

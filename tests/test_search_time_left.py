@@ -70,3 +70,11 @@ def test_a_time_budget_ends_it_earlier() -> None:
 def test_it_is_said_in_units_that_fit() -> None:
     assert TimeLeft(seconds=50.0, low=30.4, high=100.0).text() == "about 50 s left (30 s to 2 min)"
     assert TimeLeft(seconds=6000.0, low=3600.0, high=9000.0).text() == "about 1.7 h left (60 min to 2.5 h)"
+
+
+def test_a_training_whose_seconds_are_not_known_counts_by_its_iterations_alone() -> None:
+    known = [Spent(10, 20.0)] * FEWEST
+    found = time_left([*known, Spent(10, None)], [], 10, 1, 10)
+    assert found is not None
+    assert found.seconds == pytest.approx(200.0)
+    assert time_left([*known[1:], Spent(10, None)], [], 10, 1, 10) is None

@@ -6,7 +6,7 @@ from contextlib import contextmanager, suppress
 from threading import Event, Thread
 
 from hybridtune.search.dashboard.overview import Overview
-from hybridtune.search.dashboard.watcher import Look
+from hybridtune.search.dashboard.watcher import PASSING, Look
 from hybridtune.search.run.run_dir import RunDir
 
 LOOK_SECONDS = 1.0
@@ -23,8 +23,8 @@ def looking(run: RunDir, show: Callable[[Overview], None]) -> Iterator[None]:
         look = Look.at_own(run)
         while not ended.is_set():
             began = time.thread_time()
-            # A look that comes to nothing is one look less; the run itself tells what is wrong with it.
-            with suppress(Exception):
+            # What is wrong for a moment is read in the next; the run itself tells of what stays so.
+            with suppress(*PASSING):
                 show(look())
             ended.wait(max(LOOK_SECONDS, (time.thread_time() - began) / SHARE))
 

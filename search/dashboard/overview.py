@@ -9,7 +9,7 @@ from optuna.trial import FrozenTrial, TrialState
 from pydantic import BaseModel, ConfigDict
 
 from hybridtune.models.training.config import Metric, higher_is_better
-from hybridtune.search.dashboard.time_left import Spent, TimeLeft, time_left
+from hybridtune.search.dashboard.time_left import FEWEST, Spent, TimeLeft, time_left
 from hybridtune.search.run.run_dir import RunDir, RunDocument, Status
 from hybridtune.search.run.settings import Settings
 from hybridtune.search.study.rungs import decided_rungs, rung_iterations
@@ -234,12 +234,19 @@ def _time_left(study: optuna.Study, trials: Sequence[FrozenTrial], settings: Set
     began = search_began(study)
     # A trial that was begun by an earlier process has waited for this one.
     ended = [
-        Spent(_iterations(trial), (trial.datetime_complete - trial.datetime_start).total_seconds())
+        (trial, trial.datetime_start, trial.datetime_complete)
         for trial in trials
         if trial.datetime_complete is not None and trial.datetime_start is not None and trial.datetime_start >= began
     ]
+    # One that began before any had ended has waited for its worker to start.
+    first_end = min((end for _, _, end in ended), default=began)
+    later = sum(start >= first_end for _, start, _ in ended) >= FEWEST
+    spent = [
+        Spent(_iterations(trial), (end - start).total_seconds() if start >= first_end or not later else None)
+        for trial, start, end in ended
+    ]
     running = [_iterations(t) for t in trials if t.state == TrialState.RUNNING]
-    found = time_left(ended, running, settings.wanted_trials - len(trials), len(running), settings.iterations)
+    found = time_left(spent, running, settings.wanted_trials - len(trials), len(running), settings.iterations)
     if found is None or settings.time_budget is None:
         return found
     return found.at_most(settings.time_budget - searched_seconds(study))

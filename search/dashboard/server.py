@@ -29,7 +29,7 @@ from hybridtune.search.dashboard.proxy import Behind
 from hybridtune.search.dashboard.ray_pages import RayAddress, ray_pages
 from hybridtune.search.dashboard.render import render
 from hybridtune.search.dashboard.tensorboard import FONTS, PREFIX, TensorBoard
-from hybridtune.search.dashboard.watcher import FileIdentity, Look, Watcher, identity
+from hybridtune.search.dashboard.watcher import PASSING, FileIdentity, Look, Watcher, identity
 from hybridtune.search.run.say import Say
 from hybridtune.search.study.study import watched_storage
 
@@ -66,7 +66,7 @@ def serve(name: str, port: int, say: Say, ray: RayAddress | None = None, *, brow
 
 def _look_once(look: Look) -> None:
     # What is wrong is told to the one who asks for the page.
-    with suppress(Exception):
+    with suppress(*PASSING):
         look()
 
 

@@ -15,10 +15,10 @@ CONSIDERED = 1000
 
 
 class Spent(NamedTuple):
-    """What one training has taken."""
+    """What one training has taken. seconds: None where part of them was not training."""
 
     iterations: int
-    seconds: float
+    seconds: float | None
 
 
 class TimeLeft(BaseModel):
@@ -42,7 +42,7 @@ class TimeLeft(BaseModel):
 def time_left(
     ended: Sequence[Spent], running: Sequence[int], to_come: int, at_once: int, budget: int
 ) -> TimeLeft | None:
-    """None while fewer than FEWEST trainings have ended.
+    """None while fewer than FEWEST trainings, of which the seconds are known, have ended.
 
     ended: however they did. running: iterations of each so far. to_come: trainings that have not begun. at_once: how
     many run side by side. budget: iterations of one that is not stopped. How many iterations a training lives is drawn
@@ -50,19 +50,21 @@ def time_left(
     trainings are then laid end to end on the workers. Each simulation resamples the trainings (a bootstrap), so that
     few of them give a wide interval.
     """
-    if len(ended) < FEWEST:
+    timed = np.array([one.seconds is not None for one in ended], dtype=bool)
+    if timed.sum() < FEWEST:
         return None
     chance = np.random.default_rng(0)
     lived = np.minimum([*(one.iterations for one in ended), *running], budget)
-    seconds = np.array([one.seconds for one in ended])
+    seconds = np.array([one.seconds or 0.0 for one in ended])
+    paced = np.flatnonzero(timed)
     over = np.arange(len(lived)) < len(ended)
     considered = min(to_come, CONSIDERED)
     found = []
     for _ in range(SIMULATIONS):
         drawn = chance.integers(len(lived), size=len(lived))
         dies = _hazard(lived[drawn], over[drawn], budget)
-        timed = drawn[drawn < len(ended)]
-        pace = seconds[timed].sum() / max(1, lived[timed].sum())
+        by = chance.choice(paced, size=len(paced))
+        pace = seconds[by].sum() / max(1, lived[by].sum())
         free_at = np.zeros(max(at_once, len(running), 1))
         free_at[: len(running)] = pace * _rest(dies, lived[len(ended) :], chance)
         for lifetime in _rest(dies, np.zeros(considered, dtype=int), chance):

@@ -25,6 +25,9 @@ from hybridtune.search.study.study import STUDY_NAME, started, watched_storage
 FileIdentity = tuple[int, int]
 """Device and number."""
 
+PASSING = (InputError, OSError, OperationalError, sqlite3.Error)
+"""What a look may raise while somebody writes."""
+
 LOOK_SECONDS = 1.0
 FETCH_SECONDS = 10.0
 """Between two looks at a run that has to be fetched."""
@@ -166,7 +169,7 @@ class Watcher:
     async def _keep_looking(self) -> None:
         while True:
             # What is wrong for a moment is read in the next.
-            with suppress(InputError, OSError, OperationalError, sqlite3.Error):
+            with suppress(*PASSING):
                 found = await self.now()
                 if found != self._latest:
                     async with self._changed:

@@ -4,7 +4,7 @@ something is wrong.
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from hybridtune.search.run.say import Say
@@ -14,11 +14,22 @@ OTHERS = ("ray", "optuna", "py.warnings")
 LINE = "%(asctime)s %(name)s: %(message)s"
 
 
+class _File(logging.FileHandler):
+    """Where nothing can be written, the run ends because of files that matter, and says so in one line."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        pass
+
+    def close(self) -> None:
+        with suppress(OSError):
+            super().close()
+
+
 @contextmanager
 def logged(path: Path, say: Say) -> Iterator[Say]:
     """Yields a `say` that writes each line to the log too. The log of an earlier process is gone on with."""
     # Ray changes how the handlers of its logger write.
-    files = [logging.FileHandler(path, encoding="utf-8") for _ in range(2)]
+    files = [_File(path, encoding="utf-8") for _ in range(2)]
     for file in files:
         file.setFormatter(logging.Formatter(LINE))
     own = logging.Logger(OWN, logging.INFO)
