@@ -27,6 +27,24 @@ LAUNCH = (
     *("--scheduler", "none", "--sampler", "random", "--top-k", "1", "--seeds", "1"),
 )
 AGAIN_SECONDS = 60
+BROWSES = """
+import http.cookiejar, json, re, sys, urllib.error, urllib.request
+open_ = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(http.cookiejar.CookieJar())).open
+open_(sys.argv[1])
+origin = sys.argv[1].split("/?")[0]
+def ask(path, method="GET"):
+    try:
+        return open_(urllib.request.Request(origin + path, method=method)).read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code
+print(json.dumps({
+    "GET /ht/state.json": json.loads(ask("/ht/state.json"))["status"],
+    "GET /ray/": re.search("<title>(.*?)</title>", ask("/ray/"))[1],
+    "GET /ray/api/version": json.loads(ask("/ray/api/version"))["ray_version"],
+    "POST /ray/api/jobs/": ask("/ray/api/jobs/", "POST"),
+    "GET /ray/worker/traceback": ask("/ray/worker/traceback"),
+}))
+"""
 SPACE = "base: basic\ndimensions:\n  hidden_size: {choices: [16, 32]}\n  layers: 1\n"
 
 
@@ -119,6 +137,22 @@ def test_a_search_outlives_who_sent_it_and_is_found_again(hosts: Hosts, client: 
     assert json.loads(there.stdout)["trials"]["complete"] == 6
     assert client.run("export", RUN, "bundle").returncode == 0
     assert (client.home / "bundle" / "bundle.json").exists()
+
+    # From the bucket, with the cluster's own pages behind it: the browser has a key for the one, and no token.
+    shown = client.start("dashboard", RUN, "--no-browser")
+    client.wait_for(r"dashboard: http", shown)
+    address = client.printed().split("dashboard: ")[1].split()[0]
+    seen = hosts.run("client", [sys.executable, "-c", BROWSES, address], {"RAY_AUTH_TOKEN": None})
+    assert seen.returncode == 0, seen.stderr
+    assert json.loads(seen.stdout) == {
+        "GET /ht/state.json": "done",
+        "GET /ray/": "Ray Dashboard",
+        "GET /ray/api/version": "2.60.0",
+        "POST /ray/api/jobs/": 405,
+        "GET /ray/worker/traceback": 403,
+    }
+    hosts.kill_all("client")
+    shown.wait()
 
 
 @pytest.mark.parametrize(

@@ -191,6 +191,12 @@ def test_what_cannot_be_shown_is_one_line(finished: Workplace, tmp_path: Path) -
     missing = finished.run("dashboard", str(tmp_path / "none"), "--no-browser")
     assert missing.process.returncode == 2
     assert "is not a run directory" in missing.stderr
+    shutil.copytree(finished.path / "run", tmp_path / "damaged")
+    (tmp_path / "damaged" / "study.db").write_bytes(b"damaged" * 1000)
+    damaged = finished.run("dashboard", str(tmp_path / "damaged"), "--no-browser")
+    assert damaged.process.returncode == 2
+    assert "study.backup.db" in damaged.stderr
+    assert damaged.stderr.count("\n") == 1
     command, address = start(finished, "run")
     try:
         port = address.split(":")[2].split("/")[0]

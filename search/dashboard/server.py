@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import sqlite3
 import webbrowser
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -12,6 +13,7 @@ from typing import Any
 import uvicorn
 from a2wsgi import WSGIMiddleware
 from optuna_dashboard import wsgi
+from sqlalchemy.exc import OperationalError
 from sse_starlette import EventSourceResponse
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -29,7 +31,7 @@ from hybridtune.search.dashboard.proxy import Behind
 from hybridtune.search.dashboard.ray_pages import RayAddress, ray_pages
 from hybridtune.search.dashboard.render import render
 from hybridtune.search.dashboard.tensorboard import FONTS, PREFIX, TensorBoard
-from hybridtune.search.dashboard.watcher import PASSING, FileIdentity, Look, Watcher, identity
+from hybridtune.search.dashboard.watcher import FileIdentity, Look, Watcher, identity
 from hybridtune.search.run.say import Say
 from hybridtune.search.study.study import watched_storage
 
@@ -40,11 +42,12 @@ OPTUNA_PATHS = ("dashboard", "api", "static", "csv", "favicon.ico")
 
 def serve(name: str, port: int, say: Say, ray: RayAddress | None = None, *, browser: bool) -> None:
     """Until Ctrl-C. port: 0 for any that is free. ray: shown too, if given. Raises InputError if the run is not
-    there or the port is in use.
+    there or damaged, or if the port is in use.
     """
     look = Look.at(name)
-    # A long study takes seconds to read for the first time: it begins while the browser starts.
-    Thread(target=_look_once, args=[look], daemon=True).start()
+    # A long study takes seconds to read for the first time. What is wrong with it only for a moment is read again.
+    with suppress(OSError, OperationalError, sqlite3.Error):
+        look()
     of_ray = None if ray is None else ray_pages(ray)
     listening = _listening(port)
     tensorboard = TensorBoard(look.run.tune)
@@ -62,12 +65,6 @@ def serve(name: str, port: int, say: Say, ray: RayAddress | None = None, *, brow
         say("the dashboard has ended; the run goes on without it")
     finally:
         tensorboard.end()
-
-
-def _look_once(look: Look) -> None:
-    # What is wrong is told to the one who asks for the page.
-    with suppress(*PASSING):
-        look()
 
 
 def _listening(port: int) -> socket.socket:

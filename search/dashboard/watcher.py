@@ -28,7 +28,7 @@ FileIdentity = tuple[int, int]
 PASSING = (InputError, OSError, OperationalError, sqlite3.Error)
 """What a look may raise while somebody writes."""
 
-LOOK_SECONDS = 1.0
+LOOK_SECONDS = 0.5
 FETCH_SECONDS = 10.0
 """Between two looks at a run that has to be fetched."""
 
