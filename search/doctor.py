@@ -7,7 +7,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
@@ -21,6 +21,14 @@ EXTRAS = {
     "dashboard": ("a2wsgi", "httpx2", "optuna_dashboard", "sse_starlette", "starlette", "tensorboard", "uvicorn"),
 }
 """Modules that the base install leaves out, by the extra that brings them."""
+
+NAMED = {
+    "search": ("torch", "ray", "optuna"),
+    "s3": ("boto3",),
+    "cluster": ("ray",),
+    "dashboard": ("optuna-dashboard", "tensorboard"),
+}
+"""Packages of each extra whose versions explain the most."""
 
 GIB = 2**30
 LEAST_MEMORY, LEAST_DISK = 2 * GIB, 5 * GIB
@@ -64,31 +72,18 @@ def _packages() -> Iterator[Finding]:
             found = f"without {', '.join(missing)}"
             yield Finding(f"extra {extra}", found, state, f"pip install 'hybridtune[{extra}]'")
         else:
-            yield Finding(f"extra {extra}", _versions(extra))
-
-
-def _versions(extra: str) -> str:
-    named = {"search": ("torch", "ray", "optuna"), "s3": ("boto3",), "cluster": ("ray",)}.get(
-        extra, ("optuna-dashboard", "tensorboard")
-    )
-    return ", ".join(f"{name} {_version(name)}" for name in named)
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"
+            yield Finding(f"extra {extra}", ", ".join(f"{name} {version(name)}" for name in NAMED[extra]))
 
 
 def _devices() -> Iterator[Finding]:
     import torch
 
     from hybridtune.models.device import best_precision
+    from hybridtune.search.cluster.maps import cores
 
     cpu = best_precision(torch.device("cpu"))
     amx = ", AMX" if torch.cpu._is_amx_tile_supported() else ""
-    yield Finding("CPU", f"{len(os.sched_getaffinity(0))} cores, trains in {cpu}{amx}")
+    yield Finding("CPU", f"{cores()} cores, trains in {cpu}{amx}")
     for index in range(torch.cuda.device_count()):
         free, total = torch.cuda.mem_get_info(index)
         precision = best_precision(torch.device("cuda", index))

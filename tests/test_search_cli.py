@@ -399,3 +399,11 @@ def test_an_interrupt_leaves_nothing_half_written(tmp_path: Path, raw: Path, lin
         assert not {name for name in names if "new" in name}
     finally:
         command.kill()
+
+
+def test_a_dashboard_beside_a_job_is_another_command(capfd: pytest.CaptureFixture[str]) -> None:
+    line = ["launch", "dataset", "--run", "s3://runs/run", "--address", "http://127.0.0.1:9", "--dashboard"]
+    assert hybridtune.search.cli.main._run(line, debug=False) == 2
+    stderr = capfd.readouterr().err
+    assert "`hybridtune dashboard s3://runs/run --address http://127.0.0.1:9` shows a job's run" in stderr
+    assert stderr.count("\n") == 1

@@ -1,8 +1,10 @@
 """What the dashboard shows of a run, and whom it lets see it."""
 
 import asyncio
+import json
 import shutil
 import socket
+import sqlite3
 import sys
 import time
 from collections.abc import Iterator
@@ -191,15 +193,19 @@ def echo() -> Iterator[str]:
 
 def test_a_page_behind_the_dashboard_learns_the_token_and_nothing_of_the_viewer(echo: str) -> None:
     shown = ray_pages(RayAddress(f"{echo}/", {"Authorization": "Bearer token"}))
-    client = TestClient(Starlette(routes=[Mount("/ray", shown)]), base_url=HOST, cookies={"hybridtune": "secret"})
-    answer = client.get("/ray/nodes?view=summary&x=%2F", headers={"Authorization": "Bearer other", "X-Mine": "1"})
-    asked = answer.json()
-    assert (asked["method"], asked["path"], asked["query"]) == ("GET", "/nodes", "view=summary&x=%2F")
-    assert asked["headers"]["authorization"] == "Bearer token"
-    assert not {"cookie", "x-mine", "referer"} & set(asked["headers"])
-    assert "set-cookie" not in answer.headers
-    for path in ("/ray/memory_profile", "/ray/worker/cpu_profile", "/ray/task/traceback"):
-        assert client.get(path).status_code == 403
+    inside = Starlette(routes=[Mount("/ray", shown)])
+    with TestClient(inside, base_url=HOST, cookies={"hybridtune": "secret"}) as client:
+        answer = client.get("/ray/nodes?view=summary&x=%2F", headers={"Authorization": "Bearer other", "X-Mine": "1"})
+        asked = answer.json()
+        assert (asked["method"], asked["path"], asked["query"]) == ("GET", "/nodes", "view=summary&x=%2F")
+        assert asked["headers"]["authorization"] == "Bearer token"
+        assert not {"cookie", "x-mine", "referer"} & set(asked["headers"])
+        assert "set-cookie" not in answer.headers
+        # What stands for a question mark in a path is none: it would lead to the pages that are left out.
+        asked = client.get("/ray/worker/traceback%3Fpid=1").json()
+        assert (asked["path"], asked["query"]) == ("/worker/traceback%3Fpid=1", "")
+        for path in ("/ray/memory_profile", "/ray/worker/cpu_profile", "/ray/task/traceback"):
+            assert client.get(path).status_code == 403
 
 
 def test_a_tool_that_does_not_answer_is_said() -> None:
@@ -217,6 +223,28 @@ def test_a_tensorboard_that_does_not_start_says_why(tmp_path: Path, monkeypatch:
     assert (answer.status_code, "TensorBoard did not start" in answer.text) == (502, True)
     monkeypatch.setattr("hybridtune.search.dashboard.tensorboard.find_spec", lambda name: None)
     assert "pip install 'hybridtune[dashboard]'" in client.get("/tensorboard/").text
+
+
+@pytest.mark.slow
+def test_a_study_that_somebody_writes_for_long_is_shown_as_it_was(finished: Workplace, tmp_path: Path) -> None:
+    run = RunDir.open(Path(shutil.copytree(finished.path / "run", tmp_path / "run")))
+    look = Look.at(str(run.path))
+    before = look()
+    with sqlite3.connect(run.study) as writer:
+        writer.execute("BEGIN EXCLUSIVE")
+        run.update(error="changed meanwhile")
+        assert look() == before
+        writer.execute("ROLLBACK")
+    assert look().error == "changed meanwhile"
+
+
+@pytest.mark.slow
+def test_a_run_of_another_version_is_not_shown(finished: Workplace, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(finished.path / "run", tmp_path / "run"))
+    document = run / "run.json"
+    document.write_text(json.dumps(json.loads(document.read_text()) | {"version": 99}))
+    with pytest.raises(InputError, match="version 99"):
+        Look.at(str(run))
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from typer.core import TyperCommand
 
+from hybridtune.data.schema import InputError
 from hybridtune.search.cli.console import out, stopwatch_lines
 
 if TYPE_CHECKING:
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
 JOINING = ("launch", "resume", "prepare")
 """Those that join the cluster where they run; the others read what a run has."""
 DRIVING = ("launch", "resume")
-HERE = ("quiet", "dashboard")
-"""Options that say how a run is shown: of a job there are plain lines."""
 
 
 class JobCommand(TyperCommand):
@@ -28,9 +27,11 @@ class JobCommand(TyperCommand):
         address = ctx.params["address"]
         if not is_server(address):
             return super().invoke(ctx)
-        # Of this terminal, and not of the job's.
-        for name in HERE:
-            ctx.params.pop(name, None)
+        # Both are of this terminal, and not of the job's: of a job there are plain lines.
+        ctx.params.pop("quiet", None)
+        if ctx.params.pop("dashboard", False):
+            beside = f"hybridtune dashboard {ctx.params['run']} --address {address}"
+            raise InputError(f"`{beside}` shows a job's run, in another terminal: leave --dashboard out")
         server = JobServer.at(address)
         if self.name == "stop":
             return _stop(server, ctx.params["run"])
@@ -72,7 +73,6 @@ def _run(server: "JobServer", command: "Command") -> int:
 
 
 def _stop(server: "JobServer", run: str) -> None:
-    from hybridtune.data.schema import InputError
     from hybridtune.search.cluster.jobs import name_there, working_on
 
     name = name_there(run)

@@ -50,7 +50,7 @@ class RunView:
 
     @contextmanager
     def _in_browser(self, run: str) -> Iterator[None]:
-        """By the command of that name, in a process of its own: the search does not wait for it."""
+        """By `hybridtune dashboard`, a process of its own. The search waits until that has an address."""
         command = [sys.executable, "-m", "hybridtune", "dashboard", "--", run]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as shown:  # noqa: S603 our own module
             assert shown.stdout is not None

@@ -1,6 +1,7 @@
 """Another tool's pages under a path of ours."""
 
 from collections.abc import Awaitable, Callable, Mapping
+from urllib.parse import quote
 
 import httpx2
 from starlette.exceptions import HTTPException
@@ -9,6 +10,8 @@ from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 SECONDS = 30.0
+PLAIN = "/:@!$&'()*+,;="
+"""What may stand in a path as it is, beside letters and digits."""
 PASSED_ON = ("accept", "accept-encoding", "content-type", "range")
 """Of the viewer's headers. Its cookie is our key, and nobody else's business."""
 PASSED_BACK = ("content-type", "content-encoding", "content-range", "cache-control", "location")
@@ -47,7 +50,8 @@ class Behind:
         headers |= {name: request.headers[name] for name in PASSED_ON if name in request.headers}
         sent = self._client.build_request(
             request.method,
-            f"{await self._base()}{path}",
+            # As it was written: a question mark that is part of the path does not begin the query.
+            f"{await self._base()}{quote(path, safe=PLAIN)}",
             params=request.url.query or None,
             headers=headers | self._headers,
             content=await request.body() or None,

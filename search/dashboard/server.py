@@ -2,7 +2,6 @@
 
 import asyncio
 import socket
-import sqlite3
 import webbrowser
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -13,7 +12,6 @@ from typing import Any
 import uvicorn
 from a2wsgi import WSGIMiddleware
 from optuna_dashboard import wsgi
-from sqlalchemy.exc import OperationalError
 from sse_starlette import EventSourceResponse
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -31,7 +29,7 @@ from hybridtune.search.dashboard.proxy import Behind
 from hybridtune.search.dashboard.ray_pages import RayAddress, ray_pages
 from hybridtune.search.dashboard.render import render
 from hybridtune.search.dashboard.tensorboard import FONTS, PREFIX, TensorBoard
-from hybridtune.search.dashboard.watcher import FileIdentity, Look, Watcher, identity
+from hybridtune.search.dashboard.watcher import BUSY, FileIdentity, Look, Watcher, identity
 from hybridtune.search.run.say import Say
 from hybridtune.search.study.study import watched_storage
 
@@ -46,7 +44,7 @@ def serve(name: str, port: int, say: Say, ray: RayAddress | None = None, *, brow
     """
     look = Look.at(name)
     # A long study takes seconds to read for the first time. What is wrong with it only for a moment is read again.
-    with suppress(OSError, OperationalError, sqlite3.Error):
+    with suppress(*BUSY):
         look()
     of_ray = None if ray is None else ray_pages(ray)
     listening = _listening(port)

@@ -1,4 +1,4 @@
-"""One look a second at a run, however many watch it, and none while nobody does."""
+"""Looks at a run again and again: as often for many viewers as for one, and not at all while nobody watches."""
 
 import asyncio
 import sqlite3
@@ -10,6 +10,7 @@ from threading import Lock
 from typing import Any, Self
 
 import optuna
+from optuna.exceptions import StorageInternalError
 from sqlalchemy.exc import OperationalError
 
 from hybridtune.data.schema import InputError
@@ -25,8 +26,10 @@ from hybridtune.search.study.study import STUDY_NAME, started, watched_storage
 FileIdentity = tuple[int, int]
 """Device and number."""
 
-PASSING = (InputError, OSError, OperationalError, sqlite3.Error)
+BUSY = (OSError, OperationalError, StorageInternalError, sqlite3.Error)
 """What a look may raise while somebody writes."""
+PASSING = (InputError, *BUSY)
+"""What does not end the watching: a file that is just being replaced is damaged for a moment."""
 
 LOOK_SECONDS = 0.5
 FETCH_SECONDS = 10.0
@@ -86,7 +89,7 @@ class Look:
         if seen != self._seen or self._found is None:
             try:
                 self._found = overview(self.run, self._open_study(driven=driven), driven=driven)
-            except (OperationalError, sqlite3.OperationalError):
+            except (OperationalError, StorageInternalError, sqlite3.OperationalError):
                 # Somebody writes for long, or was killed in the middle of a write.
                 if self._found is None:
                     raise
