@@ -101,7 +101,7 @@ def test_a_killed_process_has_spent_its_time(monkeypatch: pytest.MonkeyPatch) ->
     """Three lives of 0.9 seconds on a budget of a second counted 0.0, as only a trial's end wrote the time down."""
     clock = [1000.0]
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
-    study = study_of()
+    study = study_of((PRUNED, 0.5))
     for life in range(2):
         stopping = StoppingRule(study, 1.0, None)
         assert stopping.reached() is None, life
@@ -110,6 +110,12 @@ def test_a_killed_process_has_spent_its_time(monkeypatch: pytest.MonkeyPatch) ->
             stopping.tick()
     assert searched_seconds(study) == pytest.approx(1.2)
     assert StoppingRule(study, 1.0, None).reached() == "its time budget of 1 seconds is spent"
+
+
+def test_a_search_tries_something_however_long_its_workers_took_to_start() -> None:
+    """Ten seconds of starting on a budget of eight ended a search with no trial, and a run with nothing in it."""
+    assert StoppingRule(study_of(seconds=10.0), 8.0, None).reached() is None
+    assert StoppingRule(study_of((FAIL, None), seconds=10.0), 8.0, None).reached() is not None
 
 
 def test_the_time_is_not_written_at_every_tick(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -70,7 +70,10 @@ class StoppingRule:
 
     @property
     def _time_is_up(self) -> bool:
-        return self._seconds is not None and time.monotonic() - self._began >= self._seconds
+        if self._seconds is None or time.monotonic() - self._began < self._seconds:
+            return False
+        # However long the workers took to start, a search tries something.
+        return bool(started(self._study))
 
     @property
     def _maximize(self) -> bool:
