@@ -20,7 +20,7 @@ from hybridtune.search.run.log import logged
 from hybridtune.search.run.opening import create_run, driving, exists, open_run, refuse_existing_run
 from hybridtune.search.run.place import PlaceError
 from hybridtune.search.run.run_dir import RunDir, Status, versions
-from hybridtune.search.run.say import Say
+from hybridtune.search.run.say import Say, said
 from hybridtune.search.run.settings import AUTO, Settings
 from hybridtune.spaces.load import load_space
 from hybridtune.spaces.trial_config import Shape
@@ -102,7 +102,7 @@ def launch(
 def _keep_dataset(run: RunDir, say: Say) -> None:
     if run.kept_in is not None:
         say(f"keeping the dataset beside the run, in {run.name}")
-        run.keep_dataset()
+        run.keep_dataset(said(say, "the dataset"))
 
 
 def _share_gpus(run: RunDir, say: Say, workers: Workers) -> None:

@@ -59,6 +59,26 @@ def test_names_are_all_below_a_folder(place: Place) -> None:
     assert place.names("nothing") == []
 
 
+def test_a_file_of_several_pieces_travels_there_and_back_and_tells_how_far_it_is(place: Place, tmp_path: Path) -> None:
+    content, moved = bytes(range(256)) * (20 << 12), list[int]()
+    (tmp_path / "big").write_bytes(content)
+    place.upload("datasets/big", tmp_path / "big", moved.append)
+    assert place.read("datasets/big") == content
+    assert sum(moved) == len(content)
+    moved.clear()
+    assert place.download("datasets/big", tmp_path / "back", moved.append)
+    assert (tmp_path / "back").read_bytes() == content
+    assert sum(moved) == len(content)
+
+
+def test_what_is_not_there_leaves_no_file(place: Place, tmp_path: Path) -> None:
+    (tmp_path / "old").write_bytes(b"old")
+    assert not place.download("nothing", tmp_path / "new", lambda moved: None)
+    assert not place.download("nothing", tmp_path / "old", lambda moved: None)
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == ["old"]
+    assert (tmp_path / "old").read_bytes() == b"old"
+
+
 def test_of_many_that_create_a_name_at_once_one_succeeds(place: Place) -> None:
     barrier = threading.Barrier(8)
 

@@ -1,9 +1,18 @@
 """How long a search will still take."""
 
-import numpy as np
-import pytest
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
 
-from hybridtune.search.dashboard.time_left import FEWEST, Spent, TimeLeft, time_left
+import numpy as np
+import optuna
+import pytest
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from hybridtune.search.dashboard.estimate import Estimate, search_time_left
+from hybridtune.search.dashboard.time_left import FEWEST, Halving, Spent, TimeLeft, time_left
+from hybridtune.search.run.settings import Settings
+from hybridtune.spaces.hybrid import HYBRID
 
 
 def test_too_few_trainings_say_nothing() -> None:
@@ -33,6 +42,44 @@ def test_trainings_that_still_run_count_as_longer_than_they_are() -> None:
     truth = (100 * (0.9 * 4 + 0.1 * 100) + 2 * 60) / 2
     assert found.low < truth < found.high
     assert found.seconds == pytest.approx(truth, rel=0.25)
+
+
+def halving(arrived: int, count: int) -> Halving:
+    return Halving((10,), 4, np.array([[arrived], [0]]), np.zeros(count, dtype=int))
+
+
+def test_the_first_at_a_rung_pass_it_and_most_of_those_to_come_do_not() -> None:
+    """Six in eight of the first went on to the end, which said four times too much of the 100 to come."""
+    ended = [Spent(100, 100.0)] * 6 + [Spent(10, 10.0, at_rung=True)] * 2
+    found = time_left(ended, [], 100, 1, 100, halving(8, 100))
+    assert found is not None
+    assert found.seconds == pytest.approx(100 * (0.25 * 100 + 0.75 * 10), rel=0.1)
+    without = time_left(ended, [], 100, 1, 100)
+    assert without is not None
+    assert without.seconds == pytest.approx(100 * (0.75 * 100 + 0.25 * 10), rel=0.1)
+
+
+def test_a_running_training_that_is_past_its_rung_is_not_ended_there() -> None:
+    ended = [Spent(100, 100.0)] * FEWEST
+    found = time_left(ended, [40], 0, 1, 100, halving(1000, 1))
+    assert found is not None
+    assert found.seconds == pytest.approx(60.0)
+
+
+def test_a_bracket_that_passes_by_a_rung_is_not_ended_there() -> None:
+    ended = [Spent(100, 100.0)] * FEWEST
+    second = Halving((10,), 4, np.array([[1000], [0]]), np.ones(20, dtype=int))
+    found = time_left(ended, [], 20, 1, 100, second)
+    assert found is not None
+    assert found.seconds == pytest.approx(2000.0)
+
+
+def test_trainings_that_differ_give_a_wide_interval_to_the_last() -> None:
+    """The interval was that of the mean, however few were left to be like one of them."""
+    ended = [Spent(10, 10.0)] * 50 + [Spent(10, 100.0)] * 50
+    found = time_left(ended, [], 1, 1, 10)
+    assert found is not None
+    assert (found.low, found.high) == pytest.approx((10.0, 100.0))
 
 
 def test_few_trainings_give_a_wide_interval_and_many_a_narrow_one() -> None:
@@ -78,3 +125,43 @@ def test_a_training_whose_seconds_are_not_known_counts_by_its_iterations_alone()
     assert found is not None
     assert found.seconds == pytest.approx(200.0)
     assert time_left([*known[1:], Spent(10, None)], [], 10, 1, 10) is None
+
+
+def trained(number: int, seconds: float, iterations: int, state: TrialState = TrialState.COMPLETE) -> FrozenTrial:
+    trial = create_trial(state=state, value=0.5, intermediate_values=dict.fromkeys(range(1, iterations + 1), 0.5))
+    trial.number, trial.datetime_start = number, datetime(2026, 1, 1)
+    trial.datetime_complete = trial.datetime_start + timedelta(seconds=seconds)
+    return trial
+
+
+def settings(**changes: Any) -> Settings:
+    return Settings(
+        dataset=Path("/nowhere"), dimensions=dict(HYBRID.dimensions), reference=HYBRID.reference, trials=40, **changes
+    )
+
+
+def test_an_estimate_stands_until_a_fiftieth_of_it_has_passed() -> None:
+    now = [0.0]
+    estimate = Estimate(clock=lambda: now[0])
+    study, given = optuna.create_study(), settings(iterations=10, scheduler="none")
+
+    def seconds(at: float, trials: list[FrozenTrial]) -> float | None:
+        now[0] = at
+        found = estimate(study, trials, given)
+        return None if found is None else found.seconds
+
+    some = [trained(number, 100.0, 10) for number in range(20)]
+    assert seconds(0.0, some[:2]) is None
+    assert seconds(0.5, some[:10]) == pytest.approx(30 * 100.0)
+    assert seconds(60.0, some) == pytest.approx(30 * 100.0)
+    assert seconds(61.0, some) == pytest.approx(20 * 100.0)
+
+
+def test_a_study_tells_which_trials_a_rung_has_ended() -> None:
+    """Of the first trials at a rung more pass than of the later: of 20 here nine in ten have."""
+    trials = [trained(number, 100.0, 10) for number in range(18)]
+    trials += [trained(number, 20.0, 2, TrialState.PRUNED) for number in (18, 19)]
+    given = settings(iterations=10, grace_period=2, reduction_factor=10)
+    found = search_time_left(optuna.create_study(), trials, given)
+    assert found is not None
+    assert found.seconds == pytest.approx(20 * (0.1 * 100 + 0.9 * 20), rel=0.2)

@@ -13,6 +13,8 @@ from hybridtune.data.schema import (
 from hybridtune.search.cli.arguments import AddressOption, minutes_of
 from hybridtune.search.cli.console import out
 
+MEGABYTE = 1_000_000
+
 if TYPE_CHECKING:
     from hybridtune.data.info import DatasetInfo
     from hybridtune.data.schema import Ties
@@ -96,7 +98,10 @@ def prepare(
                 lambda done, total: bar.update(task, completed=done, total=total),
             )
 
-        info = keep_at(dataset, make) if is_url(dataset) else make(Path(dataset))
+        def brought(done: int, total: int) -> None:
+            bar.update(task, description="uploading, MB", completed=done // MEGABYTE, total=total // MEGABYTE)
+
+        info = keep_at(dataset, make, brought) if is_url(dataset) else make(Path(dataset))
     for line in info.summary():
         out.print(line)
     out.print(f"dataset in {dataset}, fingerprint {info.fingerprint}")

@@ -86,6 +86,7 @@ def _stop(server: "JobServer", run: str) -> None:
 def _command(command: TyperCommand, ctx: "typer.Context") -> "Command":
     """As it is to be run there: its paths are the cluster's, but for what goes along."""
     from hybridtune.search.cluster.jobs import Command, absolute_there, dataset_there, name_there
+    from hybridtune.search.run.say import said
 
     assert command.name is not None
     values, files = dict(ctx.params), {}
@@ -97,7 +98,9 @@ def _command(command: TyperCommand, ctx: "typer.Context") -> "Command":
         if space.is_file():
             files[space.name] = space
             values["space"] = space.name
-        values["dataset"] = dataset_there(values["dataset"], values["run"], or_resume=values["or_resume"])
+        values["dataset"] = dataset_there(
+            values["dataset"], values["run"], said(out.print, "the dataset"), or_resume=values["or_resume"]
+        )
     elif "dataset" in values:
         absolute_there(values["dataset"])
     for value in values.values():

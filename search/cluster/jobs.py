@@ -14,7 +14,7 @@ from hybridtune.search.run.datasets import is_url, keep_of_run
 from hybridtune.search.run.location import locate, name_digest
 from hybridtune.search.run.opening import exists, refuse_existing_run
 from hybridtune.search.run.s3_place import S3Place
-from hybridtune.search.run.say import Say
+from hybridtune.search.run.say import Progress, Say
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def absolute_there(path: str) -> str:
     return path
 
 
-def dataset_there(dataset: str, run: str, *, or_resume: bool) -> str:
+def dataset_there(dataset: str, run: str, progress: Progress, *, or_resume: bool) -> str:
     """What the cluster calls the dataset: one of this host is kept beside its run first, if that is in a bucket.
 
     Raises InputError if there is no such dataset, or if the run exists; nothing is kept then.
@@ -85,7 +85,7 @@ def dataset_there(dataset: str, run: str, *, or_resume: bool) -> str:
     refuse_existing_run(location)
     opened = Dataset(Path(dataset))
     opened.verify()
-    return f"{location.place}/{keep_of_run(location.place, opened)}"
+    return f"{location.place}/{keep_of_run(location.place, opened, progress)}"
 
 
 def run_to_end(server: JobServer, command: Command, write: Callable[[str], None], say: Say) -> int:

@@ -9,11 +9,12 @@ from optuna.trial import FrozenTrial, TrialState
 from pydantic import BaseModel, ConfigDict
 
 from hybridtune.models.training.config import Metric, higher_is_better
-from hybridtune.search.dashboard.time_left import FEWEST, Spent, TimeLeft, time_left
+from hybridtune.search.dashboard.estimate import Estimate, last_iteration
+from hybridtune.search.dashboard.time_left import TimeLeft
 from hybridtune.search.run.run_dir import RunDir, RunDocument, Status
 from hybridtune.search.run.settings import Settings
-from hybridtune.search.study.rungs import decided_rungs, rung_iterations
-from hybridtune.search.study.stopping import search_began, searched_seconds
+from hybridtune.search.study.rungs import decided_rungs, rungs_of
+from hybridtune.search.study.stopping import searched_seconds
 from hybridtune.search.study.study import STATE_NAMES, config_of, configurations_tried, of_search, ranked
 from hybridtune.spaces.parameters import Config, Scalar
 
@@ -116,8 +117,8 @@ class Overview(Shown):
     next_command: str
 
 
-def overview(run: RunDir, study: optuna.Study | None, *, driven: bool) -> Overview:
-    """study: None before there is one. driven: whether a process works on it."""
+def overview(run: RunDir, study: optuna.Study | None, estimate: Estimate, *, driven: bool) -> Overview:
+    """study: None before there is one. estimate: of this run. driven: whether a process works on it."""
     document = run.document()
     settings = document.settings
     # Once: each time, the file is asked which of them have changed.
@@ -125,6 +126,7 @@ def overview(run: RunDir, study: optuna.Study | None, *, driven: bool) -> Overvi
     trials = of_search(everything)
     best_first = ranked(trials, study.direction) if study is not None else []
     running = [trial for trial in trials if trial.state == TrialState.RUNNING]
+    searching = driven and document.status == "searching"
     failed = [trial for trial in trials if trial.state == TrialState.FAIL]
     return Overview(
         run=run.name,
@@ -150,7 +152,7 @@ def overview(run: RunDir, study: optuna.Study | None, *, driven: bool) -> Overvi
         members_wanted=_members_wanted(run),
         members=len(list((run.path / "members").glob("*/member.json"))),
         reported=run.report.exists(),
-        time_left=_time_left(study, trials, settings) if document.status == "searching" and driven and study else None,
+        time_left=estimate(study, trials, settings) if searching and study is not None else None,
         again=len(running),
         next_command=_next_command(run.name, document, driven=driven),
     )
@@ -174,11 +176,7 @@ def _best(trials: Sequence[FrozenTrial], best_first: Sequence[FrozenTrial]) -> B
 
 def _leader(trial: FrozenTrial) -> Leader:
     assert trial.value is not None
-    return Leader(trial=trial.number, objective=trial.value, iterations=_iterations(trial))
-
-
-def _iterations(trial: FrozenTrial) -> int:
-    return max(trial.intermediate_values, default=0)
+    return Leader(trial=trial.number, objective=trial.value, iterations=last_iteration(trial))
 
 
 def _curves(
@@ -202,10 +200,7 @@ def _points(trial: FrozenTrial, last: int | None) -> tuple[tuple[int, float], ..
 
 
 def _rungs(trials: Sequence[FrozenTrial], settings: Settings) -> tuple[Rung, ...]:
-    if settings.scheduler == "none":
-        return ()
-    iterations = rung_iterations(settings.grace_period, settings.reduction_factor, settings.iterations)
-    last = {trial.number: _iterations(trial) for trial in trials}
+    last = {trial.number: last_iteration(trial) for trial in trials}
     pick = max if higher_is_better(settings.metric) else min
     return tuple(
         Rung(
@@ -214,7 +209,7 @@ def _rungs(trials: Sequence[FrozenTrial], settings: Settings) -> tuple[Rung, ...
             went_on=sum(last[number] > iteration for number in values),
             best=pick(values.values(), default=None),
         )
-        for iteration, values in decided_rungs(trials, iterations).items()
+        for iteration, values in decided_rungs(trials, rungs_of(settings)).items()
     )
 
 
@@ -230,31 +225,9 @@ def _hosts(trials: Sequence[FrozenTrial]) -> tuple[HostShown, ...]:
     return tuple(found)
 
 
-def _time_left(study: optuna.Study, trials: Sequence[FrozenTrial], settings: Settings) -> TimeLeft | None:
-    began = search_began(study)
-    # A trial that was begun by an earlier process has waited for this one.
-    ended = [
-        (trial, trial.datetime_start, trial.datetime_complete)
-        for trial in trials
-        if trial.datetime_complete is not None and trial.datetime_start is not None and trial.datetime_start >= began
-    ]
-    # One that began before any had ended has waited for its worker to start.
-    first_end = min((end for _, _, end in ended), default=began)
-    later = sum(start >= first_end for _, start, _ in ended) >= FEWEST
-    spent = [
-        Spent(_iterations(trial), (end - start).total_seconds() if start >= first_end or not later else None)
-        for trial, start, end in ended
-    ]
-    running = [_iterations(t) for t in trials if t.state == TrialState.RUNNING]
-    found = time_left(spent, running, settings.wanted_trials - len(trials), len(running), settings.iterations)
-    if found is None or settings.time_budget is None:
-        return found
-    return found.at_most(settings.time_budget - searched_seconds(study))
-
-
 def _samples_per_second(study: optuna.Study, trials: Sequence[FrozenTrial], settings: Settings) -> float | None:
     seconds = searched_seconds(study)
-    return settings.samples_per_iteration * sum(map(_iterations, trials)) / seconds if seconds > 0 else None
+    return settings.samples_per_iteration * sum(map(last_iteration, trials)) / seconds if seconds > 0 else None
 
 
 def _members_wanted(run: RunDir) -> int | None:

@@ -1,15 +1,19 @@
 """How long trainings that are still to come will take, judged by those that were."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from hybridtune.search.study.rungs import chance_to_survive
+
 SIMULATIONS = 100
 LOW, HIGH = 0.1, 0.9
 FEWEST = 3
 """Trainings that have to have ended before anything is said."""
+NEVER = np.iinfo(np.int64).max
 CONSIDERED = 1000
 """Of those still to come, at most so many are simulated; beyond, the time grows in proportion."""
 
@@ -19,6 +23,35 @@ class Spent(NamedTuple):
 
     iterations: int
     seconds: float | None
+    at_rung: bool = False
+    """Whether it ended because it did not pass a rung."""
+
+
+@dataclass(frozen=True)
+class Halving:
+    """What successive halving will do to trainings that are each as likely as the other to be good.
+
+    At the first rungs of a search nearly all pass, as there is nobody yet to be measured against. So the trainings
+    that have ended say too little about those to come, and the rule itself says it.
+    """
+
+    rungs: tuple[int, ...]
+    reduction_factor: int
+    arrived: np.ndarray
+    """(brackets, rungs): how many have been decided so far."""
+    brackets: np.ndarray
+    """(trainings,): of the running ones, and then of those to come."""
+
+    def ends(self, lived: np.ndarray, chance: np.random.Generator) -> np.ndarray:
+        """(n,): the iteration at which each of the n ends, a draw; NEVER for those that pass every rung."""
+        ends = np.full(len(lived), NEVER)
+        for bracket in np.unique(self.brackets[: len(lived)]):
+            for place, rung in list(enumerate(self.rungs))[bracket:]:
+                here = np.flatnonzero((self.brackets[: len(lived)] == bracket) & (ends == NEVER) & (lived < rung))
+                count = self.arrived[bracket, place] + np.arange(1, len(here) + 1)
+                stops = chance.random(len(here)) >= chance_to_survive(count, self.reduction_factor)
+                ends[here[stops]] = rung
+        return ends
 
 
 class TimeLeft(BaseModel):
@@ -40,15 +73,22 @@ class TimeLeft(BaseModel):
 
 
 def time_left(
-    ended: Sequence[Spent], running: Sequence[int], to_come: int, at_once: int, budget: int
+    ended: Sequence[Spent],
+    running: Sequence[int],
+    to_come: int,
+    at_once: int,
+    budget: int,
+    halving: Halving | None = None,
 ) -> TimeLeft | None:
     """None while fewer than FEWEST trainings, of which the seconds are known, have ended.
 
     ended: however they did. running: iterations of each so far. to_come: trainings that have not begun. at_once: how
-    many run side by side. budget: iterations of one that is not stopped. How many iterations a training lives is drawn
-    from the Kaplan-Meier estimate over all of them, as the running ones will live for longer than they have; the
-    trainings are then laid end to end on the workers. Each simulation resamples the trainings (a bootstrap), so that
-    few of them give a wide interval.
+    many run side by side. budget: iterations of one that is not stopped. halving: None where there are no rungs.
+
+    How many iterations a training lives, as far as no rung ends it, is drawn from the Kaplan-Meier estimate over all of
+    them, as the running ones will live for longer than they have; what an iteration takes from those that ended, each
+    as often as it had iterations. The trainings are then laid end to end on the workers. Each simulation resamples the
+    trainings (a bootstrap), so that few of them give a wide interval.
     """
     timed = np.array([one.seconds is not None for one in ended], dtype=bool)
     if timed.sum() < FEWEST:
@@ -57,21 +97,39 @@ def time_left(
     lived = np.minimum([*(one.iterations for one in ended), *running], budget)
     seconds = np.array([one.seconds or 0.0 for one in ended])
     paced = np.flatnonzero(timed)
-    over = np.arange(len(lived)) < len(ended)
+    over = np.array([*(halving is None or not one.at_rung for one in ended), *(False for _ in running)], dtype=bool)
     considered = min(to_come, CONSIDERED)
-    found = []
-    for _ in range(SIMULATIONS):
+    so_far = np.concatenate([lived[len(ended) :], np.zeros(considered, dtype=int)])
+    takes = np.empty((SIMULATIONS, len(so_far)))
+    for row in takes:
         drawn = chance.integers(len(lived), size=len(lived))
-        dies = _hazard(lived[drawn], over[drawn], budget)
-        by = chance.choice(paced, size=len(paced))
-        pace = seconds[by].sum() / max(1, lived[by].sum())
-        free_at = np.zeros(max(at_once, len(running), 1))
-        free_at[: len(running)] = pace * _rest(dies, lived[len(ended) :], chance)
-        for lifetime in _rest(dies, np.zeros(considered, dtype=int), chance):
-            free_at[free_at.argmin()] += pace * lifetime
-        found.append(free_at.max() * (to_come / considered if considered else 1.0))
-    low, middle, high = np.quantile(found, (LOW, 0.5, HIGH))
+        rest = _rest(_hazard(lived[drawn], over[drawn], budget), so_far, chance)
+        if halving is not None:
+            rest = np.minimum(rest, halving.ends(so_far, chance) - so_far)
+        row[:] = rest * _paces(lived[paced], seconds[paced], len(rest), chance)
+    free_at = _laid(takes, len(running), max(at_once, len(running), 1))
+    low, middle, high = np.quantile(free_at * (to_come / considered if considered else 1.0), (LOW, 0.5, HIGH))
     return TimeLeft(seconds=middle, low=low, high=high)
+
+
+def _paces(lived: np.ndarray, seconds: np.ndarray, count: int, chance: np.random.Generator) -> np.ndarray:
+    """(count,): seconds of an iteration. Their mean is that of a resample, all its seconds by all its iterations."""
+    drawn = chance.integers(len(lived), size=len(lived))
+    # One that ended before its first iteration has taken its time all the same.
+    iterations = np.maximum(1, lived[drawn])
+    paces: np.ndarray = chance.choice(seconds[drawn] / iterations, size=count, p=iterations / iterations.sum())
+    return paces
+
+
+def _laid(takes: np.ndarray, running: int, at_once: int) -> np.ndarray:
+    """(simulations,): when the last of `at_once` workers is done. takes: (simulations, trainings), running first."""
+    free_at = np.zeros((len(takes), at_once))
+    free_at[:, :running] = takes[:, :running]
+    rows = np.arange(len(takes))
+    for one in takes[:, running:].T:
+        free_at[rows, free_at.argmin(axis=1)] += one
+    latest: np.ndarray = free_at.max(axis=1)
+    return latest
 
 
 def _hazard(lived: np.ndarray, over: np.ndarray, budget: int) -> np.ndarray:
@@ -88,7 +146,7 @@ def _rest(dies: np.ndarray, lived: np.ndarray, chance: np.random.Generator) -> n
     alive = np.concatenate([[1.0], np.cumprod(1 - dies)])
     # How much of those that have come so far get beyond each iteration.
     threshold = chance.random(len(lived)) * alive[lived]
-    reached = (alive[None, 1:] > threshold[:, None]).sum(axis=1)
+    reached = np.searchsorted(-alive[1:], -threshold)
     rest: np.ndarray = np.maximum(reached - lived, 0)
     return rest
 

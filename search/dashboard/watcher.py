@@ -14,6 +14,7 @@ from optuna.exceptions import StorageInternalError
 from sqlalchemy.exc import OperationalError
 
 from hybridtune.data.schema import InputError
+from hybridtune.search.dashboard.estimate import Estimate
 from hybridtune.search.dashboard.overview import Overview, overview
 from hybridtune.search.dashboard.trial_page import TrialShown, trial_shown
 from hybridtune.search.run import copies
@@ -53,6 +54,7 @@ class Look:
         self._study_file: FileIdentity | None = None
         self._seen: Any = None
         self._found: Overview | None = None
+        self._estimate = Estimate()
         self._one_at_a_time = Lock()
 
     @classmethod
@@ -88,7 +90,7 @@ class Look:
         seen = (*_state(self.run), driven)
         if seen != self._seen or self._found is None:
             try:
-                self._found = overview(self.run, self._open_study(driven=driven), driven=driven)
+                self._found = overview(self.run, self._open_study(driven=driven), self._estimate, driven=driven)
             except (OperationalError, StorageInternalError, sqlite3.OperationalError):
                 # Somebody writes for long, or was killed in the middle of a write.
                 if self._found is None:

@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
-from hybridtune.data.document import TEMPORARY, write_atomically
+from hybridtune.data.document import TEMPORARY
 from hybridtune.data.schema import InputError
 from hybridtune.search.run.place import Place
 
@@ -92,11 +92,9 @@ def _of_driver(epoch: int) -> str:
 
 def fetch_file(place: Place, name: str, path: Path) -> None:
     """Raises InputError if there is none of that name."""
-    content = place.read(name)
-    if content is None:
-        raise InputError(f"{name} is gone from {place}: put it back, or launch anew")
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, content)
+    if not place.download(name, path, lambda moved: None):
+        raise InputError(f"{name} is gone from {place}: put it back, or launch anew")
 
 
 def _remove(path: Path) -> None:

@@ -3,14 +3,16 @@
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import Lock
 
 from hybridtune.data.info import DatasetInfo
 from hybridtune.data.schema import InputError
 from hybridtune.data.store import ARRAYS, INFO, Dataset
 from hybridtune.search.run.copies import fetch_file
 from hybridtune.search.run.location import own_folder
-from hybridtune.search.run.place import Place
+from hybridtune.search.run.place import Moved, Place
 from hybridtune.search.run.s3_place import SCHEME, S3Place
+from hybridtune.search.run.say import Progress
 
 FOLDER = "datasets"
 """Of a place and of this host; datasets lie below it under their fingerprints."""
@@ -34,9 +36,12 @@ def find_dataset(name: str | Path) -> Path:
     return _fetch(place, "", DatasetInfo.decode(described.decode(errors="replace"), f"{place}/{INFO}").fingerprint)
 
 
-def keep_at(url: str, make: Callable[[Path], DatasetInfo]) -> DatasetInfo:
-    """make: writes a dataset into a new folder, which is gone afterwards. Raises InputError if there is a dataset at
-    the URL already, or PlaceError if the bucket cannot be used; nothing is made then.
+def keep_at(
+    url: str, make: Callable[[Path], DatasetInfo], progress: Progress = lambda done, total: None
+) -> DatasetInfo:
+    """make: writes a dataset into a new folder, which is gone afterwards. progress: of the bytes that are then brought
+    there. Raises InputError if there is a dataset at the URL already, or PlaceError if the bucket cannot be used;
+    nothing is made then.
     """
     place = S3Place.at(url)
     place.check()
@@ -44,17 +49,17 @@ def keep_at(url: str, make: Callable[[Path], DatasetInfo]) -> DatasetInfo:
         raise InputError(f"{place} exists already: remove it or name another")
     with TemporaryDirectory(prefix="hybridtune-") as folder:
         made = make(Path(folder) / "dataset")
-        _keep(place, "", Path(folder) / "dataset")
+        _keep(place, "", Path(folder) / "dataset", progress)
     return made
 
 
-def keep_of_run(place: Place, dataset: Dataset) -> str:
+def keep_of_run(place: Place, dataset: Dataset, progress: Progress = lambda done, total: None) -> str:
     """Into the place of a run, all of it, whatever the run uses; returns the name below which it lies there."""
     assert isinstance(dataset.source, Path)
     name = f"{FOLDER}/{dataset.info.fingerprint}"
     # Its description says that it is whole.
     if place.read(f"{name}/{INFO}") is None:
-        _keep(place, f"{name}/", dataset.source)
+        _keep(place, f"{name}/", dataset.source, progress)
     return name
 
 
@@ -63,9 +68,24 @@ def fetch_of_run(place: Place, fingerprint: str) -> Dataset:
     return Dataset(_fetch(place, f"{FOLDER}/{fingerprint}/", fingerprint))
 
 
-def _keep(place: Place, start: str, folder: Path) -> None:
-    for name in (*ARRAYS, INFO):
-        place.write(f"{start}{name}", (folder / name).read_bytes())
+def _keep(place: Place, start: str, folder: Path, progress: Progress) -> None:
+    names = (*ARRAYS, INFO)
+    moved = _summed(progress, sum((folder / name).stat().st_size for name in names))
+    for name in names:
+        place.upload(f"{start}{name}", folder / name, moved)
+
+
+def _summed(progress: Progress, total: int) -> Moved:
+    done, one_at_a_time = 0, Lock()
+
+    def moved(further: int) -> None:
+        nonlocal done
+        with one_at_a_time:
+            # A piece that had to be sent again is moved twice.
+            done = min(total, done + further)
+            progress(done, total)
+
+    return moved
 
 
 def _fetch(place: Place, start: str, fingerprint: str) -> Path:

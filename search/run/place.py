@@ -1,11 +1,16 @@
 """Where a run keeps what its workers write, reached from whichever host they are on."""
 
+import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from hybridtune.data.document import TEMPORARY, create_atomically, write_atomically
+from hybridtune.data.document import TEMPORARY, create_atomically, new_file, write_atomically
 from hybridtune.data.schema import InputError
+
+Moved = Callable[[int], None]
+"""Told how many further bytes have been moved, from any thread."""
 
 
 class PlaceError(InputError):
@@ -26,6 +31,12 @@ class Place(Protocol):
         """None if there is nothing of that name."""
 
     def write(self, name: str, content: bytes) -> None: ...
+
+    def upload(self, name: str, path: Path, moved: Moved) -> None:
+        """As `write`, of a file that need not fit into memory."""
+
+    def download(self, name: str, path: Path, moved: Moved) -> bool:
+        """Into a file that appears whole or not at all; whether there is something of that name."""
 
     def create(self, name: str, content: bytes) -> bool:
         """Writes it unless something else has that name already; whether it is there now. Of several hosts that try at
@@ -65,6 +76,16 @@ class FolderPlace:
     def write(self, name: str, content: bytes) -> None:
         write_atomically(self._parent_made(name), content)
 
+    def upload(self, name: str, path: Path, moved: Moved) -> None:
+        _copy(path, self._parent_made(name), moved)
+
+    def download(self, name: str, path: Path, moved: Moved) -> bool:
+        self.check()
+        found = (self.path / name).is_file()
+        if found:
+            _copy(self.path / name, path, moved)
+        return found
+
     def create(self, name: str, content: bytes) -> bool:
         return create_atomically(self._parent_made(name), content) or self.read(name) == content
 
@@ -84,3 +105,9 @@ class FolderPlace:
         path = self.path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
+
+
+def _copy(source: Path, target: Path, moved: Moved) -> None:
+    with new_file(target) as temporary:
+        shutil.copyfile(source, temporary)
+    moved(target.stat().st_size)

@@ -31,6 +31,7 @@ from hybridtune.data.store import Dataset
 from hybridtune.search.run import copies, datasets
 from hybridtune.search.run.keeper import Keeper, NothingToKeep
 from hybridtune.search.run.place import FolderPlace, Place
+from hybridtune.search.run.say import Progress
 from hybridtune.search.run.settings import Settings
 
 LOCK = ".lock"
@@ -175,11 +176,11 @@ class RunDir:
             return dataset
         return datasets.fetch_of_run(self.kept_in, document.dataset_fingerprint)
 
-    def keep_dataset(self) -> None:
+    def keep_dataset(self, progress: Progress) -> None:
         """Beside the run that is kept elsewhere, so that any host can go on with it."""
         assert self.kept_in is not None
         # As it lies here, with all its horizons.
-        datasets.keep_of_run(self.kept_in, self._dataset(self.document()))
+        datasets.keep_of_run(self.kept_in, self._dataset(self.document()), progress)
 
     def update(self, **changes: object) -> RunDocument:
         """Writes run.json anew with some fields changed."""

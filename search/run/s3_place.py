@@ -5,10 +5,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any, Self, TypeVar
 
+from hybridtune.data.document import new_file
 from hybridtune.data.schema import InputError
-from hybridtune.search.run.place import PlaceError
+from hybridtune.search.run.place import Moved, PlaceError
 
 SCHEME = "s3://"
 
@@ -18,6 +20,7 @@ CHECK_ATTEMPTS, CHECK_SECONDS = 2, 3.0
 """The same where somebody waits for a word about it."""
 
 REFUSED = (401, 403)
+ABSENT = 404
 
 Answer = TypeVar("Answer")
 
@@ -60,6 +63,28 @@ class S3Place:
 
     def write(self, name: str, content: bytes) -> None:
         self._do(lambda client: client.put_object(Bucket=self.bucket, Key=self._key(name), Body=content))
+
+    def upload(self, name: str, path: Path, moved: Moved) -> None:
+        def put(client: Any) -> None:
+            with path.open("rb") as file:
+                client.upload_fileobj(file, self.bucket, self._key(name), Callback=moved)
+
+        self._do(put)
+
+    def download(self, name: str, path: Path, moved: Moved) -> bool:
+        def get(client: Any) -> bool:
+            from botocore.exceptions import ClientError
+
+            try:
+                with new_file(path) as temporary, temporary.open("wb") as file:
+                    client.download_fileobj(self.bucket, self._key(name), file, Callback=moved)
+            except ClientError as error:
+                if _status(error) != ABSENT:
+                    raise
+                return False
+            return True
+
+        return self._do(get)
 
     def create(self, name: str, content: bytes) -> bool:
         def put(client: Any) -> bool:
@@ -108,6 +133,7 @@ class S3Place:
     @contextmanager
     def _in_words(self) -> Iterator[None]:
         try:
+            from boto3.exceptions import Boto3Error
             from botocore.exceptions import (
                 BotoCoreError,
                 ClientError,
@@ -136,7 +162,7 @@ class S3Place:
                     "below it"
                 ) from None
             raise PlaceError(f"{self} cannot be used{at} ({code}): look at the store, then try again") from None
-        except (HTTPClientError, BotoCoreError, ValueError) as error:
+        except (HTTPClientError, BotoCoreError, Boto3Error, ValueError) as error:
             raise PlaceError(f"{self} does not answer{at} ({error}): look at the network and the store") from None
 
 

@@ -3,10 +3,13 @@ Tuning", algorithm 2 in its stopping variant), in one bracket or in those of Hyp
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
 from math import ceil
 
 import numpy as np
 from optuna.trial import FrozenTrial, TrialState
+
+from hybridtune.search.run.settings import Settings
 
 Rungs = dict[int, dict[int, float]]
 """Iteration of the rung -> number of the trial -> its objective there."""
@@ -22,6 +25,20 @@ def rung_iterations(grace_period: int, reduction_factor: int, iterations: int) -
     return tuple(rungs)
 
 
+def rungs_of(settings: Settings) -> tuple[int, ...]:
+    if settings.scheduler == "none":
+        return ()
+    return rung_iterations(settings.grace_period, settings.reduction_factor, settings.iterations)
+
+
+def brackets_of(settings: Settings) -> Callable[[int], int]:
+    """Number of a trial -> its bracket."""
+    if settings.scheduler != "hyperband":
+        return lambda number: 0
+    rungs = len(rungs_of(settings))
+    return lambda number: bracket_of(number, settings.seed, rungs, settings.reduction_factor)
+
+
 def survives(value: float, others: Iterable[float], reduction_factor: int, maximize: bool) -> bool:
     """Whether a value is among the best 1/reduction_factor of its rung, itself included.
 
@@ -33,6 +50,13 @@ def survives(value: float, others: Iterable[float], reduction_factor: int, maxim
     return better < kept
 
 
+def chance_to_survive(arrived: np.ndarray, reduction_factor: int) -> np.ndarray:
+    """Of the one that arrives at a rung as the so manieth, if each is as likely as the other to be good."""
+    kept: np.ndarray = np.maximum(1, arrived // reduction_factor) / arrived
+    return kept
+
+
+@cache
 def bracket_of(number: int, seed: int, rungs: int, reduction_factor: int) -> int:
     """How many of the lowest rungs a trial passes by under Hyperband, which does not trust early results for all.
 

@@ -1,7 +1,5 @@
 """The search: Tune runs the trials, Optuna guides them, ASHA stops the weak ones."""
 
-from collections.abc import Callable
-
 import optuna
 from optuna.trial import TrialState
 from ray import tune
@@ -14,7 +12,7 @@ from hybridtune.search.cluster.workers import Workers
 from hybridtune.search.run.run_dir import TRIALS, RunDir, trial_name
 from hybridtune.search.run.say import Say
 from hybridtune.search.run.settings import Settings
-from hybridtune.search.study.rungs import SuccessiveHalving, bracket_of, decided_rungs, rung_iterations
+from hybridtune.search.study.rungs import SuccessiveHalving, brackets_of, decided_rungs, rungs_of
 from hybridtune.search.study.stopping import StoppingRule
 from hybridtune.search.study.study import best_first, create_study, started
 from hybridtune.search.study.trials_table import write_tables
@@ -53,7 +51,7 @@ def search(run: RunDir, say: Say, workers: Workers) -> None:
     if left > 0 and (reason := stopping.reached()) and (stopping.stops_running() or not _under_way(study)):
         say(f"search: no further trial, {reason}")
     elif left > 0:
-        rungs = _rungs(settings)
+        rungs = rungs_of(settings)
         say(
             f"search: {left} trials of up to {settings.iterations} iterations, {workers.at_once(settings)} at a time; "
             f"rungs at {', '.join(map(str, rungs)) or 'none'}"
@@ -87,18 +85,6 @@ def _under_way(study: optuna.Study) -> bool:
     return any(not trial.state.is_finished() for trial in started(study))
 
 
-def _rungs(settings: Settings) -> tuple[int, ...]:
-    if settings.scheduler == "none":
-        return ()
-    return rung_iterations(settings.grace_period, settings.reduction_factor, settings.iterations)
-
-
-def _bracket(settings: Settings, rungs: tuple[int, ...]) -> Callable[[int], int]:
-    if settings.scheduler != "hyperband":
-        return lambda number: 0
-    return lambda number: bracket_of(number, settings.seed, len(rungs), settings.reduction_factor)
-
-
 def _run_trials(
     run: RunDir,
     settings: Settings,
@@ -112,7 +98,7 @@ def _run_trials(
         decided_rungs(started(study), rungs),
         settings.reduction_factor,
         higher_is_better(settings.metric),
-        _bracket(settings, rungs),
+        brackets_of(settings),
     )
     searcher = StudySearcher(
         study,
