@@ -100,7 +100,7 @@ class TrainingStream:
             rng = np.random.default_rng([self._seed, 0, epoch])
             self._epoch, self._order = epoch, rng.permutation(self._members)
         series = int(self._order[index])
-        usable = usable_minutes(self._dataset.y_TH(series), self._dataset.info.expanding_min)
+        usable = usable_minutes(self._dataset.y_TH(series))
         rng = np.random.default_rng([self._seed, 1, number])
         return series, rng.permutation(usable)[: self._anchors_per_series]
 

@@ -4,7 +4,7 @@ Shapes: M series, A anchors, T minutes, H horizons.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Self
 
 import numpy as np
@@ -12,26 +12,51 @@ from numpy.typing import NDArray
 
 from hybridtune.data.find import SeriesFile
 from hybridtune.data.info import SliceInfo
+from hybridtune.data.labels import Labels
 from hybridtune.data.prepare_config import PrepareConfig
 from hybridtune.data.schema import SLICES, InputError, SliceName
 from hybridtune.data.shortage import no_label
 from hybridtune.data.split import Split, earlier_folds, split
 from hybridtune.data.store import Anchors, SeriesTable
 
+Counted = NDArray[np.int64]
+
 
 @dataclass(frozen=True)
 class Counts:
-    """Labels of some anchors of one series."""
+    """Labels at some minutes of one series."""
 
+    minutes: int
+    """At which an anchor could stand: enough bars come before them."""
     anchors: int
-    up_H: NDArray[np.int64]
-    known_H: NDArray[np.int64]
-    tied_H: NDArray[np.int64]
+    """Those of them with at least one known label."""
+    up_H: Counted
+    known_H: Counted
+    settled_H: Counted
+    tied_H: Counted
+    ended_H: Counted
+    unobserved_H: Counted
 
     @classmethod
-    def of(cls, y_TH: NDArray[np.int8], tied_TH: NDArray[np.bool_], minutes: NDArray[np.int64]) -> Self:
-        y_AH, tied_AH = y_TH[minutes], tied_TH[minutes]
-        return cls(len(minutes), (y_AH == 1).sum(axis=0), (y_AH >= 0).sum(axis=0), tied_AH.sum(axis=0))
+    def of(cls, labels: Labels, minutes: NDArray[np.int64], *, goes_on: bool) -> Self:
+        """goes_on: whether the series has bars after those that the labels know of."""
+        y_AH = labels.y_TH[minutes]
+        known_AH = y_AH >= 0
+        return cls(
+            minutes=len(minutes),
+            anchors=int(known_AH.any(axis=1).sum()),
+            up_H=(y_AH == 1).sum(axis=0),
+            known_H=known_AH.sum(axis=0),
+            settled_H=(labels.settled_TH[minutes] & known_AH & (not goes_on)).sum(axis=0),
+            tied_H=labels.tied_TH[minutes].sum(axis=0),
+            ended_H=labels.ended_TH[minutes].sum(axis=0),
+            unobserved_H=labels.unobserved_TH[minutes].sum(axis=0),
+        )
+
+    @classmethod
+    def sum(cls, counts: Sequence[Self]) -> Self:
+        """counts: at least one."""
+        return cls(**{field.name: sum(getattr(each, field.name) for each in counts) for field in fields(cls)})
 
 
 @dataclass(frozen=True)
@@ -43,6 +68,8 @@ class KeptSeries:
     last: np.datetime64
     """Time of the last bar that a feature or a label uses."""
     bars: int
+    second_bar: int
+    """Its minute since the first."""
     unusable_rows: int
     frozen_minutes: NDArray[np.int64]
     """Minutes of the frozen anchors, since launch."""
@@ -97,18 +124,21 @@ def _slice_info(
     members = [series for series, inside in zip(kept, inside_M, strict=True) if inside]
     others = [series for series, inside in zip(kept, inside_M, strict=True) if not inside]
     counts = [series.usable if name == "train" else series.frozen for series in members]
-    up_H, known_H, tied_H = np.sum([(each.up_H, each.known_H, each.tied_H) for each in counts], axis=0)
-    anchors = sum(each.anchors for each in counts)
-    for h, known in enumerate(known_H):
+    total = Counts.sum(counts)
+    for h, known in enumerate(total.known_H):
         if known == 0:
-            raise _no_label(f"slice '{name}'{of_fold}", members, others, config, anchors, h)
+            raise _no_label(f"slice '{name}'{of_fold}", members, others, config, total.anchors, h)
     return SliceInfo(
         series=len(members),
         purged=cut.purged_from(name),
-        anchors=anchors,
-        up_share=tuple((up_H / known_H).tolist()),
-        known_labels=tuple(known_H.tolist()),
-        tied_labels=tuple(tied_H.tolist()),
+        minutes=total.minutes,
+        anchors=total.anchors,
+        up_share=tuple((total.up_H / total.known_H).tolist()),
+        known_labels=tuple(total.known_H.tolist()),
+        settled_labels=tuple(total.settled_H.tolist()),
+        tied_labels=tuple(total.tied_H.tolist()),
+        ended_labels=tuple(total.ended_H.tolist()),
+        unobserved_labels=tuple(total.unobserved_H.tolist()),
     )
 
 
@@ -131,5 +161,6 @@ def _no_label(
         hiding_stride=config.anchor_stride if hidden else None,
         tied=config.ties == "drop" and any(series.usable.tied_H[h] for series in members),
         others_have=any(series.usable.known_H[h] for series in others),
+        exact=config.labels == "exact",
     )
     return InputError(reason)

@@ -1,13 +1,17 @@
 """dataset.json: what a prepared dataset holds and where it came from."""
 
 from collections.abc import Iterable, Sequence
-from typing import Self
+from datetime import datetime
+from typing import ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict
 
 from hybridtune.data.document import Document
-from hybridtune.data.schema import SliceName, Ties
+from hybridtune.data.schema import LabelRule, SliceName, Ties
 from hybridtune.data.text import printable
+
+REMARKABLE = 0.05
+"""Share of the labels at the longest horizon."""
 
 
 class SliceInfo(BaseModel):
@@ -16,18 +20,26 @@ class SliceInfo(BaseModel):
     series: int
     purged: int
     """Series cut into this slice but left out, because they reach into the next."""
+    minutes: int
+    """At which an anchor could stand, as enough bars come before them: every one in train, one a stride elsewhere."""
     anchors: int
-    """Anchors with at least one known label: all of them in train, the frozen ones elsewhere."""
+    """Those of them with at least one known label: all of them in train, the frozen ones elsewhere."""
     up_share: tuple[float, ...]
-    """Share of label 1 among the known labels of those anchors, for each horizon."""
+    """Share of label 1 among the known labels, for each horizon."""
     known_labels: tuple[int, ...]
-    """Of those anchors, for each horizon; the others are masked."""
+    """At those minutes, for each horizon; the others are masked, for one of the causes below."""
+    settled_labels: tuple[int, ...]
+    """Known ones that rest on the very last price of a series which trades no more by then."""
     tied_labels: tuple[int, ...]
-    """Of those anchors, for each horizon, where both prices are equal: masked or 0, as `ties` says."""
+    """Where both prices are equal: masked or 0, as `ties` says."""
+    ended_labels: tuple[int, ...]
+    """Where the horizon reaches beyond the end of the collection; by the rule `exact`, of the series."""
+    unobserved_labels: tuple[int, ...]
+    """Where nothing was traded in the minute itself; by the rule `exact`, or a horizon later."""
 
     def only(self, indices: Sequence[int]) -> Self:
-        per_horizon = ("up_share", "known_labels", "tied_labels")
-        return self.model_copy(update={n: tuple(getattr(self, n)[i] for i in indices) for n in per_horizon})
+        names = [name for name in type(self).model_fields if name == "up_share" or name.endswith("_labels")]
+        return self.model_copy(update={name: tuple(getattr(self, name)[i] for i in indices) for name in names})
 
 
 class Rejected(BaseModel):
@@ -40,6 +52,9 @@ class Rejected(BaseModel):
 class DatasetInfo(Document):
     """dataset.json"""
 
+    current_version: ClassVar[int] = 2
+
+    version: int = 2
     features: tuple[str, ...]
     """The computed features, then the extra columns."""
     extras: tuple[str, ...]
@@ -47,6 +62,11 @@ class DatasetInfo(Document):
     expanding_min: int
     expanding_max: int
     ties: Ties
+    labels: LabelRule
+    collected_until: datetime
+    """The last minute of which trades were collected, in UTC."""
+    collected_last: str
+    """The series whose latest bar says so; empty where the user did."""
     anchor_stride: int
     """Minutes between two frozen anchors of a series."""
     slices: dict[SliceName, SliceInfo]
@@ -56,6 +76,8 @@ class DatasetInfo(Document):
     sources: tuple[str, ...]
     rejected: tuple[Rejected, ...]
     unusable_rows: int
+    late_series: int
+    """Whose first bar is followed by hours without any."""
     anchors_hash: str
     bars_hash: str
     """Of the values of the bars."""
@@ -83,17 +105,49 @@ class DatasetInfo(Document):
                 f"{name}: {part.series} series ({part.purged} purged: they reach into the next slice), {part.anchors} "
                 f"anchors, share of up {shares}"
             )
-            masked = self._by_horizon(part.anchors - known for known in part.known_labels)
             treated = "masked" if self.ties == "drop" else "called down"
-            ties = self._by_horizon(part.tied_labels)
-            lines.append(f"  of the labels of these anchors: masked {masked}; equal prices ({treated}) {ties}")
+            causes = (
+                ("beyond the end of the collection", part.ended_labels),
+                (f"equal prices ({treated})", part.tied_labels),
+                ("unobserved", part.unobserved_labels),
+            )
+            lost = (f"{cause} {self._by_horizon(counts)}" for cause, counts in causes if any(counts))
+            lines.append(f"  of {part.minutes} minutes that could be anchors: {'; '.join(lost) or 'no label is lost'}")
         for number, fold in enumerate(self.folds, start=1):
             parts = ", ".join(f"{name} {part.series} ({part.purged} purged)" for name, part in fold.items())
             lines.append(f"fold {number} of {len(self.folds) + 1}: {parts}")
         categories = (f"{printable(name) or '-'} {count}" for name, count in self.categories.items())
+        lines += self._remarks()
         lines.append("categories: " + ", ".join(categories))
         lines.append(f"{self.unusable_rows} rows without a usable time or price, {len(self.rejected)} files rejected")
         lines += [f"rejected: {rejected.reason}" for rejected in self.rejected]
+        return lines
+
+    def _remarks(self) -> list[str]:
+        """What may be wrong with the labels or the launches."""
+        last = f"the latest bar, of {self.collected_last}" if self.collected_last else "as said"
+        lines = [f"collected until {self.collected_until:%Y-%m-%d %H:%M} ({last})"]
+        longest = self.horizons[-1]
+
+        def share(name: str) -> float:
+            return float(sum(getattr(part, name)[-1] for part in self.slices.values()) / minutes)
+
+        minutes = sum(part.minutes for part in self.slices.values())
+        if (lost := 1 - share("known_labels")) > REMARKABLE:
+            parts = [("ended_labels", "the collection ends before"), ("unobserved_labels", "unobserved")]
+            if self.ties == "drop":
+                parts.append(("tied_labels", "equal prices"))
+            causes = ", ".join(f"{share(name):.0%} {cause}" for name, cause in parts if share(name) > 0)
+            lines.append(f"{lost:.0%} of the labels {longest} minutes ahead are lost: {causes}")
+        if (settled := share("settled_labels")) > REMARKABLE:
+            lines.append(
+                f"{settled:.0%} of the labels {longest} minutes ahead rest on the last price of a series that trades "
+                "no more by then: if these series were cut short, prepare them with --labels exact"
+            )
+        if self.late_series:
+            lines.append(
+                f"{self.late_series} series begin with a bar that stands alone for hours: their launch may be later"
+            )
         return lines
 
     def _by_horizon(self, values: Iterable[object]) -> str:

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 
@@ -14,12 +15,12 @@ from hybridtune.data.features import FEATURE_NAMES, features
 from hybridtune.data.find import Problem, SeriesFile, find_series
 from hybridtune.data.index import Counts, KeptSeries, build_index
 from hybridtune.data.info import DatasetInfo, Rejected
-from hybridtune.data.labels import labels
+from hybridtune.data.labels import Labels, labels
 from hybridtune.data.parallel import ParallelMap
 from hybridtune.data.prepare_config import PrepareConfig
-from hybridtune.data.read import extra_columns, read_series
-from hybridtune.data.schema import InputError
-from hybridtune.data.shortage import lengths, no_anchor
+from hybridtune.data.read import read_series
+from hybridtune.data.schema import MASKED, InputError
+from hybridtune.data.shortage import LATE_MINUTES, lengths, no_anchor
 from hybridtune.data.store import (
     INFO,
     BarsWriter,
@@ -29,18 +30,24 @@ from hybridtune.data.store import (
     write_anchors,
     write_series_table,
 )
-from hybridtune.data.text import printable, shown
+from hybridtune.data.survey import Collection, Surveyed, collection, survey, usual_extras
+from hybridtune.data.text import printable
 
 
 @dataclass(frozen=True)
 class PreparedSeries:
     file: SeriesFile
     start: np.datetime64
-    last: np.datetime64
+    used_minutes: int
+    """From launch on, as far as a feature or a label looks."""
+    first: int
+    """The minute of the first bar with enough others before it."""
+    second_bar: int
+    """The minute of the second bar."""
     x_TF: NDArray[np.float32]
-    y_TH: NDArray[np.int8]
-    tied_TH: NDArray[np.bool_]
-    """Equal prices, whatever their label."""
+    labels: Labels
+    goes_on: bool
+    """Whether the series has bars after the last that a label could use."""
     unusable_rows: int
 
 
@@ -69,64 +76,85 @@ def prepare(
         rejections = Rejections(config.strict)
         for problem in found.problems:
             rejections.add(problem)
-        extras, files = agree_on_extras(found.files, rejections)
+        surveyed = _survey(found.files, rejections, parallel_map)
+        collected = collection(surveyed, config.last_collected)
+        extras, others = usual_extras(surveyed)
+        for problem in others:
+            rejections.add(problem)
+        files = [one.file for one in surveyed if one.extras == extras]
         writer = BarsWriter(folder, len(FEATURE_NAMES) + len(extras), len(config.horizons))
         kept: list[KeptSeries] = []
-        results = parallel_map(partial(prepare_series, config=config, extras=extras), files)
+        results = parallel_map(partial(prepare_series, config=config, extras=extras, collected=collected), files)
         for done, result in enumerate(results, start=1):
             if isinstance(result, Problem):
                 rejections.add(result)
             else:
-                writer.append(result.x_TF, result.y_TH)
+                writer.append(result.x_TF, result.labels.y_TH)
                 kept.append(keep(result, config))
             progress(done, len(files))
         if not kept:
             raise rejections.nothing_usable()
-        info = _write_index(folder, kept, config, writer.close(), raw, extras, rejections)
+        info = _write_index(folder, kept, config, writer.close(), raw, extras, collected, rejections)
         info.write(folder / INFO)
     return info
 
 
-def prepare_series(file: SeriesFile, config: PrepareConfig, extras: tuple[str, ...]) -> PreparedSeries | Problem:
+def prepare_series(
+    file: SeriesFile, config: PrepareConfig, extras: tuple[str, ...], collected: Collection
+) -> PreparedSeries | Problem:
     """Features and labels of one file, or why it is not usable."""
     try:
         bars = read_series(file.path, extras, limit_minutes=config.used_minutes)
     except InputError as error:
         return Problem(file.path, str(error))
-    dropped_TH, down_TH = (labels(bars.price_T, bars.observed_T, config.horizons, ties) for ties in ("drop", "down"))
-    tied_TH = (dropped_TH != down_TH)[: config.expanding_max]
-    y_TH = (dropped_TH if config.ties == "drop" else down_TH)[: config.expanding_max]
-    if not len(usable_minutes(y_TH, config.expanding_min)):
-        tied = config.ties == "drop" and bool(tied_TH[config.expanding_min - 1 :].any())
+    found = labels(
+        bars.price_T,
+        bars.observed_T,
+        config.horizons,
+        collected.minutes(bars.start),
+        config.ties,
+        config.labels,
+        config.expanding_max,
+    )
+    first = bars.minute_of_bar(config.expanding_min)
+    # No anchor stands where too few bars were seen, so that is no label that is lost.
+    found.y_TH[:first] = MASKED
+    if not len(usable_minutes(found.y_TH)):
+        tied = config.ties == "drop" and bool(found.tied_TH[first:].any())
         observed = int(bars.observed_T.sum())
-        reason = no_anchor(len(bars), observed, config.expanding_min, config.horizons[0], tied)
+        reason = no_anchor(len(bars), observed, config.expanding_min, config.horizons[0], tied, bars.minute_of_bar(2))
         return TooShort(file.path, f"{file.path} {reason}", len(bars))
+    x_TF = features(bars, extras)[: config.expanding_max]
     return PreparedSeries(
         file=file,
         start=bars.start,
-        last=bars.start + len(bars) - 1,
-        x_TF=features(bars, extras)[: config.expanding_max],
-        y_TH=y_TH,
-        tied_TH=tied_TH,
+        used_minutes=max(len(x_TF), found.used_minutes),
+        first=first,
+        second_bar=bars.minute_of_bar(2),
+        x_TF=x_TF,
+        labels=found,
+        goes_on=bars.goes_on,
         unusable_rows=bars.unusable_rows,
     )
 
 
 def keep(series: PreparedSeries, config: PrepareConfig) -> KeptSeries:
     """What is remembered of a series. Its frozen anchors lie a stride apart, counted from the first minute with enough
-    history.
+    history where no minute is missing.
     """
-    usable = usable_minutes(series.y_TH, config.expanding_min)
-    frozen = usable[(usable - (config.expanding_min - 1)) % config.anchor_stride == 0]
+    candidates = np.arange(series.first, len(series.x_TF))
+    frozen = candidates[(candidates - (config.expanding_min - 1)) % config.anchor_stride == 0]
+    usable = usable_minutes(series.labels.y_TH)
     return KeptSeries(
         file=series.file,
         start=series.start,
-        last=series.last,
+        last=series.start + series.used_minutes - 1,
         bars=len(series.x_TF),
+        second_bar=series.second_bar,
         unusable_rows=series.unusable_rows,
-        frozen_minutes=frozen,
-        usable=Counts.of(series.y_TH, series.tied_TH, usable),
-        frozen=Counts.of(series.y_TH, series.tied_TH, frozen),
+        frozen_minutes=frozen[np.isin(frozen, usable)],
+        usable=Counts.of(series.labels, candidates, goes_on=series.goes_on),
+        frozen=Counts.of(series.labels, frozen, goes_on=series.goes_on),
     )
 
 
@@ -154,32 +182,17 @@ class Rejections:
         return InputError(f"no usable series: {first}{more}{short}")
 
 
-def agree_on_extras(files: Sequence[SeriesFile], rejections: Rejections) -> tuple[tuple[str, ...], list[SeriesFile]]:
-    """The extra columns that most files have, and the files that have just these. Raises InputError if none is left."""
-    columns: dict[SeriesFile, tuple[str, ...]] = {}
-    for file in files:
-        try:
-            columns[file] = _new_columns(file.path)
-        except InputError as error:
-            rejections.add(Problem(file.path, str(error)))
-    if not columns:
+def _survey(files: Sequence[SeriesFile], rejections: Rejections, parallel_map: ParallelMap) -> list[Surveyed]:
+    """Of the files that can be read. Raises InputError if there is none."""
+    found = []
+    for one in parallel_map(survey, files):
+        if isinstance(one, Problem):
+            rejections.add(one)
+        else:
+            found.append(one)
+    if not found:
         raise rejections.nothing_usable()
-    (usual, _), *_ = Counter(columns.values()).most_common(1)
-    for file, extras in columns.items():
-        if extras != usual:
-            reason = (
-                f"{file.path} has extra columns {shown(list(extras))} where most files have {shown(list(usual))}: "
-                "give it the same columns or put it into a dataset of its own"
-            )
-            rejections.add(Problem(file.path, reason))
-    return usual, [file for file, extras in columns.items() if extras == usual]
-
-
-def _new_columns(path: Path) -> tuple[str, ...]:
-    extras = extra_columns(path)
-    if computed := sorted(set(extras) & set(FEATURE_NAMES)):
-        raise InputError(f"{path}: column '{computed[0]}' has the name of a computed feature: rename it")
-    return extras
+    return found
 
 
 def _write_index(
@@ -189,6 +202,7 @@ def _write_index(
     bars_hash: str,
     raw: Path,
     extras: tuple[str, ...],
+    collected: Collection,
     rejections: Rejections,
 ) -> DatasetInfo:
     index = build_index(kept, config)
@@ -201,6 +215,9 @@ def _write_index(
         expanding_min=config.expanding_min,
         expanding_max=config.expanding_max,
         ties=config.ties,
+        labels=config.labels,
+        collected_until=collected.until.astype(datetime),
+        collected_last=printable(collected.latest),
         anchor_stride=config.anchor_stride,
         slices=index.slices,
         folds=index.folds,
@@ -208,6 +225,7 @@ def _write_index(
         sources=(printable(raw.resolve()),),
         rejected=rejections.listed(),
         unusable_rows=sum(series.unusable_rows for series in kept),
+        late_series=sum(series.second_bar >= LATE_MINUTES for series in kept),
         anchors_hash=anchors_hash,
         bars_hash=bars_hash,
         table_hashes=table_hashes(folder),

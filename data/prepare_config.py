@@ -1,13 +1,17 @@
 """The settings of a prepared dataset, checked where they are declared."""
 
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import get_args
+
+import numpy as np
 
 from hybridtune.data.schema import (
     DEFAULT_EXPANDING_MAX,
     DEFAULT_EXPANDING_MIN,
     DEFAULT_HORIZONS,
     InputError,
+    LabelRule,
     Ties,
     check_choice,
 )
@@ -23,10 +27,16 @@ class PrepareConfig:
     """Minutes ahead, ascending."""
     ties: Ties = "drop"
     """Equal prices: masked (drop) or label 0 (down)."""
+    labels: LabelRule = "last"
+    """A token that stops trading has an outcome by the rule `last`, none by `exact`."""
+    collected_until: datetime | None = None
+    """End of the collection, in UTC where it has no zone: no label looks beyond it. None for the latest bar of all
+    series.
+    """
     shares: Shares = field(default_factory=Shares)
     expanding_min: int = DEFAULT_EXPANDING_MIN
     expanding_max: int = DEFAULT_EXPANDING_MAX
-    """Fewest and most bars from launch that an anchor sees."""
+    """Fewest observed bars, and most minutes from launch, that an anchor sees."""
     anchor_stride: int = 15
     """Minutes between two frozen anchors of a series in tune, blend and test."""
     folds: int = 1
@@ -54,6 +64,15 @@ class PrepareConfig:
         if self.anchor_stride < 1:
             raise InputError(f"anchor-stride must be at least 1 minute, got {self.anchor_stride}")
         check_choice("ties", self.ties, get_args(Ties))
+        check_choice("labels", self.labels, get_args(LabelRule))
+
+    @property
+    def last_collected(self) -> np.datetime64 | None:
+        """The minute, in UTC."""
+        until = self.collected_until
+        if until is not None and until.tzinfo is not None:
+            until = until.astimezone(UTC).replace(tzinfo=None)
+        return None if until is None else np.datetime64(until, "m")
 
     @property
     def used_minutes(self) -> int:

@@ -19,6 +19,10 @@ from hybridtune.data.text import cut, shown
 SAVED_INDEX = re.compile(r"__index_level_\d+__|Unnamed: \d+")
 """Columns that pandas makes of a saved row number; no feature."""
 
+MINUTE = 60
+FEWEST_GAPS = 10
+"""Between bars, from which on they tell how far apart the bars are."""
+
 
 @dataclass(frozen=True)
 class Bars:
@@ -36,9 +40,16 @@ class Bars:
     extras_TE: NDArray[np.float64]
     unusable_rows: int
     """Rows dropped: no time, or a price that is not a finite number above zero."""
+    goes_on: bool
+    """Whether there are bars after the minutes that were asked for."""
 
     def __len__(self) -> int:
         return len(self.price_T)
+
+    def minute_of_bar(self, number: int) -> int:
+        """The minute of the so manieth observed bar, counted from 1; the length of the series if it has fewer."""
+        minutes = np.flatnonzero(self.observed_T)
+        return int(minutes[number - 1]) if number <= len(minutes) else len(self)
 
 
 def extra_columns(path: Path) -> tuple[str, ...]:
@@ -48,6 +59,17 @@ def extra_columns(path: Path) -> tuple[str, ...]:
     """
     with _refusing(path):
         return _extra_columns(path)
+
+
+def time_span(path: Path) -> tuple[np.datetime64, np.datetime64] | None:
+    """The minutes of the first and of the last row that has a time, whatever else it has; None if no row has one.
+
+    Raises InputError as `read_series`.
+    """
+    with _refusing(path):
+        minute = _times(_load(path, [TIME_COLUMN])[TIME_COLUMN], path).astype("datetime64[m]")
+        minute = minute[~np.isnat(minute)]
+        return (minute.min(), minute.max()) if len(minute) else None
 
 
 def read_series(path: Path, extras: Sequence[str] = (), limit_minutes: int | None = None) -> Bars:
@@ -115,6 +137,7 @@ def _read_series(path: Path, extras: Sequence[str], limit_minutes: int | None) -
     kept = usable if limit_minutes is None else usable & (position < limit_minutes)
     rows = np.flatnonzero(kept)
     rows = rows[np.argsort(time[rows], kind="stable")]
+    _refuse_spacing(time[rows], path)
     last_of_minute = np.append(np.diff(position[rows]) > 0, True)
     rows = rows[last_of_minute]
     return _on_grid(
@@ -124,7 +147,27 @@ def _read_series(path: Path, extras: Sequence[str], limit_minutes: int | None) -
         np.where(np.isfinite(volume[rows]) & (volume[rows] > 0), volume[rows], 0.0),
         extra_RE[rows] if extra_RE is not None else np.empty((len(rows), 0)),
         unusable_rows=int((~usable).sum()),
+        goes_on=bool(usable.sum() > kept.sum()),
     )
+
+
+def _refuse_spacing(time_R: NDArray[np.datetime64], path: Path) -> None:
+    """time_R: ascending. Minutes without a trade are usual; that all bars, or most, are equally far apart is not."""
+    gaps = np.diff(time_R.astype("datetime64[s]")).astype(np.int64)
+    if len(gaps) < FEWEST_GAPS:
+        return
+    values, counts = np.unique(gaps, return_counts=True)
+    common, usual = int(np.gcd.reduce(values)), int(values[counts.argmax()])
+    spacing = usual if counts.max() > len(gaps) / 2 else common
+    if spacing > MINUTE or (0 < spacing < MINUTE and np.median(gaps) < MINUTE):
+        raise InputError(f"{path} has bars {_spoken(spacing)} apart: write one-minute bars")
+
+
+def _spoken(seconds: int) -> str:
+    for unit, name in ((86_400, "days"), (3_600, "hours"), (60, "minutes")):
+        if seconds % unit == 0:
+            return f"{seconds // unit} {name}"
+    return f"{seconds} seconds"
 
 
 def _on_grid(
@@ -134,6 +177,7 @@ def _on_grid(
     volume_R: NDArray[np.float64],
     extra_RE: NDArray[np.float64],
     unusable_rows: int,
+    goes_on: bool,
 ) -> Bars:
     minutes_T = np.arange(position_R[-1] + 1)
     row_T = np.searchsorted(position_R, minutes_T, side="right") - 1
@@ -146,6 +190,7 @@ def _on_grid(
         staleness_T=minutes_T - position_R[row_T],
         extras_TE=_carried_forward(extra_RE)[row_T],
         unusable_rows=unusable_rows,
+        goes_on=goes_on,
     )
 
 
@@ -163,19 +208,20 @@ def _column_names(path: Path) -> list[str]:
     return [name or f"Unnamed: {index}" for index, name in enumerate(header)]
 
 
-def _load(path: Path) -> pd.DataFrame:
+def _load(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
+    """columns: None for all."""
     if path.suffix.lower() == ".csv":
         with warnings.catch_warnings():
             # A row with more fields than the header, such as one with decimal commas, would lose some.
             warnings.simplefilter("error", pd.errors.ParserWarning)
-            return pd.read_csv(path, index_col=False, low_memory=False)
+            return pd.read_csv(path, index_col=False, low_memory=False, usecols=columns)
     # A single file, never a dataset of the folder; extension types could run foreign code.
     file = pq.ParquetFile(path)
     for field in file.schema_arrow:
-        if isinstance(field.type, pa.BaseExtensionType):
+        if (columns is None or field.name in columns) and isinstance(field.type, pa.BaseExtensionType):
             raise InputError(f"{path}: column {shown(field.name)} has extension type {cut(str(field.type))}, "
                              "store it as plain numbers")  # fmt: skip
-    table: pd.DataFrame = _decimals_as_floats(file.read()).to_pandas(ignore_metadata=True)
+    table: pd.DataFrame = _decimals_as_floats(file.read(columns)).to_pandas(ignore_metadata=True)
     return table
 
 

@@ -24,6 +24,8 @@ MASKED: Final = -1
 """Label value of a (minute, horizon) that counts nowhere: unobserved, or a dropped tie."""
 
 Ties = Literal["drop", "down"]
+LabelRule = Literal["last", "exact"]
+"""Which price counts at t+h: the last one at or before it, or only that of a bar at this very minute."""
 SliceName = Literal["train", "tune", "blend", "test"]
 SLICES: Final[tuple[SliceName, ...]] = ("train", "tune", "blend", "test")
 """In order of launch time; a series belongs to one of them or is purged."""

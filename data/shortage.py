@@ -12,12 +12,17 @@ def lengths(minutes_M: Sequence[int] | NDArray[np.int64]) -> str:
     return f"{shortest}/{np.median(minutes_M):.0f}/{longest} minutes long (shortest/median/longest, as far as used)"
 
 
-def no_anchor(minutes: int, observed: int, expanding_min: int, horizon: int, tied: bool) -> str:
-    """tied: some of the labels are lost to equal prices."""
-    ways = "give longer series, a smaller --expanding-min or shorter --horizons"
+LATE_MINUTES = 120
+"""A first bar that stands alone for so long may be a test, and the launch later."""
+
+
+def no_anchor(minutes: int, observed: int, expanding_min: int, horizon: int, tied: bool, second_bar: int) -> str:
+    """tied: some of the labels are lost to equal prices. second_bar: its minute."""
+    late = f", the second of them {second_bar} minutes after the first" if second_bar >= LATE_MINUTES else ""
+    ways = "give longer series, a smaller --expanding-min or shorter --horizons" + (", or --ties down" if tied else "")
     return (
-        f"has no usable anchor: {minutes} minutes, {observed} observed; an anchor needs {expanding_min} bars and an "
-        f"observed, different price {horizon} minutes later or more: {ways}{', or --ties down' if tied else ''}"
+        f"has no usable anchor: {minutes} minutes, {observed} observed{late}; an anchor needs "
+        f"{expanding_min} bars and a different price {horizon} minutes later or more: {ways}"
     )
 
 
@@ -31,14 +36,18 @@ def no_label(
     hiding_stride: int | None,
     tied: bool,
     others_have: bool,
+    exact: bool,
 ) -> str:
-    """hiding_stride: the anchor stride, if other minutes of these series have labels; others_have: other series do."""
+    """hiding_stride: the anchor stride, if other minutes of these series have labels; others_have: other series do.
+    exact: the rule of the labels.
+    """
     needed = expanding_min + horizon
     ways = [f"drop {horizon} from --horizons"]
     if hiding_stride is not None:
         ways.append(f"a smaller --anchor-stride than {hiding_stride}")
     elif max(minutes_M) < needed:
-        ways.append(f"a smaller --expanding-min than {expanding_min}, longer series")
+        longer = "longer series, or --labels last" if exact else "series that were collected for longer"
+        ways.append(f"a smaller --expanding-min than {expanding_min}, {longer}")
     else:
         ways.append(f"a larger --expanding-max than {expanding_max}")
     if tied:

@@ -193,21 +193,31 @@ class Dataset:
         return [*views, self]
 
 
+OF_THE_FILES = {
+    "sources",
+    "rejected",
+    "unusable_rows",
+    "late_series",
+    "collected_last",
+    "collected_until",
+    "table_hashes",
+    "fingerprint",
+}
+
+
 def dataset_fingerprint(info: DatasetInfo, series: SeriesTable) -> str:
     """A digest of the settings, of every value, and of the launch (it orders the training) and slice of every
     series; not of where they came from.
     """
-    settings = info.model_dump_json(exclude={"sources", "rejected", "unusable_rows", "table_hashes", "fingerprint"})
+    settings = info.model_dump_json(exclude=OF_THE_FILES)
     folds = [slice_M.tolist() for slice_M in (*series.earlier_folds, series.slice_M)]
     rows = f"{series.start_M.astype(np.int64).tolist()} {folds}"
     return hashlib.sha256(f"{settings} {rows}".encode()).hexdigest()[:16]
 
 
-def usable_minutes(y_TH: NDArray[np.int8], expanding_min: int) -> NDArray[np.int64]:
-    """Minutes at which an anchor may stand: enough history and at least one known label."""
-    known_T = np.any(y_TH >= 0, axis=1)
-    known_T[: expanding_min - 1] = False
-    return np.flatnonzero(known_T)
+def usable_minutes(y_TH: NDArray[np.int8]) -> NDArray[np.int64]:
+    """Minutes at which an anchor may stand: at least one label is known, which takes enough bars before, too."""
+    return np.flatnonzero(np.any(y_TH >= 0, axis=1))
 
 
 class BarsWriter:

@@ -65,6 +65,7 @@ def violent_bars(seed: int, minutes: int) -> Bars:
         staleness_T=staleness,
         extras_TE=rng.standard_cauchy((minutes, len(BARS_EXTRAS))),
         unusable_rows=0,
+        goes_on=False,
     )
 
 

@@ -85,7 +85,7 @@ def test_all_usable_anchors_of_train_are_drawn_and_no_others(dataset: Dataset) -
     usable = {
         (int(series), int(minute))
         for series in dataset.members("train")
-        for minute in usable_minutes(dataset.y_TH(int(series)), dataset.info.expanding_min)
+        for minute in usable_minutes(dataset.y_TH(int(series)))
     }
     assert seen == usable
 
@@ -93,18 +93,15 @@ def test_all_usable_anchors_of_train_are_drawn_and_no_others(dataset: Dataset) -
 def test_a_series_without_a_label_at_the_chosen_horizons_gives_nothing(tmp_path: Path) -> None:
     """Every other launch ends too early for the longer horizon."""
     horizons = (5, 60)
-    config = SynthConfig(tokens=40, minutes=200, spacing_minutes=200.0, horizons=horizons, expanding_max=240)
-    generate(config, tmp_path / "raw")
+    made = SynthConfig(tokens=40, minutes=200, spacing_minutes=200.0, horizons=horizons, expanding_max=240)
+    generate(made, tmp_path / "raw")
     for number, path in enumerate(sorted((tmp_path / "raw" / "launches").rglob("*.parquet"))):
         if number % 2:
             pd.read_parquet(path).iloc[:70].to_parquet(path)
-    prepare(tmp_path / "raw" / "launches", tmp_path / "dataset", PrepareConfig(horizons=horizons, expanding_max=240))
+    config = PrepareConfig(horizons=horizons, expanding_max=240, labels="exact")
+    prepare(tmp_path / "raw" / "launches", tmp_path / "dataset", config)
     later = Dataset(tmp_path / "dataset").only((60,))
-    with_labels = {
-        int(series)
-        for series in later.members("train")
-        if len(usable_minutes(later.y_TH(int(series)), later.info.expanding_min))
-    }
+    with_labels = {int(series) for series in later.members("train") if len(usable_minutes(later.y_TH(int(series))))}
     assert 0 < len(with_labels) < len(later.members("train"))
     batch = TrainingStream(later, 0, 4).take(4 * 2 * len(with_labels))
     assert set(series_of(batch, later)) == with_labels

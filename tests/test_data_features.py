@@ -128,6 +128,7 @@ def quiet_bars(price: Sequence[float], volume: Sequence[float]) -> Bars:
         staleness_T=np.zeros(minutes, dtype=np.int64),
         extras_TE=np.empty((minutes, 0)),
         unusable_rows=0,
+        goes_on=False,
     )
 
 

@@ -24,7 +24,7 @@ from hybridtune.data.labels import labels
 from hybridtune.data.prepare import prepare
 from hybridtune.data.prepare_config import PrepareConfig
 from hybridtune.data.read import read_series
-from hybridtune.data.schema import SLICES, InputError, Ties
+from hybridtune.data.schema import MASKED, SLICES, InputError, Ties
 from hybridtune.data.split import PURGED, Shares
 from hybridtune.data.store import Dataset, usable_minutes
 
@@ -67,13 +67,14 @@ def test_series_hold_the_features_and_labels_of_their_files(raw: Path, dataset: 
     assert len(dataset) == len(find_series(raw).files) == 24
     for index, file in enumerate(find_series(raw).files):
         bars = read_series(file.path)
-        y_TH = labels(bars.price_T, bars.observed_T, HORIZONS)
+        y_TH = labels(bars.price_T, bars.observed_T, HORIZONS, len(bars)).y_TH
         assert dataset.series.name_M[index] == file.name
         assert dataset.series.category_M[index] == file.category
         assert dataset.series.start_M[index] == bars.start
         assert dataset.series.bars_M[index] == EXPANDING_MAX
         np.testing.assert_array_equal(dataset.x_TF(index), features(bars)[:EXPANDING_MAX])
-        np.testing.assert_array_equal(dataset.y_TH(index), y_TH[:EXPANDING_MAX])
+        np.testing.assert_array_equal(dataset.y_TH(index)[59:], y_TH[59:EXPANDING_MAX])
+        assert (dataset.y_TH(index)[:59] == MASKED).all()
 
 
 def test_the_counts_of_each_slice_are_those_of_its_series_and_labels(dataset: Dataset) -> None:
@@ -106,17 +107,19 @@ def test_ties_are_counted_over_the_anchors_of_their_slice(launches: Path, tmp_pa
     info = prepare(launches, tmp_path / "out", config)
     opened = Dataset(tmp_path / "out")
     for name, part in info.slices.items():
-        expected = 0
+        expected = anchors = 0
         frozen = opened.frozen_anchors(name)
         for series in opened.members(name):
             price = pd.read_parquet(launches / f"{opened.series.name_M[series]}.parquet")["price"].to_numpy()
-            usable = usable_minutes(opened.y_TH(int(series)), 4)
-            minutes = usable if name == "train" else frozen.minute_A[frozen.series_A == series]
+            minutes = np.arange(3, 12, 1 if name == "train" else 4)
             expected += int((price[minutes] == price[minutes + 3]).sum())
+            usable = usable_minutes(opened.y_TH(int(series)))
+            anchors += len(usable) if name == "train" else int((frozen.series_A == series).sum())
         assert part.tied_labels == (0, expected)
         assert part.tied_labels[1] > 0
+        assert part.anchors == anchors
         # Nothing else is masked: every bar is there.
-        assert part.anchors - part.known_labels[1] == (expected if ties == "drop" else 0)
+        assert part.minutes - part.known_labels[1] == (expected if ties == "drop" else 0)
 
 
 def test_members_of_a_slice_come_in_order_of_launch(dataset: Dataset) -> None:
@@ -308,7 +311,8 @@ def ties_at_five_minutes(launches: Path) -> None:
 
 NO_LABEL = (
     r"slice 'tune' has no known label at horizon 5: it has 2 series 8/8/8 minutes long .* with 2 anchors, and a label "
-    r"needs 4 \+ 5 = 9 minutes: drop 5 from --horizons, or a smaller --expanding-min than 4, longer series, or a larger"
+    r"needs 4 \+ 5 = 9 minutes: drop 5 from --horizons, or a smaller --expanding-min than 4, longer series, or "
+    "--labels last, or a larger"
 )
 
 
@@ -327,7 +331,7 @@ NO_LABEL = (
         (
             only_short_series,
             r"slice 'train' has no known label at horizon 5: it has 2 series 8/8/8 .* with 6 anchors, .* = 9 minutes: "
-            r"drop 5 from --horizons, or a smaller --expanding-min than 4, longer series$",
+            r"drop 5 from --horizons, or a smaller --expanding-min than 4, longer series, or --labels last$",
         ),
         (
             ties_at_five_minutes,
@@ -335,7 +339,7 @@ NO_LABEL = (
         ),
         (
             too_short_series,
-            r"no usable series: .*needs 4 bars and an observed, different price 2 minutes later .* --expanding-min or "
+            r"no usable series: .*needs 4 bars and a different price 2 minutes later .* --expanding-min or "
             r"shorter --horizons \(and 7 more files\); 8 of them are 4/4/5 minutes long \(shortest/median/longest",
         ),
     ],
@@ -345,7 +349,7 @@ def test_a_failed_preparation_leaves_nothing(
 ) -> None:
     damage(launches)
     with pytest.raises(InputError, match=message):
-        prepare(launches, tmp_path / "out", QUARTERS)
+        prepare(launches, tmp_path / "out", dataclasses.replace(QUARTERS, labels="exact"))
     assert list(tmp_path.iterdir()) == [launches]
 
 
@@ -498,7 +502,7 @@ def edit_nested(path: Path) -> None:
     ("damage", "message"),
     [
         (lambda path: halve(path / "dataset.json"), r"dataset\.json is not a valid DatasetInfo"),
-        (lambda path: edit_info(path, version=2), r"has format version 2, this program reads 1"),
+        (lambda path: edit_info(path, version=1), r"has format version 1, this program reads 2"),
         (lambda path: edit_info(path, more=1), r"more: Extra inputs are not permitted"),
         (lambda path: edit_info(path, horizons="15"), r"horizons: .*got '15'"),
         *[

@@ -60,9 +60,9 @@ def asked_for(browser: webdriver.Chrome) -> set[str]:
     return {m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"}
 
 
-def start(place: Workplace, run: str) -> tuple[Command, str]:
+def start(place: Workplace, run: str, *options: str) -> tuple[Command, str]:
     """The command and the address that it has printed."""
-    command = place.start("dashboard", run, "--no-browser")
+    command = place.start("dashboard", run, *(options or ("--no-browser",)))
     wait_until(lambda: "dashboard: " in command.stdout, command, 60)
     return command, command.stdout.split("dashboard: ")[1].split()[0]
 
@@ -209,4 +209,36 @@ def test_what_cannot_be_shown_is_one_line(finished: Workplace, tmp_path: Path) -
     finally:
         command.process.send_signal(signal.SIGINT)
         command.process.wait(20)
+        command.kill()
+
+
+def test_where_no_browser_can_be_opened_it_says_how_to_see_it(
+    finished: Workplace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"):
+        monkeypatch.delenv(name, raising=False)
+    command, address = start(finished, "run", "--port", "0")
+    port = address.split(":")[2].split("/")[0]
+    try:
+        wait_until(lambda: f"ssh -L {port}:127.0.0.1:{port}" in command.stdout, command, 20)
+        assert urllib.request.urlopen(address).status == 200
+    finally:
+        command.kill()
+
+    opener = tmp_path / "opener"
+    opener.write_text(f"#!/bin/sh\necho $1 > {tmp_path}/opened\n")
+    opener.chmod(0o755)
+    monkeypatch.setenv("BROWSER", f"{opener} %s")
+    command, address = start(finished, "run", "--port", "0")
+    try:
+        wait_until((tmp_path / "opened").exists, command, 20)
+        wait_until(lambda: (tmp_path / "opened").read_text() == f"{address}\n", command, 20)
+    finally:
+        command.kill()
+
+    monkeypatch.setenv("BROWSER", "/bin/false %s")
+    command, address = start(finished, "run", "--port", "0")
+    try:
+        wait_until(lambda: "no browser was found" in command.stdout, command, 20)
+    finally:
         command.kill()

@@ -302,11 +302,14 @@ def test_a_bundle_predicts_on_a_machine_without_ray_and_optuna(bundle: Path, raw
 
 @pytest.fixture
 def mine(tmp_path: Path, write_series: WriteSeries) -> Path:
-    """Series of 59, 60, 240, and 300 minutes, and a file that cannot be read."""
+    """Series of 59, 60, 240, and 300 minutes, one with a gap, and a file that cannot be read."""
     rng = np.random.default_rng(0)
     for minutes in (59, 60, 240, 300):
         price = np.exp(rng.normal(0, 0.01, minutes).cumsum())
         write_series(tmp_path / "mine" / f"s{minutes}.csv", price, volume=np.ones(minutes))
+    # So many minutes do not help where most are missing.
+    times = np.datetime64("2025-01-01T00:00", "us") + np.r_[:58, 90:91] * np.timedelta64(1, "m")
+    write_series(tmp_path / "mine" / "gap.csv", np.ones(59), datetime=times)
     (tmp_path / "mine" / "torn.parquet").write_bytes(b"PAR1")
     return tmp_path / "mine"
 
@@ -323,8 +326,9 @@ def test_every_minute_with_enough_history_is_predicted_and_the_rest_is_said(
     every = list(range(FIRST, LAST + 1))
     assert minutes_of(tmp_path / "out.parquet") == {"s60": [59], "s240": every, "s300": every}
     assert (summary.series, summary.rows) == (3, (1 + 2 * len(every)) * len(HORIZONS))
-    short, torn = sorted(summary.problems)
-    assert "s59.csv has 59 minutes, a prediction needs 60" in short
+    gap, short, torn = sorted(summary.problems)
+    assert "gap.csv has 59 bars in 91 minutes, a prediction needs 60" in gap
+    assert "s59.csv has 59 bars in 59 minutes, a prediction needs 60" in short
     assert "torn.parquet cannot be read" in torn
     assert summary.goes_on == 1
 
@@ -429,6 +433,6 @@ def test_nothing_to_predict_is_an_error_that_leaves_no_file(
 ) -> None:
     write_series(tmp_path / "mine" / "short.csv", np.ones(10))
     before = sorted(tmp_path.rglob("*"))
-    with pytest.raises(InputError, match=r"nothing to predict in .*short\.csv has 10 minutes"):
+    with pytest.raises(InputError, match=r"nothing to predict in .*short\.csv has 10 bars in 10 minutes"):
         predict_folder(bundle, tmp_path / "mine", tmp_path / "out.parquet")
     assert sorted(tmp_path.rglob("*")) == before

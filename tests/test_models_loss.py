@@ -58,7 +58,7 @@ def test_automatic_weights_balance_the_classes_of_train(dataset: Dataset) -> Non
     rises, falls = np.zeros(2), np.zeros(2)
     for series in dataset.members("train"):
         y_TH = dataset.y_TH(int(series))
-        y_AH = y_TH[usable_minutes(y_TH, dataset.info.expanding_min)]
+        y_AH = y_TH[usable_minutes(y_TH)]
         rises, falls = rises + (y_AH == 1).sum(axis=0), falls + (y_AH == 0).sum(axis=0)
     positive_H = make_loss("cross_entropy", "auto", dataset).positive_H
     assert positive_H is not None
@@ -75,7 +75,7 @@ def test_automatic_weights_of_a_fold_come_from_its_own_train(
         labels = []
         for series in fold.members("train"):
             y_TH = fold.y_TH(int(series))
-            labels.append(y_TH[usable_minutes(y_TH, fold.info.expanding_min)])
+            labels.append(y_TH[usable_minutes(y_TH)])
         y_AH = np.concatenate(labels)
         expected = (y_AH == 0).sum(axis=0) / (y_AH == 1).sum(axis=0)
         np.testing.assert_allclose(make_loss("focal", "auto", fold).positive_H, expected, rtol=1e-6)

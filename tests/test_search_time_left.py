@@ -16,7 +16,7 @@ from hybridtune.spaces.hybrid import HYBRID
 
 
 def test_too_few_trainings_say_nothing() -> None:
-    assert time_left([Spent(10, 20.0)] * (FEWEST - 1), [3], 20, 2, 10) is None
+    assert time_left([Spent(10, 20.0)] * (FEWEST - 1), [Spent(3, 6.0)], 20, 2, 10) is None
     assert time_left([Spent(10, 20.0)] * FEWEST, [], 20, 2, 10) is not None
 
 
@@ -28,7 +28,7 @@ def test_trainings_that_are_all_alike_are_laid_end_to_end(at_once: int) -> None:
 
 
 def test_what_a_running_training_has_done_is_not_done_again() -> None:
-    found = time_left([Spent(10, 20.0)] * 5, [4, 9], 0, 2, 10)
+    found = time_left([Spent(10, 20.0)] * 5, [Spent(4, 8.0), Spent(9, 18.0)], 0, 2, 10)
     assert found is not None
     assert found.seconds == pytest.approx(12.0)
 
@@ -36,7 +36,7 @@ def test_what_a_running_training_has_done_is_not_done_again() -> None:
 def test_trainings_that_still_run_count_as_longer_than_they_are() -> None:
     """Nine in ten were stopped early; of the rest none has ended, and they are as long as the budget."""
     stopped = [Spent(4, 4.0)] * 18
-    running = [40] * 2
+    running = [Spent(40, 40.0)] * 2
     found = time_left(stopped, running, 100, 2, 100)
     assert found is not None
     truth = (100 * (0.9 * 4 + 0.1 * 100) + 2 * 60) / 2
@@ -44,14 +44,14 @@ def test_trainings_that_still_run_count_as_longer_than_they_are() -> None:
     assert found.seconds == pytest.approx(truth, rel=0.25)
 
 
-def halving(arrived: int, count: int) -> Halving:
-    return Halving((10,), 4, np.array([[arrived], [0]]), np.zeros(count, dtype=int))
+def halving(arrived: int, passed: int, brackets: list[int], expected: float = 0.25) -> Halving:
+    return Halving((10,), np.array([arrived]), np.array([passed]), expected, np.array(brackets))
 
 
-def test_the_first_at_a_rung_pass_it_and_most_of_those_to_come_do_not() -> None:
-    """Six in eight of the first went on to the end, which said four times too much of the 100 to come."""
+def test_a_rung_ends_as_many_as_it_has_ended_lately_and_not_as_the_first_that_met_nobody_there() -> None:
+    """Six in eight of the first went on to the end, which said too much of the 100 to come."""
     ended = [Spent(100, 100.0)] * 6 + [Spent(10, 10.0, at_rung=True)] * 2
-    found = time_left(ended, [], 100, 1, 100, halving(8, 100))
+    found = time_left(ended, [], 100, 1, 100, halving(1000, 250, [0] * 100))
     assert found is not None
     assert found.seconds == pytest.approx(100 * (0.25 * 100 + 0.75 * 10), rel=0.1)
     without = time_left(ended, [], 100, 1, 100)
@@ -59,17 +59,24 @@ def test_the_first_at_a_rung_pass_it_and_most_of_those_to_come_do_not() -> None:
     assert without.seconds == pytest.approx(100 * (0.75 * 100 + 0.25 * 10), rel=0.1)
 
 
+def test_what_is_expected_of_a_rung_stands_until_many_have_arrived() -> None:
+    ended = [Spent(100, 100.0)] * 20
+    found = [time_left(ended, [], 200, 1, 100, halving(n, n, [0] * 200)) for n in (0, 1000)]
+    before, after = (one.seconds for one in found if one is not None)
+    assert before == pytest.approx(200 * (0.25 * 100 + 0.75 * 10), rel=0.2)
+    assert after == pytest.approx(200 * 100, rel=0.05)
+
+
 def test_a_running_training_that_is_past_its_rung_is_not_ended_there() -> None:
     ended = [Spent(100, 100.0)] * FEWEST
-    found = time_left(ended, [40], 0, 1, 100, halving(1000, 1))
+    found = time_left(ended, [Spent(40, 40.0)], 0, 1, 100, halving(1000, 0, [0]))
     assert found is not None
     assert found.seconds == pytest.approx(60.0)
 
 
 def test_a_bracket_that_passes_by_a_rung_is_not_ended_there() -> None:
     ended = [Spent(100, 100.0)] * FEWEST
-    second = Halving((10,), 4, np.array([[1000], [0]]), np.ones(20, dtype=int))
-    found = time_left(ended, [], 20, 1, 100, second)
+    found = time_left(ended, [], 20, 1, 100, halving(1000, 0, [1] * 20))
     assert found is not None
     assert found.seconds == pytest.approx(2000.0)
 
@@ -157,11 +164,14 @@ def test_an_estimate_stands_until_a_fiftieth_of_it_has_passed() -> None:
     assert seconds(61.0, some) == pytest.approx(20 * 100.0)
 
 
-def test_a_study_tells_which_trials_a_rung_has_ended() -> None:
-    """Of the first trials at a rung more pass than of the later: of 20 here nine in ten have."""
-    trials = [trained(number, 100.0, 10) for number in range(18)]
-    trials += [trained(number, 20.0, 2, TrialState.PRUNED) for number in (18, 19)]
-    given = settings(iterations=10, grace_period=2, reduction_factor=10)
+@pytest.mark.parametrize(("sampler", "share"), [("tpe", 4**-0.45), ("random", 0.25)])
+def test_what_a_study_says_of_its_rungs(sampler: str, share: float) -> None:
+    """The first ten are not counted, as a sampler that learns has not yet; all of them passed."""
+    trials = [trained(number, 100.0, 10) for number in range(10 if sampler == "tpe" else 0)]
+    for number in range(len(trials), 30):
+        passes = len(trials) % 10 < 10 * share
+        trials.append(trained(number, *((100.0, 10) if passes else (20.0, 2, TrialState.PRUNED))))
+    given = settings(iterations=10, grace_period=2, reduction_factor=4, sampler=sampler)
     found = search_time_left(optuna.create_study(), trials, given)
     assert found is not None
-    assert found.seconds == pytest.approx(20 * (0.1 * 100 + 0.9 * 20), rel=0.2)
+    assert found.seconds == pytest.approx(10 * (share * 100 + (1 - share) * 20), rel=0.2)

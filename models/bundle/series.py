@@ -78,12 +78,12 @@ def read_requested(
         )
         return unread, np.empty((0, 0), dtype=np.float32)
     first = expanding_min - 1
-    observed_K = np.arange(first, min(len(bars), expanding_max))
+    observed_K = np.arange(bars.minute_of_bar(expanding_min), min(len(bars), expanding_max))
     observed_K = observed_K[bars.observed_T[observed_K]]
     minute_K = chosen(requested, observed_K, first)
     problem = None
-    if len(bars) < expanding_min:
-        problem = f"{file.path} has {len(bars)} minutes, a prediction needs {expanding_min}"
+    if (observed := int(bars.observed_T.sum())) < expanding_min:
+        problem = f"{file.path} has {observed} bars in {len(bars)} minutes, a prediction needs {expanding_min}"
     elif not len(observed_K):
         problem = f"{file.path} has no observed minute from {first} to {expanding_max - 1} after launch"
     elif not len(minute_K):

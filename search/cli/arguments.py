@@ -1,5 +1,6 @@
 """Arguments that several commands take, and how they are read."""
 
+from datetime import datetime
 from typing import Annotated
 
 import typer
@@ -35,6 +36,13 @@ def minutes_of(name: str, text: str) -> tuple[int, ...]:
         return tuple(int(part) for part in text.split(","))
     except ValueError:
         raise InputError(f"{name} must be minutes separated by commas like 15,60, got {text!r}") from None
+
+
+def time_of(name: str, text: str) -> datetime:
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        raise InputError(f"{name} must be a time in UTC like 2026-03-01T12:00, got {text!r}") from None
 
 
 def gpus_of(text: str) -> float | str:

@@ -10,14 +10,14 @@ from hybridtune.data.schema import (
     DEFAULT_EXPANDING_MIN,
     DEFAULT_HORIZONS,
 )
-from hybridtune.search.cli.arguments import AddressOption, minutes_of
+from hybridtune.search.cli.arguments import AddressOption, minutes_of, time_of
 from hybridtune.search.cli.console import out
 
 MEGABYTE = 1_000_000
 
 if TYPE_CHECKING:
     from hybridtune.data.info import DatasetInfo
-    from hybridtune.data.schema import Ties
+    from hybridtune.data.schema import LabelRule, Ties
 
 
 def synth(
@@ -49,11 +49,30 @@ def prepare(
         map(str, DEFAULT_HORIZONS)
     ),
     ties: Annotated[str, typer.Option(help="Equal prices: drop the label, or call it down.")] = "drop",
+    labels: Annotated[
+        str,
+        typer.Option(
+            help="The price that counts at t+h: the last one by then, so that a token which stops trading has an "
+            "outcome; or exact, that of a bar at this very minute."
+        ),
+    ] = "last",
+    collected_until: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="End of the collection in UTC, like 2026-03-01T12:00. No label looks beyond it.",
+            show_default="the latest bar",
+        ),
+    ] = None,
     slices: Annotated[
         str, typer.Option(help="Shares of train/tune/blend/test in order of launch.")
     ] = "0.6/0.15/0.1/0.15",
-    expanding_min: Annotated[int, typer.Option(help="Fewest bars that an anchor sees.")] = DEFAULT_EXPANDING_MIN,
-    expanding_max: Annotated[int, typer.Option(help="Most bars that an anchor sees.")] = DEFAULT_EXPANDING_MAX,
+    expanding_min: Annotated[
+        int, typer.Option(help="Fewest observed bars that an anchor sees.")
+    ] = DEFAULT_EXPANDING_MIN,
+    expanding_max: Annotated[
+        int, typer.Option(help="Most minutes since launch that an anchor sees.")
+    ] = DEFAULT_EXPANDING_MAX,
     anchor_stride: Annotated[
         int, typer.Option(help="Minutes between two anchors on which configurations are scored.")
     ] = 15,
@@ -77,6 +96,8 @@ def prepare(
     config = PrepareConfig(
         horizons=minutes_of("horizons", horizons),
         ties=cast("Ties", ties),
+        labels=cast("LabelRule", labels),
+        collected_until=None if collected_until is None else time_of("collected-until", collected_until),
         shares=Shares.parse(slices),
         expanding_min=expanding_min,
         expanding_max=expanding_max,

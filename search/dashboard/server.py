@@ -2,11 +2,9 @@
 
 import asyncio
 import socket
-import webbrowser
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import uvicorn
@@ -22,6 +20,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from hybridtune.data.schema import InputError
+from hybridtune.search.dashboard.browser import open_browser
 from hybridtune.search.dashboard.drawing import draw
 from hybridtune.search.dashboard.guard import Guard
 from hybridtune.search.dashboard.overview import Overview
@@ -52,8 +51,7 @@ def serve(name: str, port: int, say: Say, ray: RayAddress | None = None, *, brow
     app = Guard(pages(look, tensorboard, of_ray), listening.getsockname()[1])
     say(f"dashboard: {app.address}")
     if browser:
-        # A browser of the terminal would not return.
-        Thread(target=webbrowser.open, args=[app.address], daemon=True).start()
+        open_browser(app.address, listening.getsockname()[1], say)
     # Viewers stay connected: nothing is gained by waiting for them.
     config = uvicorn.Config(app, log_level="warning", lifespan="off", ws="none", timeout_graceful_shutdown=1)
     server = uvicorn.Server(config)

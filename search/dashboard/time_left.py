@@ -7,12 +7,12 @@ from typing import NamedTuple
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from hybridtune.search.study.rungs import chance_to_survive
-
 SIMULATIONS = 100
 LOW, HIGH = 0.1, 0.9
 FEWEST = 3
 """Trainings that have to have ended before anything is said."""
+EXPECTED_AS = 5.0
+"""As many trainings at a rung say as much as what was expected of them."""
 NEVER = np.iinfo(np.int64).max
 CONSIDERED = 1000
 """Of those still to come, at most so many are simulated; beyond, the time grows in proportion."""
@@ -29,28 +29,28 @@ class Spent(NamedTuple):
 
 @dataclass(frozen=True)
 class Halving:
-    """What successive halving will do to trainings that are each as likely as the other to be good.
-
-    At the first rungs of a search nearly all pass, as there is nobody yet to be measured against. So the trainings
-    that have ended say too little about those to come, and the rule itself says it.
-    """
+    """What successive halving will do to the trainings that are running or to come."""
 
     rungs: tuple[int, ...]
-    reduction_factor: int
     arrived: np.ndarray
-    """(brackets, rungs): how many have been decided so far."""
+    """(rungs,): of trainings that are as those to come will be, how many have been decided so far."""
+    passed: np.ndarray
+    """(rungs,): how many of them went on."""
+    expected: float
+    """The share that goes on, as far as it is known before any has arrived."""
     brackets: np.ndarray
-    """(trainings,): of the running ones, and then of those to come."""
+    """(trainings,): how many of the lowest rungs each passes by, of the running ones and then of those to come."""
 
     def ends(self, lived: np.ndarray, chance: np.random.Generator) -> np.ndarray:
         """(n,): the iteration at which each of the n ends, a draw; NEVER for those that pass every rung."""
+        goes_on = chance.beta(
+            self.passed + EXPECTED_AS * self.expected,
+            self.arrived - self.passed + EXPECTED_AS * (1 - self.expected),
+        )
         ends = np.full(len(lived), NEVER)
-        for bracket in np.unique(self.brackets[: len(lived)]):
-            for place, rung in list(enumerate(self.rungs))[bracket:]:
-                here = np.flatnonzero((self.brackets[: len(lived)] == bracket) & (ends == NEVER) & (lived < rung))
-                count = self.arrived[bracket, place] + np.arange(1, len(here) + 1)
-                stops = chance.random(len(here)) >= chance_to_survive(count, self.reduction_factor)
-                ends[here[stops]] = rung
+        for place, rung in enumerate(self.rungs):
+            here = (self.brackets[: len(lived)] <= place) & (ends == NEVER) & (lived < rung)
+            ends[here & (chance.random(len(lived)) >= goes_on[place])] = rung
         return ends
 
 
@@ -74,7 +74,7 @@ class TimeLeft(BaseModel):
 
 def time_left(
     ended: Sequence[Spent],
-    running: Sequence[int],
+    running: Sequence[Spent],
     to_come: int,
     at_once: int,
     budget: int,
@@ -82,43 +82,56 @@ def time_left(
 ) -> TimeLeft | None:
     """None while fewer than FEWEST trainings, of which the seconds are known, have ended.
 
-    ended: however they did. running: iterations of each so far. to_come: trainings that have not begun. at_once: how
+    ended: however they did. running: each so far. to_come: trainings that have not begun. at_once: how
     many run side by side. budget: iterations of one that is not stopped. halving: None where there are no rungs.
 
     How many iterations a training lives, as far as no rung ends it, is drawn from the Kaplan-Meier estimate over all of
-    them, as the running ones will live for longer than they have; what an iteration takes from those that ended, each
-    as often as it had iterations. The trainings are then laid end to end on the workers. Each simulation resamples the
-    trainings (a bootstrap), so that few of them give a wide interval.
+    them, as the running ones will live for longer than they have. What it costs is drawn from all of them too: the slow
+    ones are among those that have not ended yet. The trainings are then laid end to end on the workers. Each simulation
+    resamples the trainings (a bootstrap), so that few of them give a wide interval.
     """
-    timed = np.array([one.seconds is not None for one in ended], dtype=bool)
-    if timed.sum() < FEWEST:
+    if sum(one.seconds is not None for one in ended) < FEWEST:
         return None
     chance = np.random.default_rng(0)
-    lived = np.minimum([*(one.iterations for one in ended), *running], budget)
-    seconds = np.array([one.seconds or 0.0 for one in ended])
-    paced = np.flatnonzero(timed)
+    lived = np.minimum([one.iterations for one in (*ended, *running)], budget)
+    paced = [one for one in (*ended, *running) if one.seconds is not None]
     over = np.array([*(halving is None or not one.at_rung for one in ended), *(False for _ in running)], dtype=bool)
     considered = min(to_come, CONSIDERED)
     so_far = np.concatenate([lived[len(ended) :], np.zeros(considered, dtype=int)])
+    begins = np.arange(len(so_far)) >= len(running)
     takes = np.empty((SIMULATIONS, len(so_far)))
     for row in takes:
         drawn = chance.integers(len(lived), size=len(lived))
         rest = _rest(_hazard(lived[drawn], over[drawn], budget), so_far, chance)
         if halving is not None:
             rest = np.minimum(rest, halving.ends(so_far, chance) - so_far)
-        row[:] = rest * _paces(lived[paced], seconds[paced], len(rest), chance)
+        row[:] = _costs(paced, chance, rest, begins)
     free_at = _laid(takes, len(running), max(at_once, len(running), 1))
     low, middle, high = np.quantile(free_at * (to_come / considered if considered else 1.0), (LOW, 0.5, HIGH))
     return TimeLeft(seconds=middle, low=low, high=high)
 
 
-def _paces(lived: np.ndarray, seconds: np.ndarray, count: int, chance: np.random.Generator) -> np.ndarray:
-    """(count,): seconds of an iteration. Their mean is that of a resample, all its seconds by all its iterations."""
-    drawn = chance.integers(len(lived), size=len(lived))
-    # One that ended before its first iteration has taken its time all the same.
-    iterations = np.maximum(1, lived[drawn])
-    paces: np.ndarray = chance.choice(seconds[drawn] / iterations, size=count, p=iterations / iterations.sum())
-    return paces
+def _costs(trainings: Sequence[Spent], chance: np.random.Generator, rest: np.ndarray, begins: np.ndarray) -> np.ndarray:
+    """(n,): seconds of trainings that go on for `rest` iterations, those of which `begins` have to start first.
+
+    From a resample of others: a line through their seconds by their iterations, which parts the start from the rest,
+    and for each the deviation of one of them from it. In sum the line and the deviations give what all of them took.
+    """
+    drawn = [trainings[index] for index in chance.integers(len(trainings), size=len(trainings))]
+    iterations = np.array([one.iterations for one in drawn], dtype=float)
+    seconds = np.array([one.seconds for one in drawn], dtype=float)
+    away = iterations - iterations.mean()
+    most = seconds.mean() / max(iterations.mean(), 1e-9)
+    slope = (away * seconds).mean() / (away**2).mean() if away.any() else most
+    slope = min(max(slope, 0.0), most)
+    start = seconds.mean() - slope * iterations.mean()
+    line = start + slope * iterations
+    if not line.any():
+        return np.zeros(len(rest))
+    some = line > 0
+    deviation = chance.choice(seconds[some] / line[some], size=len(rest), p=line[some] / line.sum())
+    costs: np.ndarray = (start * begins + slope * rest) * deviation
+    return costs
 
 
 def _laid(takes: np.ndarray, running: int, at_once: int) -> np.ndarray:

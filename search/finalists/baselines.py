@@ -78,7 +78,7 @@ def training_anchors(dataset: Dataset) -> Anchors:
     members = np.sort(dataset.members("train"))
     minutes = []
     for series in members:
-        usable = usable_minutes(dataset.y_TH(int(series)), info.expanding_min)
+        usable = usable_minutes(dataset.y_TH(int(series)))
         minutes.append(usable[(usable - (info.expanding_min - 1)) % info.anchor_stride == 0])
     series_A = np.repeat(members, [len(each) for each in minutes])
     every = -(-len(series_A) // MOST_ROWS)

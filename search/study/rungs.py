@@ -50,12 +50,6 @@ def survives(value: float, others: Iterable[float], reduction_factor: int, maxim
     return better < kept
 
 
-def chance_to_survive(arrived: np.ndarray, reduction_factor: int) -> np.ndarray:
-    """Of the one that arrives at a rung as the so manieth, if each is as likely as the other to be good."""
-    kept: np.ndarray = np.maximum(1, arrived // reduction_factor) / arrived
-    return kept
-
-
 @cache
 def bracket_of(number: int, seed: int, rungs: int, reduction_factor: int) -> int:
     """How many of the lowest rungs a trial passes by under Hyperband, which does not trust early results for all.

@@ -4,7 +4,7 @@ import math
 import re
 import time
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
@@ -17,6 +17,9 @@ SEARCH_SECONDS = "search_seconds"
 
 SEARCH_BEGAN = "search_began"
 """Attribute of the study: when the process that works on it began, by the clock of the trials' own times."""
+
+SEARCHED_BEFORE = "searched_before"
+"""Attribute of the study: wall time of its search in the processes before that one."""
 
 HOPELESS = 5
 """A search of which so many trials failed, and no other got any further, would fail with the rest too."""
@@ -37,6 +40,7 @@ class StoppingRule:
         self._began = time.monotonic() - searched_seconds(study)
         self._saved = time.monotonic()
         study.set_user_attr(SEARCH_BEGAN, datetime.now().isoformat())
+        study.set_user_attr(SEARCHED_BEFORE, searched_seconds(study))
         # Whoever resumes a search whose trials all failed has mended what made them fail.
         self._failed_before = sum(trial.state == TrialState.FAIL for trial in started(study))
 
@@ -96,6 +100,12 @@ def _iterations(trial: FrozenTrial) -> int:
 def search_began(study: optuna.Study) -> datetime:
     """When the process that worked on it last began; without a time zone, as Optuna's times of trials."""
     return datetime.fromisoformat(study.user_attrs.get(SEARCH_BEGAN, datetime.min.isoformat()))
+
+
+def search_now(study: optuna.Study) -> datetime:
+    """Of the same clock, as far as the process has written it down: SAVE_SECONDS late at most."""
+    before = float(study.user_attrs.get(SEARCHED_BEFORE, 0.0))
+    return search_began(study) + timedelta(seconds=searched_seconds(study) - before)
 
 
 def searched_seconds(study: optuna.Study) -> float:
