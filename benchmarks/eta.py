@@ -24,6 +24,8 @@ from benchmarks.machine import cpu_name
 from hybridtune.search.cluster.maps import cores
 from hybridtune.search.dashboard.watcher import Look
 
+FIRST_SEED = 100
+"""Those below are of the searches by which the estimate was made."""
 HYBRIDTUNE = str(Path(sys.executable).with_name("hybridtune"))
 TRIALS = 50
 """As many as `hybridtune launch` runs unless told otherwise."""
@@ -74,8 +76,8 @@ def searches(folder: Path, count: int) -> list[dict[str, Any]]:
     for name, text in SPACES.items():
         (folder / f"{name}.yaml").write_text(text)
     settings = list(product(SPACES, SCHEDULERS))
-    for seed in range(len(found), count):
-        space, scheduler = settings[seed % len(settings)]
+    for number in range(len(found), count):
+        seed, (space, scheduler) = FIRST_SEED + number, settings[number % len(settings)]
         one = {"seed": seed, "space": space, "scheduler": scheduler, **watched(folder, seed, space, scheduler)}
         with log.open("a") as file:
             file.write(json.dumps(one) + "\n")
