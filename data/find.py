@@ -1,13 +1,16 @@
 """Which files below a folder are series, and what looks like one but is not."""
 
 import os
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from hybridtune.data.columns import KNOWN
 from hybridtune.data.schema import InputError
 
-SUFFIXES = (".parquet", ".csv")
+SUFFIXES = (".parquet", ".csv", ".feather", ".json")
+NAMED = f"{', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}"
 
 
 @dataclass(frozen=True)
@@ -15,8 +18,19 @@ class SeriesFile:
     """Where one token's bars lie. The folder it lies in, if below the raw folder, is its category."""
 
     path: Path
+    """For people, where `copy` holds the bars."""
     name: str
     category: str
+    more: tuple[Path, ...] = ()
+    """Further files of the same series."""
+    copy: Path | None = None
+    """The sorted copy of the table that it comes from."""
+    batch: int = 0
+    """Its number in that copy."""
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        return (self.path, *self.more)
 
 
 @dataclass(frozen=True)
@@ -33,21 +47,30 @@ class Found:
     problems: list[Problem]
 
 
-def find_series(folder: Path) -> Found:
-    """Every series below `folder`, in a fixed order; links are followed. What begins with a dot is left out: editors
-    and systems keep copies there.
+def find_series(folder: Path, key: str | None = None) -> Found:
+    """Every series below `folder`, or that single file, in a fixed order; links are followed. What begins with a dot is
+    left out: editors and systems keep copies there.
 
-    A name stands for one series: of several files of one name the first is it. Raises InputError if there is none.
+    The files below a folder named `token=A` are parts of the series A. key: the name before the sign, beside those that
+    are known. Otherwise a name stands for one series: of several files of one name the first is it.
+
+    Raises InputError if there is none.
     """
+    if folder.is_file():
+        if folder.suffix.lower() not in SUFFIXES:
+            raise InputError(f"{folder} is no {NAMED} file: name a table of series, or the folder that holds them")
+        return Found([SeriesFile(folder, folder.stem, "")], [])
     _refuse_no_folder(folder)
     found = _walk(folder)
-    files, twins = _by_name(sorted(found.files, key=lambda file: file.path))
+    keys = {*KNOWN["id"]} if key is None else {key}
+    whole, parts = _by_key(sorted(found.files, key=lambda file: file.path), folder, keys)
+    files, twins = _by_name([*whole, *parts])
     problems = sorted(found.problems, key=lambda problem: problem.path) + twins
     if not files and problems:
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        raise InputError(f"{folder} holds no .parquet or .csv file that can be used: {problems[0].reason}{more}")
+        raise InputError(f"{folder} holds no file of a series that can be used: {problems[0].reason}{more}")
     if not files:
-        raise InputError(f"{folder} holds no .parquet or .csv file: one file a token is expected")
+        raise InputError(f"{folder} holds no {NAMED} file: one file a token is expected")
     return Found(files, problems)
 
 
@@ -55,9 +78,9 @@ def _refuse_no_folder(folder: Path) -> None:
     try:
         os.scandir(folder).close()
     except FileNotFoundError:
-        raise InputError(f"{folder} does not exist: name a folder of <token>.parquet or <token>.csv files") from None
-    except NotADirectoryError:
-        raise InputError(f"{folder} is not a folder: name the folder that holds the series files") from None
+        raise InputError(
+            f"{folder} does not exist: name a folder of <token>.parquet or <token>.csv files, or one table"
+        ) from None
     except OSError as error:
         raise InputError(f"{folder} cannot be listed ({error.strerror}): allow it or name another folder") from None
 
@@ -107,6 +130,25 @@ def _kind(entry: "os.DirEntry[str]", path: Path) -> Literal["folder", "series"] 
     if not looks_like_series:
         return None
     return "series" if is_file else Problem(path, f"{path} is no plain file: write the series to one")
+
+
+def _by_key(files: Sequence[SeriesFile], root: Path, keys: set[str]) -> tuple[list[SeriesFile], list[SeriesFile]]:
+    """The files that are a series by themselves, and the series of which the others are parts."""
+    whole: list[SeriesFile] = []
+    parts: dict[str, list[SeriesFile]] = {}
+    for file in files:
+        folders = [part.partition("=") for part in file.path.relative_to(root).parts[:-1]]
+        named = [name for key, sign, name in folders if sign and key.lower() in keys]
+        if named:
+            parts.setdefault(named[-1], []).append(file)
+        else:
+            whole.append(file)
+    series = []
+    for name, members in parts.items():
+        above = [part for part in members[0].path.relative_to(root).parts[:-1] if "=" not in part]
+        more = tuple(file.path for file in members[1:])
+        series.append(replace(members[0], name=name, category=above[-1] if above else "", more=more))
+    return whole, series
 
 
 def _by_name(files: list[SeriesFile]) -> tuple[list[SeriesFile], list[Problem]]:

@@ -18,6 +18,7 @@ from hybridtune.data.schema import SLICES, InputError, SliceName
 from hybridtune.data.shortage import no_label
 from hybridtune.data.split import Split, earlier_folds, split
 from hybridtune.data.store import Anchors, SeriesTable
+from hybridtune.data.suspects import ExtraSample
 
 Counted = NDArray[np.int64]
 
@@ -73,6 +74,7 @@ class KeptSeries:
     unusable_rows: int
     frozen_minutes: NDArray[np.int64]
     """Minutes of the frozen anchors, since launch."""
+    extras: ExtraSample
     usable: Counts
     """Of every minute at which an anchor may stand."""
     frozen: Counts

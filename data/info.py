@@ -6,6 +6,7 @@ from typing import ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict
 
+from hybridtune.data.columns import Columns
 from hybridtune.data.document import Document
 from hybridtune.data.schema import LabelRule, SliceName, Ties
 from hybridtune.data.text import printable
@@ -56,8 +57,11 @@ class DatasetInfo(Document):
 
     version: int = 2
     features: tuple[str, ...]
-    """The computed features, then the extra columns."""
+    """The computed features, then the extras."""
     extras: tuple[str, ...]
+    """Ratios of the columns to the price, then further columns as they are."""
+    columns: Columns
+    """What was taken for what in the raw files."""
     horizons: tuple[int, ...]
     expanding_min: int
     expanding_max: int
@@ -76,6 +80,8 @@ class DatasetInfo(Document):
     sources: tuple[str, ...]
     rejected: tuple[Rejected, ...]
     unusable_rows: int
+    suspects: tuple[str, ...]
+    """What looks wrong with the extra columns, a line each."""
     late_series: int
     """Whose first bar is followed by hours without any."""
     anchors_hash: str
@@ -118,6 +124,10 @@ class DatasetInfo(Document):
             lines.append(f"fold {number} of {len(self.folds) + 1}: {parts}")
         categories = (f"{printable(name) or '-'} {count}" for name, count in self.categories.items())
         lines += self._remarks()
+        lines.append(self.columns.text())
+        if further := [name for name in self.extras if name not in self.columns.ratios]:
+            lines.append(f"extra columns, taken as features: {', '.join(map(printable, further))}")
+        lines += self.suspects
         lines.append("categories: " + ", ".join(categories))
         lines.append(f"{self.unusable_rows} rows without a usable time or price, {len(self.rejected)} files rejected")
         lines += [f"rejected: {rejected.reason}" for rejected in self.rejected]

@@ -1,11 +1,12 @@
 """Raw folder -> prepared dataset, one series at a time; memory does not grow with their number."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,10 +17,11 @@ from hybridtune.data.find import Problem, SeriesFile, find_series
 from hybridtune.data.index import Counts, KeptSeries, build_index
 from hybridtune.data.info import DatasetInfo, Rejected
 from hybridtune.data.labels import Labels, labels
+from hybridtune.data.long_tables import sorted_copy
 from hybridtune.data.parallel import ParallelMap
 from hybridtune.data.prepare_config import PrepareConfig
 from hybridtune.data.read import read_series
-from hybridtune.data.schema import MASKED, InputError
+from hybridtune.data.schema import MASKED, SLICES, InputError
 from hybridtune.data.shortage import LATE_MINUTES, lengths, no_anchor
 from hybridtune.data.store import (
     INFO,
@@ -30,7 +32,8 @@ from hybridtune.data.store import (
     write_anchors,
     write_series_table,
 )
-from hybridtune.data.survey import Collection, Surveyed, collection, survey, usual_extras
+from hybridtune.data.survey import Collection, Layout, LongTable, Surveyed, collection, survey, usual_layout
+from hybridtune.data.suspects import ExtraSample, suspects
 from hybridtune.data.text import printable
 
 
@@ -71,20 +74,20 @@ def prepare(
     """
     config = config or PrepareConfig()
     refuse_existing(out)
-    found = find_series(raw)
-    with new_folder(out) as folder:
+    found = find_series(raw, config.given_columns.get("id"))
+    with new_folder(out) as folder, TemporaryDirectory(prefix="hybridtune-") as copies:
         rejections = Rejections(config.strict)
         for problem in found.problems:
             rejections.add(problem)
-        surveyed = _survey(found.files, rejections, parallel_map)
+        surveyed = _survey(found.files, config.given_columns, Path(copies), rejections, parallel_map)
         collected = collection(surveyed, config.last_collected)
-        extras, others = usual_extras(surveyed)
+        layout, others = usual_layout(surveyed)
         for problem in others:
             rejections.add(problem)
-        files = [one.file for one in surveyed if one.extras == extras]
-        writer = BarsWriter(folder, len(FEATURE_NAMES) + len(extras), len(config.horizons))
+        files = [one.file for one in surveyed if one.layout == layout]
+        writer = BarsWriter(folder, len(FEATURE_NAMES) + len(layout.extras), len(config.horizons))
         kept: list[KeptSeries] = []
-        results = parallel_map(partial(prepare_series, config=config, extras=extras, collected=collected), files)
+        results = parallel_map(partial(prepare_series, config=config, layout=layout, collected=collected), files)
         for done, result in enumerate(results, start=1):
             if isinstance(result, Problem):
                 rejections.add(result)
@@ -94,17 +97,17 @@ def prepare(
             progress(done, len(files))
         if not kept:
             raise rejections.nothing_usable()
-        info = _write_index(folder, kept, config, writer.close(), raw, extras, collected, rejections)
+        info = _write_index(folder, kept, config, writer.close(), raw, layout, collected, rejections)
         info.write(folder / INFO)
     return info
 
 
 def prepare_series(
-    file: SeriesFile, config: PrepareConfig, extras: tuple[str, ...], collected: Collection
+    file: SeriesFile, config: PrepareConfig, layout: Layout, collected: Collection
 ) -> PreparedSeries | Problem:
     """Features and labels of one file, or why it is not usable."""
     try:
-        bars = read_series(file.path, extras, limit_minutes=config.used_minutes)
+        bars = read_series(file, layout.columns, layout.extras, limit_minutes=config.used_minutes)
     except InputError as error:
         return Problem(file.path, str(error))
     found = labels(
@@ -124,7 +127,7 @@ def prepare_series(
         observed = int(bars.observed_T.sum())
         reason = no_anchor(len(bars), observed, config.expanding_min, config.horizons[0], tied, bars.minute_of_bar(2))
         return TooShort(file.path, f"{file.path} {reason}", len(bars))
-    x_TF = features(bars, extras)[: config.expanding_max]
+    x_TF = features(bars, layout.extras)[: config.expanding_max]
     return PreparedSeries(
         file=file,
         start=bars.start,
@@ -153,6 +156,7 @@ def keep(series: PreparedSeries, config: PrepareConfig) -> KeptSeries:
         second_bar=series.second_bar,
         unusable_rows=series.unusable_rows,
         frozen_minutes=frozen[np.isin(frozen, usable)],
+        extras=ExtraSample.of(series.x_TF[:, len(FEATURE_NAMES) :], series.labels.y_TH, usable),
         usable=Counts.of(series.labels, candidates, goes_on=series.goes_on),
         frozen=Counts.of(series.labels, frozen, goes_on=series.goes_on),
     )
@@ -182,14 +186,27 @@ class Rejections:
         return InputError(f"no usable series: {first}{more}{short}")
 
 
-def _survey(files: Sequence[SeriesFile], rejections: Rejections, parallel_map: ParallelMap) -> list[Surveyed]:
-    """Of the files that can be read. Raises InputError if there is none."""
-    found = []
-    for one in parallel_map(survey, files):
+def _survey(
+    files: Sequence[SeriesFile],
+    given: Mapping[str, str],
+    copies: Path,
+    rejections: Rejections,
+    parallel_map: ParallelMap,
+) -> list[Surveyed]:
+    """Of the series that can be read, those of long tables among them, which are copied to a folder. Raises InputError
+    if there is none.
+    """
+    found, tables = [], []
+    for one in parallel_map(partial(survey, given=given), files):
         if isinstance(one, Problem):
             rejections.add(one)
+        elif isinstance(one, LongTable):
+            tables.append(one)
         else:
             found.append(one)
+    if tables:
+        series = sorted_copy([table.file.path for table in tables], tables[0].id, copies)
+        found += _survey(series, {**given, "id": tables[0].id}, copies, rejections, parallel_map)
     if not found:
         raise rejections.nothing_usable()
     return found
@@ -201,16 +218,19 @@ def _write_index(
     config: PrepareConfig,
     bars_hash: str,
     raw: Path,
-    extras: tuple[str, ...],
+    layout: Layout,
     collected: Collection,
     rejections: Rejections,
 ) -> DatasetInfo:
     index = build_index(kept, config)
+    in_train_M = index.table.slice_M == SLICES.index("train")
+    trained_on = [series.extras for series, inside in zip(kept, in_train_M, strict=True) if inside]
     write_series_table(folder, index.table)
     anchors_hash = write_anchors(folder, index.anchors)
     info = DatasetInfo(
-        features=FEATURE_NAMES + extras,
-        extras=extras,
+        features=FEATURE_NAMES + layout.extras,
+        extras=layout.extras,
+        columns=layout.columns,
         horizons=config.horizons,
         expanding_min=config.expanding_min,
         expanding_max=config.expanding_max,
@@ -225,6 +245,7 @@ def _write_index(
         sources=(printable(raw.resolve()),),
         rejected=rejections.listed(),
         unusable_rows=sum(series.unusable_rows for series in kept),
+        suspects=tuple(suspects(layout.extras, config.horizons, ExtraSample.joined(trained_on))),
         late_series=sum(series.second_bar >= LATE_MINUTES for series in kept),
         anchors_hash=anchors_hash,
         bars_hash=bars_hash,

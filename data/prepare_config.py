@@ -6,6 +6,7 @@ from typing import get_args
 
 import numpy as np
 
+from hybridtune.data.columns import parse_columns
 from hybridtune.data.schema import (
     DEFAULT_EXPANDING_MAX,
     DEFAULT_EXPANDING_MIN,
@@ -33,6 +34,8 @@ class PrepareConfig:
     """End of the collection, in UTC where it has no zone: no label looks beyond it. None for the latest bar of all
     series.
     """
+    columns: str = ""
+    """Roles and the names of their columns where they are not recognised, like `id=token,time=ts,price=close`."""
     shares: Shares = field(default_factory=Shares)
     expanding_min: int = DEFAULT_EXPANDING_MIN
     expanding_max: int = DEFAULT_EXPANDING_MAX
@@ -64,7 +67,13 @@ class PrepareConfig:
         if self.anchor_stride < 1:
             raise InputError(f"anchor-stride must be at least 1 minute, got {self.anchor_stride}")
         check_choice("ties", self.ties, get_args(Ties))
+        _ = self.given_columns
         check_choice("labels", self.labels, get_args(LabelRule))
+
+    @property
+    def given_columns(self) -> dict[str, str]:
+        """Role -> name."""
+        return parse_columns(self.columns) if self.columns else {}
 
     @property
     def last_collected(self) -> np.datetime64 | None:

@@ -1,23 +1,23 @@
-"""The only place that opens raw files: parquet or CSV in, bars on a whole minute grid out."""
+"""A series as it was recorded -> its bars on a whole minute grid."""
 
-import re
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from hybridtune.data.schema import PRICE_COLUMN, SMALLEST_PRICE, TIME_COLUMN, VOLUME_COLUMN, InputError, refuse_non_utf8
+from hybridtune.data.columns import Columns
+from hybridtune.data.find import SeriesFile
+from hybridtune.data.schema import SMALLEST_PRICE, InputError
+from hybridtune.data.tables import column_names, load, refusing
 from hybridtune.data.text import cut, shown
 
-SAVED_INDEX = re.compile(r"__index_level_\d+__|Unnamed: \d+")
-"""Columns that pandas makes of a saved row number; no feature."""
+EPOCHS = {"seconds": 1, "milliseconds": 10**3, "microseconds": 10**6, "nanoseconds": 10**9}
+"""Units of times that are numbers, since 1970: so many a second."""
+EARLIEST, LATEST = 600_000_000, 5_000_000_000
+"""Seconds since 1970, 1989 to 2128, by which the units tell themselves apart."""
 
 MINUTE = 60
 FEWEST_GAPS = 10
@@ -52,92 +52,57 @@ class Bars:
         return int(minutes[number - 1]) if number <= len(minutes) else len(self)
 
 
-def extra_columns(path: Path) -> tuple[str, ...]:
-    """Names of the columns beside time, price and volume, in order of name.
-
-    Raises InputError if the file cannot be read, has two columns of one name, or lacks time or price.
-    """
-    with _refusing(path):
-        return _extra_columns(path)
-
-
-def time_span(path: Path) -> tuple[np.datetime64, np.datetime64] | None:
+def time_span(file: SeriesFile, columns: Columns) -> tuple[np.datetime64, np.datetime64] | None:
     """The minutes of the first and of the last row that has a time, whatever else it has; None if no row has one.
 
     Raises InputError as `read_series`.
     """
-    with _refusing(path):
-        minute = _times(_load(path, [TIME_COLUMN])[TIME_COLUMN], path).astype("datetime64[m]")
+    with refusing(file.path):
+        minute = _times(load(file, [columns.time])[columns.time], file.path).astype("datetime64[m]")
         minute = minute[~np.isnat(minute)]
         return (minute.min(), minute.max()) if len(minute) else None
 
 
-def read_series(path: Path, extras: Sequence[str] = (), limit_minutes: int | None = None) -> Bars:
-    """The bars of one file.
+def read_series(
+    file: SeriesFile, columns: Columns, extras: Sequence[str] = (), limit_minutes: int | None = None
+) -> Bars:
+    """The bars of one series.
 
-    Times without a zone are UTC; rows need no order; of several rows in one minute the last by time counts, of equal
-    times the last row. `limit_minutes` keeps only the first so many minutes from launch.
+    Times without a zone are UTC; numbers are the time since 1970, in a unit that they tell themselves. Rows need no
+    order; of several rows in one minute the last by time counts, of equal times the last row. extras: features beside
+    price and volume, the ratios of `columns` or further columns. `limit_minutes` keeps only the first so many minutes
+    from launch.
 
     Raises InputError naming the file, what is wrong and how to mend it.
     """
-    with _refusing(path):
-        return _read_series(path, extras, limit_minutes)
+    with refusing(file.path):
+        return _read_series(file, columns, extras, limit_minutes)
 
 
-@contextmanager
-def _refusing(path: Path) -> Iterator[None]:
-    """One file never ends the work on the others, whatever pandas, pyarrow or numpy raise on it: MemoryError,
-    OverflowError and AssertionError were seen. Nothing here asserts, so none of our own invariants is hidden by it.
-    """
-    try:
-        yield
-    except InputError:
-        raise
-    except PermissionError:
-        raise InputError(f"{path} cannot be read (Permission denied): allow reading it") from None
-    except Exception as error:
-        what = str(error).strip().splitlines()
-        raise InputError(
-            f"{path} cannot be read ({cut(what[0]) if what else type(error).__name__}): it may be truncated or of "
-            "another format, write it anew"
-        ) from None
-
-
-def _extra_columns(path: Path) -> tuple[str, ...]:
-    refuse_non_utf8(path)
-    names = [name for name in _column_names(path) if not SAVED_INDEX.fullmatch(name)]
-    if twice := [name for name in names if names.count(name) > 1]:
-        raise InputError(f"{path} has column {shown(twice[0])} more than once: keep one of them")
-    for required in (TIME_COLUMN, PRICE_COLUMN):
-        if required not in names:
-            raise InputError(
-                f"{path} has no column '{required}': columns '{TIME_COLUMN}' and '{PRICE_COLUMN}' are required, "
-                f"'{VOLUME_COLUMN}' is optional"
-            )
-    return tuple(sorted(set(names) - {TIME_COLUMN, PRICE_COLUMN, VOLUME_COLUMN}))
-
-
-def _read_series(path: Path, extras: Sequence[str], limit_minutes: int | None) -> Bars:
-    if missing := sorted(set(extras) - set(_extra_columns(path))):
+def _read_series(file: SeriesFile, columns: Columns, extras: Sequence[str], limit_minutes: int | None) -> Bars:
+    path, names = file.path, column_names(file)
+    wanted = [name for name in extras if name not in columns.ratios]
+    if missing := sorted({*columns.used - {columns.id}, *wanted} - {*names}):
         raise InputError(f"{path} has no column {shown(missing[0])}, which the other series have: add it")
-    table = _load(path)
+    table = load(file)
     if len(table) == 0:
         raise InputError(f"{path} has no rows: write bars to it or remove it")
-    time = _times(table[TIME_COLUMN], path)
+    time = _times(table[columns.time], path)
     minute = time.astype("datetime64[m]")
-    price = _numbers(table, PRICE_COLUMN, path)
-    volume = _numbers(table, VOLUME_COLUMN, path) if VOLUME_COLUMN in table else np.zeros(len(table))
-    extra_RE = np.stack([_numbers(table, name, path) for name in extras], axis=1) if extras else None
+    price = _numbers(table, columns.price, path)
+    volume = _numbers(table, columns.volume, path) if columns.volume is not None else np.zeros(len(table))
+    ratio_RE = _stacked([_numbers(table, columns.of(name), path) for name in columns.ratios], len(table))
+    extra_RE = _stacked([_numbers(table, name, path) for name in wanted], len(table))
 
     usable = ~np.isnat(minute) & np.isfinite(price) & (price >= SMALLEST_PRICE)
     if not usable.any():
         raise InputError(f"{path} has no usable row: a row needs a time and a finite price above zero")
+    _refuse_spacing(np.sort(time[usable]), path)
     launch = minute[usable].min()
     position = (minute - launch).astype(np.int64)
     kept = usable if limit_minutes is None else usable & (position < limit_minutes)
     rows = np.flatnonzero(kept)
     rows = rows[np.argsort(time[rows], kind="stable")]
-    _refuse_spacing(time[rows], path)
     last_of_minute = np.append(np.diff(position[rows]) > 0, True)
     rows = rows[last_of_minute]
     return _on_grid(
@@ -145,10 +110,22 @@ def _read_series(path: Path, extras: Sequence[str], limit_minutes: int | None) -
         position[rows],
         price[rows],
         np.where(np.isfinite(volume[rows]) & (volume[rows] > 0), volume[rows], 0.0),
-        extra_RE[rows] if extra_RE is not None else np.empty((len(rows), 0)),
+        _log_ratios(ratio_RE[rows], price[rows]),
+        extra_RE[rows],
         unusable_rows=int((~usable).sum()),
         goes_on=bool(usable.sum() > kept.sum()),
     )
+
+
+def _stacked(columns: Sequence[NDArray[np.float64]], rows: int) -> NDArray[np.float64]:
+    return np.stack(columns, axis=1) if columns else np.empty((rows, 0))
+
+
+def _log_ratios(values_RE: NDArray[np.float64], price_R: NDArray[np.float64]) -> NDArray[np.float64]:
+    """0 where a value is no price."""
+    good = np.isfinite(values_RE) & (values_RE >= SMALLEST_PRICE)
+    logs: NDArray[np.float64] = np.log(np.where(good, values_RE, 1.0)) - np.log(price_R)[:, None]
+    return np.where(good, logs, 0.0)
 
 
 def _refuse_spacing(time_R: NDArray[np.datetime64], path: Path) -> None:
@@ -175,6 +152,7 @@ def _on_grid(
     position_R: NDArray[np.int64],
     price_R: NDArray[np.float64],
     volume_R: NDArray[np.float64],
+    ratio_RE: NDArray[np.float64],
     extra_RE: NDArray[np.float64],
     unusable_rows: int,
     goes_on: bool,
@@ -188,7 +166,10 @@ def _on_grid(
         volume_T=np.where(observed_T, volume_R[row_T], 0.0),
         observed_T=observed_T,
         staleness_T=minutes_T - position_R[row_T],
-        extras_TE=_carried_forward(extra_RE)[row_T],
+        # Without a trade, the minute opens and closes at one price.
+        extras_TE=np.column_stack(
+            [np.where(observed_T[:, None], ratio_RE[row_T], 0.0), _carried_forward(extra_RE)[row_T]]
+        ),
         unusable_rows=unusable_rows,
         goes_on=goes_on,
     )
@@ -200,56 +181,35 @@ def _carried_forward(extra_RE: NDArray[np.float64]) -> NDArray[np.float64]:
     return finite.ffill().fillna(0.0).to_numpy()
 
 
-def _column_names(path: Path) -> list[str]:
-    if path.suffix.lower() == ".parquet":
-        return list(pq.read_schema(path).names)
-    # As a row of text, because pandas renames the second of two equal names of a header.
-    header = pd.read_csv(path, header=None, nrows=1, dtype=str, keep_default_na=False).iloc[0]
-    return [name or f"Unnamed: {index}" for index, name in enumerate(header)]
-
-
-def _load(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
-    """columns: None for all."""
-    if path.suffix.lower() == ".csv":
-        with warnings.catch_warnings():
-            # A row with more fields than the header, such as one with decimal commas, would lose some.
-            warnings.simplefilter("error", pd.errors.ParserWarning)
-            return pd.read_csv(path, index_col=False, low_memory=False, usecols=columns)
-    # A single file, never a dataset of the folder; extension types could run foreign code.
-    file = pq.ParquetFile(path)
-    for field in file.schema_arrow:
-        if (columns is None or field.name in columns) and isinstance(field.type, pa.BaseExtensionType):
-            raise InputError(f"{path}: column {shown(field.name)} has extension type {cut(str(field.type))}, "
-                             "store it as plain numbers")  # fmt: skip
-    table: pd.DataFrame = _decimals_as_floats(file.read(columns)).to_pandas(ignore_metadata=True)
-    return table
-
-
-def _decimals_as_floats(table: pa.Table) -> pa.Table:
-    for index, field in enumerate(table.schema):
-        if pa.types.is_decimal(field.type):
-            table = table.set_column(index, field.name, table.column(index).cast(pa.float64()))
-    return table
-
-
 def _times(column: "pd.Series[pd.Timestamp]", path: Path) -> NDArray[np.datetime64]:
-    remedy = "write times as timestamps or ISO 8601 text"
+    remedy = "write times as timestamps, ISO 8601 text, or numbers since 1970 in one unit"
+    name = shown(column.name)
     if column.isna().all():
-        raise InputError(f"{path}: column '{TIME_COLUMN}' is empty: {remedy}")
-    if pd.api.types.is_numeric_dtype(column):
-        first = column[column.notna()].iloc[0]
-        raise InputError(f"{path}: column '{TIME_COLUMN}' holds numbers, got {first}: {remedy}")
+        raise InputError(f"{path}: column {name} is empty: {remedy}")
+    if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
+        return _since_1970(column, path, remedy)
     # pandas takes these two for the time of reading.
     if (spoken := column.isin(["now", "today"])).any():
-        raise InputError(
-            f"{path}: column '{TIME_COLUMN}' holds what is not a time ('{column[spoken].iloc[0]}'): {remedy}"
-        )
+        raise InputError(f"{path}: column {name} holds what is not a time ('{column[spoken].iloc[0]}'): {remedy}")
     try:
         times = pd.to_datetime(column, utc=True, format="ISO8601")
     except (ValueError, TypeError) as error:
         what = str(error).partition(". You might")[0]
-        raise InputError(f"{path}: column '{TIME_COLUMN}' holds what is not a time ({cut(what)}): {remedy}") from None
+        raise InputError(f"{path}: column {name} holds what is not a time ({cut(what)}): {remedy}") from None
     return times.dt.tz_localize(None).to_numpy()
+
+
+def _since_1970(column: "pd.Series[pd.Timestamp]", path: Path, remedy: str) -> NDArray[np.datetime64]:
+    known = column.dropna().to_numpy(dtype=np.float64)
+    units = [name for name, scale in EPOCHS.items() if ((known >= EARLIEST * scale) & (known < LATEST * scale)).any()]
+    if len(units) > 1:
+        raise InputError(f"{path}: column {shown(column.name)} holds {' and '.join(units)} since 1970: {remedy}")
+    scale = EPOCHS[units[0]] if units else 1
+    if (wrong := ~((known >= EARLIEST * scale) & (known < LATEST * scale))).any():
+        raise InputError(f"{path}: column {shown(column.name)} holds what is not a time ({known[wrong][0]}): {remedy}")
+    seconds = column.to_numpy(dtype=np.float64, na_value=np.nan) / scale
+    whole = np.where(np.isfinite(seconds), np.floor(np.nan_to_num(seconds) * 1e6), np.iinfo(np.int64).min)
+    return whole.astype(np.int64).astype("datetime64[us]")
 
 
 def _numbers(table: pd.DataFrame, name: str, path: Path) -> NDArray[np.float64]:

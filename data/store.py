@@ -196,8 +196,10 @@ class Dataset:
 OF_THE_FILES = {
     "sources",
     "rejected",
+    "columns",
     "unusable_rows",
     "late_series",
+    "suspects",
     "collected_last",
     "collected_until",
     "table_hashes",

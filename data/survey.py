@@ -1,49 +1,95 @@
-"""What is known of every file before any is prepared: its columns, and when its bars begin and end."""
+"""What is known of every series before any is prepared: its columns, and when its bars begin and end."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
+from hybridtune.data.columns import KNOWN, RATIOS, Columns, extras_of, misspelt, recognise
 from hybridtune.data.features import FEATURE_NAMES
 from hybridtune.data.find import Problem, SeriesFile
-from hybridtune.data.read import extra_columns, time_span
+from hybridtune.data.long_tables import series_ids
+from hybridtune.data.read import time_span
 from hybridtune.data.schema import InputError
+from hybridtune.data.tables import column_names, refusing
 from hybridtune.data.text import shown
+
+
+class Layout(NamedTuple):
+    """What all series of a dataset have in common."""
+
+    columns: Columns
+    extras: tuple[str, ...]
+    """The features beside the computed ones: ratios, then further columns in order of name."""
 
 
 @dataclass(frozen=True)
 class Surveyed:
     file: SeriesFile
-    extras: tuple[str, ...]
+    layout: Layout
     first: np.datetime64 | None
     last: np.datetime64 | None
     """Minutes of its rows; None if none has a time."""
 
 
-def survey(file: SeriesFile) -> Surveyed | Problem:
+@dataclass(frozen=True)
+class LongTable:
+    """A file that holds many series."""
+
+    file: SeriesFile
+    id: str
+    """The column that names them."""
+
+
+def survey(file: SeriesFile, given: Mapping[str, str]) -> Surveyed | LongTable | Problem:
+    """given: role -> column, as the user says."""
     try:
-        extras = extra_columns(file.path)
-        if computed := sorted(set(extras) & set(FEATURE_NAMES)):
+        with refusing(file.path):
+            names = column_names(file)
+        key = None if file.copy is not None else _id_column(file, names, given)
+        if key is not None:
+            return LongTable(file, key)
+        columns = recognise(names, given, file.path)
+        extras = extras_of(names, columns)
+        if computed := sorted({*extras} & {*FEATURE_NAMES, *RATIOS.values()}):
             raise InputError(f"{file.path}: column '{computed[0]}' has the name of a computed feature: rename it")
-        first, last = time_span(file.path) or (None, None)
+        for name in extras:
+            if (role := misspelt(name, columns)) is not None:
+                raise InputError(
+                    f"{file.path} has column {shown(name)} and none for the {role}: rename it, or say --columns "
+                    f"{role}={name}"
+                )
+        first, last = time_span(file, columns) or (None, None)
     except InputError as error:
         return Problem(file.path, str(error))
-    return Surveyed(file, extras, first, last)
+    return Surveyed(file, Layout(columns, columns.ratios + extras), first, last)
 
 
-def usual_extras(files: Sequence[Surveyed]) -> tuple[tuple[str, ...], list[Problem]]:
-    """The extra columns that most files have, and the files that have others."""
-    (usual, _), *_ = Counter(one.extras for one in files).most_common(1)
-    reason = (
-        "{} has extra columns {} where most files have {}: give it the same columns or put it into a dataset of its own"
-    )
-    others = [one for one in files if one.extras != usual]
-    return usual, [
-        Problem(one.file.path, reason.format(one.file.path, shown(list(one.extras)), shown(list(usual))))
-        for one in others
-    ]
+def _id_column(file: SeriesFile, names: Sequence[str], given: Mapping[str, str]) -> str | None:
+    """None for the file of a single series, whatever column repeats its name."""
+    if (named := given.get("id")) is not None:
+        return named if named in names else None
+    found = next((name for known in KNOWN["id"] for name in names if name.lower() == known), None)
+    return found if found is not None and series_ids(file.path, found) > 1 else None
+
+
+def usual_layout(files: Sequence[Surveyed]) -> tuple[Layout, list[Problem]]:
+    """The columns that most series have, and the series that have others."""
+    (usual, _), *_ = Counter(one.layout for one in files).most_common(1)
+    return usual, [Problem(one.file.path, _difference(one, usual)) for one in files if one.layout != usual]
+
+
+def _difference(one: Surveyed, usual: Layout) -> str:
+    remedy = "give it the same columns or put it into a dataset of its own"
+    if one.layout.columns == usual.columns:
+        mine, theirs = list(one.layout.extras), list(usual.extras)
+        return f"{one.file.path} has extra columns {shown(mine)} where most files have {shown(theirs)}: {remedy}"
+    own, other = one.layout.columns.model_dump(), usual.columns.model_dump()
+    role = next(role for role in own if own[role] != other[role])
+    has, have = ("none" if names[role] is None else shown(names[role]) for names in (own, other))
+    return f"{one.file.path}: its column for the {role} is {has}, that of most files {have}: {remedy}"
 
 
 @dataclass(frozen=True)

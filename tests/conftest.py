@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,11 +21,14 @@ import pandas as pd
 import pytest
 from numpy.typing import ArrayLike
 
+from hybridtune.data.columns import recognise
+from hybridtune.data.find import SeriesFile
 from hybridtune.data.prepare import prepare
 from hybridtune.data.prepare_config import PrepareConfig
-from hybridtune.data.read import Bars
+from hybridtune.data.read import Bars, read_series
 from hybridtune.data.store import Dataset
 from hybridtune.data.synth import SynthConfig, generate
+from hybridtune.data.tables import column_names, refusing
 from hybridtune.models.device import use_one_core
 from hybridtune.models.score import HorizonMetrics, Score
 
@@ -36,6 +39,15 @@ BARS_EXTRAS = ("holders",)
 """Extra columns of `violent_bars`."""
 
 WriteSeries = Callable[..., Path]
+
+
+def read(path: Path, extras: Sequence[str] = (), limit_minutes: int | None = None) -> Bars:
+    """The bars of one file, whose columns are recognised."""
+    file = SeriesFile(path, path.stem, "")
+    with refusing(path):
+        columns = recognise(column_names(file), {}, path)
+    return read_series(file, columns, extras, limit_minutes)
+
 
 SCORE = Score(
     HorizonMetrics(100, 0.5, 0.6, 0.68, 0.24, 0.55, 0.55, 0.55, 0.55, 0.02),

@@ -6,10 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import WriteSeries, as_nobody
+from conftest import WriteSeries, as_nobody, read
 
 from hybridtune.data.find import SeriesFile, find_series
-from hybridtune.data.read import read_series
 from hybridtune.data.schema import InputError
 
 
@@ -94,16 +93,16 @@ def test_a_raw_folder_that_may_not_be_read_is_refused_as_such(open_folder: Path,
 def test_a_file_that_may_not_be_read_is_refused_as_such(open_folder: Path, write_series: WriteSeries) -> None:
     for name in ("a.csv", "a.parquet"):
         path = write_series(open_folder / name, [1.0])
-        read_series(path)
+        read(path)
         path.chmod(0o000)
         with pytest.raises(InputError, match=r"cannot be read \(Permission denied\): allow reading it"):
-            as_nobody(lambda path=path: read_series(path))
+            as_nobody(lambda path=path: read(path))
 
 
 def test_if_nothing_can_be_used_the_first_problem_says_why(tmp_path: Path) -> None:
     for name in ("a.csv", "b.csv"):
         (tmp_path / name).symlink_to("nothing")
-    with pytest.raises(InputError, match=r"no \.parquet or \.csv file that can be used: .*a\.csv .* \(and 1 more\)"):
+    with pytest.raises(InputError, match=r"no file of a series that can be used: .*a\.csv .* \(and 1 more\)"):
         find_series(tmp_path)
 
 
@@ -111,12 +110,12 @@ def test_if_nothing_can_be_used_the_first_problem_says_why(tmp_path: Path) -> No
     ("name", "message"),
     [
         ("missing", "missing does not exist: name a folder"),
-        ("file.csv", "file.csv is not a folder"),
-        ("empty", "empty holds no .parquet or .csv file"),
+        ("notes.txt", "notes.txt is no .parquet, .csv, .feather or .json file: name a table"),
+        ("empty", "empty holds no .parquet, .csv, .feather or .json file"),
     ],
 )
 def test_a_place_without_series_is_refused(tmp_path: Path, name: str, message: str) -> None:
-    (tmp_path / "file.csv").write_text("datetime,price\n")
+    (tmp_path / "notes.txt").write_text("datetime,price\n")
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match=message):
         find_series(tmp_path / name)

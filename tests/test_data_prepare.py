@@ -15,7 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import EXPANDING_MAX, HORIZONS, WriteSeries
+from conftest import EXPANDING_MAX, HORIZONS, WriteSeries, read
 
 from hybridtune.data.features import FEATURE_NAMES, features
 from hybridtune.data.find import find_series
@@ -23,7 +23,6 @@ from hybridtune.data.info import DatasetInfo
 from hybridtune.data.labels import labels
 from hybridtune.data.prepare import prepare
 from hybridtune.data.prepare_config import PrepareConfig
-from hybridtune.data.read import read_series
 from hybridtune.data.schema import MASKED, SLICES, InputError, Ties
 from hybridtune.data.split import PURGED, Shares
 from hybridtune.data.store import Dataset, usable_minutes
@@ -33,7 +32,7 @@ QUARTERS = PrepareConfig(
 )
 
 
-PARAMS = b"datetime,price\n" + b"".join(b"2025-01-01 00:%02d,1\n" % minute for minute in range(20))
+PARAMS = b"datetime,price,volume\n" + b"".join(b"2025-01-01 00:%02d,1,1\n" % minute for minute in range(20))
 
 
 @pytest.fixture
@@ -66,7 +65,7 @@ def test_series_hold_the_features_and_labels_of_their_files(raw: Path, dataset: 
     assert dataset.info.features == FEATURE_NAMES
     assert len(dataset) == len(find_series(raw).files) == 24
     for index, file in enumerate(find_series(raw).files):
-        bars = read_series(file.path)
+        bars = read(file.path)
         y_TH = labels(bars.price_T, bars.observed_T, HORIZONS, len(bars)).y_TH
         assert dataset.series.name_M[index] == file.name
         assert dataset.series.category_M[index] == file.category
@@ -166,7 +165,7 @@ def test_reopening_and_unpickling_give_the_same_arrays(dataset: Dataset) -> None
 
 
 def test_one_bad_file_among_good_ones_is_listed_with_its_reason(launches: Path, tmp_path: Path) -> None:
-    (launches / "bad.csv").write_text("datetime,price\n2025-01-01,abc\n")
+    (launches / "bad.csv").write_text("datetime,price,volume\n2025-01-01,abc,1\n")
     info = prepare(launches, tmp_path / "out", QUARTERS)
     assert [Path(each.path).name for each in info.rejected] == ["bad.csv"]
     assert "column 'price' must hold numbers, got 'abc' in row 0" in info.rejected[0].reason
@@ -178,12 +177,23 @@ def test_one_bad_file_among_good_ones_is_listed_with_its_reason(launches: Path, 
     ("name", "content", "reason"),
     [
         ("a.parquet", b"PAR1 no more", r"a\.parquet cannot be read"),
-        ("a.csv", b"datetime,price\n2025-01-01,1\n", r"no usable anchor: 1 minutes, 1 .* needs 4 bars"),
+        ("a.csv", b"datetime,price,volume\n2025-01-01,1,1\n", r"no usable anchor: 1 minutes, 1 .* needs 4 bars"),
         (
             "a.csv",
-            b"datetime,price,x\n2025-01-01,1,1\n",
+            b"datetime,price,volume,x\n2025-01-01,1,1,1\n",
             r"has extra columns \['x'\] where most files have \[\]",
         ),
+        (
+            "a.csv",
+            b"datetime,price\n2025-01-01,1\n",
+            r"a\.csv: its column for the volume is none, that of most files 'volume': give it the same columns",
+        ),
+        (
+            "a.csv",
+            b"datetime,price,volme\n2025-01-01,1,1\n",
+            r"a\.csv has column 'volme' and none for the volume: rename it, or say --columns volume=volme",
+        ),
+        ("a.json", b'{"name": "no candles"}', r"a\.json holds no list of candles: \[\[timestamp, open"),
         ("x/token0.csv", b"datetime,price\n2025-01-01,1\n", r"another file is named token0 too, rename one"),
         ("a.csv", PARAMS, r"no usable anchor"),
         ("x/token1.csv/a.txt", b"", r"token1\.csv is a folder named like a file: rename it"),

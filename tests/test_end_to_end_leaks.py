@@ -13,6 +13,7 @@ import torch
 from conftest import EXPANDING_MAX, HORIZONS, SCORE
 
 from hybridtune.data.batches import frozen_labels
+from hybridtune.data.columns import Columns
 from hybridtune.data.features import FEATURE_NAMES
 from hybridtune.data.find import find_series
 from hybridtune.data.prepare import prepare
@@ -126,6 +127,7 @@ def bundle_of(model: torch.nn.Module, dataset: Dataset) -> Bundle:
         horizons=HORIZONS,
         features=FEATURE_NAMES,
         extras=(),
+        columns=Columns(),
         expanding_min=dataset.info.expanding_min,
         expanding_max=dataset.info.expanding_max,
         members=(

@@ -11,12 +11,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from conftest import SCORE, Workplace, WriteSeries
+from conftest import SCORE, Workplace, WriteSeries, read
 
 import hybridtune.models.bundle.row_groups
+from hybridtune.data.columns import Columns
 from hybridtune.data.features import features
 from hybridtune.data.find import find_series
-from hybridtune.data.read import read_series
 from hybridtune.data.schema import InputError
 from hybridtune.data.store import Dataset
 from hybridtune.models.architectures.basic_lstm import BasicLSTM
@@ -84,6 +84,7 @@ def bundle_of(out: Path, members: dict[str, Forecaster], weights: dict[str, floa
         horizons=HORIZONS,
         features=dataset.info.features,
         extras=(),
+        columns=Columns(),
         expanding_min=dataset.info.expanding_min,
         expanding_max=dataset.info.expanding_max,
         members=tuple(entries),
@@ -128,7 +129,7 @@ def test_weights_are_those_of_the_series_cut_at_the_anchor_and_fed_alone(
     windows = pd.read_parquet(folder / "windows.parquet").set_index(["series", "anchor"]) if name == "hybrid" else None
     assert len(minutes.index.unique()) == len(find_series(raw).files) * len(MINUTES)
     for file in find_series(raw).files[:5]:
-        x_TF = features(read_series(file.path))
+        x_TF = features(read(file.path))
         for anchor in MINUTES:
             minutes_ET, windows_ES = weights_alone(members[name], x_TF, anchor)
             part = minutes.loc[file.name, anchor].pivot(index="head", columns="minute", values="weight")
@@ -224,7 +225,7 @@ def test_the_page_is_drawn_from_the_first_anchors(bundle: Path, raw: Path, tmp_p
     names = [file.name for file in find_series(raw).files]
     assert anchors == [(name, minute) for name in names for minute in MINUTES][:DRAWN_ANCHORS]
     for prediction, _ in drawn:
-        price_T = read_series(prediction.series.file.path).price_T
+        price_T = read(prediction.series.file.path).price_T
         np.testing.assert_array_equal(prediction.series.price_T, price_T[: len(prediction.series.price_T)])
 
 
@@ -265,7 +266,7 @@ def test_what_cannot_be_explained_is_refused_and_leaves_nothing(
 
 
 def test_nothing_to_predict_leaves_no_explanation(bundle: Path, tmp_path: Path, write_series: WriteSeries) -> None:
-    write_series(tmp_path / "mine" / "a.csv", np.ones(80))
+    write_series(tmp_path / "mine" / "a.csv", np.ones(80), volume=np.ones(80))
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(
         InputError, match=r"nothing to predict in .*a\.csv has no observed minute among those requested"

@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import SCORE, WriteSeries
+from conftest import SCORE, WriteSeries, read
 
+from hybridtune.data.columns import Columns
 from hybridtune.data.features import features
 from hybridtune.data.find import find_series
-from hybridtune.data.read import read_series
 from hybridtune.data.schema import InputError
 from hybridtune.data.store import Dataset
 from hybridtune.models.architectures.basic_lstm import BasicLSTM
@@ -81,6 +81,7 @@ def saved(out: Path, models: list[Forecaster], dataset: Dataset, extras: tuple[s
         horizons=HORIZONS,
         features=dataset.info.features + extras,
         extras=extras,
+        columns=Columns(),
         expanding_min=dataset.info.expanding_min,
         expanding_max=dataset.info.expanding_max,
         members=entries,
@@ -111,7 +112,7 @@ def test_predictions_are_the_weighted_mean_of_what_the_models_say(
     assert [p.series.file for p in predictions] == files
     for prediction in predictions:
         assert prediction.series.minute_K.tolist() == list(range(FIRST, LAST + 1, 17))
-        x_TF = features(read_series(prediction.series.file.path))
+        x_TF = features(read(prediction.series.file.path))
         for k, minute in enumerate(prediction.series.minute_K):
             p_NH = np.stack([said(model, x_TF, int(minute)) for model in models])
             expected_H = calibrated((p_NH * np.array(WEIGHTS)).sum(axis=0)[None], CALIBRATION)[0]
@@ -234,8 +235,8 @@ def test_the_checksums_are_those_of_sha256sum(bundle: Path) -> None:
         (remove("bundle.json"), "does not exist"),
         (add_file, r"notes\.txt is not part of the bundle"),
         (add_folder, "__pycache__ is not part of the bundle"),
-        (edit(version=3), "has format version 3, this program reads 4"),
-        (edit(version=5, new="key"), "has format version 5, this program reads 4"),
+        (edit(version=4), "has format version 4, this program reads 5"),
+        (edit(version=6, new="key"), "has format version 6, this program reads 5"),
         (edit(surprise=1), "surprise"),
         (escape, r"members\.0\.file: String should match pattern"),
         (edit(file="/etc/passwd"), r"members\.0\.file: String should match pattern"),
@@ -309,7 +310,7 @@ def mine(tmp_path: Path, write_series: WriteSeries) -> Path:
         write_series(tmp_path / "mine" / f"s{minutes}.csv", price, volume=np.ones(minutes))
     # So many minutes do not help where most are missing.
     times = np.datetime64("2025-01-01T00:00", "us") + np.r_[:58, 90:91] * np.timedelta64(1, "m")
-    write_series(tmp_path / "mine" / "gap.csv", np.ones(59), datetime=times)
+    write_series(tmp_path / "mine" / "gap.csv", np.ones(59), volume=np.ones(59), datetime=times)
     (tmp_path / "mine" / "torn.parquet").write_bytes(b"PAR1")
     return tmp_path / "mine"
 
@@ -391,7 +392,7 @@ def test_minutes_without_a_bar_are_not_predicted(bundle: Path, tmp_path: Path) -
     times = np.datetime64("2025-01-01T00:00", "us") + np.delete(np.arange(80), 70) * np.timedelta64(1, "m")
     folder = tmp_path / "gap"
     folder.mkdir()
-    pd.DataFrame({"datetime": times, "price": 1.0}).to_csv(folder / "gap.csv", index=False)
+    pd.DataFrame({"datetime": times, "price": 1.0, "volume": 1.0}).to_csv(folder / "gap.csv", index=False)
     predict_folder(bundle, folder, tmp_path / "out.parquet")
     assert minutes_of(tmp_path / "out.parquet") == {"gap": [m for m in range(59, 80) if m != 70]}
 
@@ -405,8 +406,8 @@ def test_a_series_without_a_column_that_the_models_need_is_a_problem_of_that_ser
     ]
     bundle = saved(tmp_path / "bundle", wide, dataset, extras=("holders",))
     folder = tmp_path / "mine"
-    write_series(folder / "with.csv", np.ones(80), holders=np.arange(80), unknown=np.ones(80))
-    write_series(folder / "without.csv", np.ones(80))
+    write_series(folder / "with.csv", np.ones(80), volume=np.ones(80), holders=np.arange(80), unknown=np.ones(80))
+    write_series(folder / "without.csv", np.ones(80), volume=np.ones(80))
     summary = predict_folder(bundle, folder, tmp_path / "out.parquet", Last())
     assert summary.series == 1
     (problem,) = summary.problems
@@ -418,7 +419,8 @@ def test_many_series_are_spread_over_processes_in_their_order(
 ) -> None:
     rng = np.random.default_rng(0)
     for number in range(70):
-        write_series(tmp_path / "mine" / f"s{number:02}.csv", np.exp(rng.normal(0, 0.01, 30 + number).cumsum()))
+        price = np.exp(rng.normal(0, 0.01, 30 + number).cumsum())
+        write_series(tmp_path / "mine" / f"s{number:02}.csv", price, volume=np.ones(len(price)))
     here, spread = tmp_path / "here.parquet", tmp_path / "spread.parquet"
     alone = predict_folder(bundle, tmp_path / "mine", here, Every(20))
     with process_map(2) as parallel_map:
@@ -431,7 +433,7 @@ def test_many_series_are_spread_over_processes_in_their_order(
 def test_nothing_to_predict_is_an_error_that_leaves_no_file(
     bundle: Path, tmp_path: Path, write_series: WriteSeries
 ) -> None:
-    write_series(tmp_path / "mine" / "short.csv", np.ones(10))
+    write_series(tmp_path / "mine" / "short.csv", np.ones(10), volume=np.ones(10))
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(InputError, match=r"nothing to predict in .*short\.csv has 10 bars in 10 minutes"):
         predict_folder(bundle, tmp_path / "mine", tmp_path / "out.parquet")

@@ -24,6 +24,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from hybridtune.data.batches import Batch, pad_batch
+from hybridtune.data.columns import Columns
 from hybridtune.data.document import Document, new_folder, write_atomically
 from hybridtune.data.features import FEATURE_NAMES
 from hybridtune.data.find import SeriesFile
@@ -59,13 +60,15 @@ class MemberEntry(BaseModel):
 class BundleDocument(Document):
     """bundle.json"""
 
-    current_version: ClassVar[int] = 4
+    current_version: ClassVar[int] = 5
 
-    version: int = 4
+    version: int = 5
     horizons: tuple[int, ...]
     features: tuple[str, ...]
     extras: tuple[str, ...]
-    """Columns that the series must have beside time, price and volume."""
+    """Features beside the computed ones: ratios of columns to the price, and further columns."""
+    columns: Columns
+    """What is taken for what in the files of series."""
     expanding_min: int
     expanding_max: int
     members: tuple[MemberEntry, ...] = Field(min_length=1)
@@ -150,7 +153,9 @@ class Bundle:
         waiting: list[tuple[RequestedSeries, NDArray[np.float32]]] = []
         anchors = 0
         for file in files:
-            opened = read_requested(file, document.extras, document.expanding_min, document.expanding_max, requested)
+            opened = read_requested(
+                file, document.columns, document.extras, document.expanding_min, document.expanding_max, requested
+            )
             waiting.append(opened)
             anchors += min(len(opened[0].minute_K), ANCHORS_PER_PASS)
             if len(waiting) == SERIES_PER_BATCH or anchors >= ANCHORS_PER_BATCH:

@@ -11,7 +11,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from hybridtune.data.document import refuse_existing
-from hybridtune.data.find import SeriesFile, find_series
+from hybridtune.data.find import SeriesFile
+from hybridtune.data.long_tables import series_below
 from hybridtune.data.parallel import ParallelMap
 from hybridtune.data.schema import InputError
 from hybridtune.data.text import printable
@@ -71,20 +72,23 @@ def predict_folder(
     bundle = Bundle.load(bundle_path)
     horizons = bundle.document.horizons
     attentive = None if attention is None else bundle.attentive_member()
-    found = find_series(raw)
-    if parallel_map is None or attentive is not None or len(found.files) <= SERIES_PER_BATCH:
-        predictions = bundle.predict(found.files, requested, attentive)
-    else:
-        parts = _batched(found.files, SERIES_PER_BATCH)
-        predictions = chain.from_iterable(parallel_map(partial(_predict_part, bundle_path, requested), parts))
+    # A member is explained by this process alone.
+    spread = None if attentive is not None else parallel_map
     temporary = out.with_name(f".{out.name}.{secrets.token_hex(4)}.tmp")
-    problems = [problem.reason for problem in found.problems]
+    problems: list[str] = []
     series = rows = goes_on = 0
     try:
         with (
+            series_below(raw, bundle.document.columns.id) as found,
             _attention_writer(attention, attentive, horizons) as write_attention,
             RowGroups(temporary, SCHEMA) as table,
         ):
+            problems += [problem.reason for problem in found.problems]
+            if spread is None or len(found.files) <= SERIES_PER_BATCH:
+                predictions = bundle.predict(found.files, requested, attentive)
+            else:
+                parts = _batched(found.files, SERIES_PER_BATCH)
+                predictions = chain.from_iterable(spread(partial(_predict_part, bundle_path, requested), parts))
             for done, prediction in enumerate(predictions, start=1):
                 goes_on += prediction.series.goes_on
                 if prediction.series.problem is not None:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from hybridtune.data.columns import Columns
 from hybridtune.data.features import features
 from hybridtune.data.find import SeriesFile
 from hybridtune.data.read import read_series
@@ -62,12 +63,17 @@ class SeriesPrediction:
 
 
 def read_requested(
-    file: SeriesFile, extras: tuple[str, ...], expanding_min: int, expanding_max: int, requested: Requested
+    file: SeriesFile,
+    columns: Columns,
+    extras: tuple[str, ...],
+    expanding_min: int,
+    expanding_max: int,
+    requested: Requested,
 ) -> tuple[RequestedSeries, NDArray[np.float32]]:
     """The series and its features x_TF; a file that cannot be read gives a problem and no bars."""
     try:
         # One minute more than is used shows whether the series goes on.
-        bars = read_series(file.path, extras, limit_minutes=expanding_max + 1)
+        bars = read_series(file, columns, extras, limit_minutes=expanding_max + 1)
     except InputError as error:
         unread = RequestedSeries(
             file=file,

@@ -41,7 +41,12 @@ def synth(
 
 
 def prepare(
-    raw: Annotated[Path, typer.Argument(help="Folder of <token>.parquet or .csv files.", show_default=False)],
+    raw: Annotated[
+        Path,
+        typer.Argument(
+            help="Folder of <token>.parquet, .csv, .feather or .json files, or one table.", show_default=False
+        ),
+    ],
     dataset: Annotated[
         str, typer.Argument(metavar="OUT", help="New dataset: a folder, or s3://bucket/prefix.", show_default=False)
     ],
@@ -49,6 +54,14 @@ def prepare(
         map(str, DEFAULT_HORIZONS)
     ),
     ties: Annotated[str, typer.Option(help="Equal prices: drop the label, or call it down.")] = "drop",
+    columns: Annotated[
+        str,
+        typer.Option(
+            help="Which columns are what, where their names are not known: id=token,time=ts,price=close; also volume, "
+            "open, high, low.",
+            show_default="recognised",
+        ),
+    ] = "",
     labels: Annotated[
         str,
         typer.Option(
@@ -97,6 +110,7 @@ def prepare(
         horizons=minutes_of("horizons", horizons),
         ties=cast("Ties", ties),
         labels=cast("LabelRule", labels),
+        columns=columns,
         collected_until=None if collected_until is None else time_of("collected-until", collected_until),
         shares=Shares.parse(slices),
         expanding_min=expanding_min,
