@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import typer
 from conftest import SMALL_SPACE, Workplace
@@ -27,6 +28,8 @@ IN_THEIR_ORDER = (
     "hybridtune doctor",
     "hybridtune predict bundle NEW_LAUNCHES --out last.parquet --last --explain attention",
     "hybridtune compare run other_run bundle",
+    "hybridtune prepare LAUNCHES exact --labels exact --collected-until 2026-03-01T12:00",
+    "hybridtune prepare TABLE.csv dataset_of_table --columns id=coin,time=ts,price=last",
 )
 """Those for one machine, each with what it needs from those before it."""
 ELSEWHERE = ("hybridtune prepare LAUNCHES dataset --horizons 15,30,60", "hybridtune dashboard run")
@@ -82,6 +85,9 @@ def test_the_commands_for_one_machine_work_as_they_are_shown(tmp_path: Path) -> 
     place.succeed("synth", "raw", "--tokens", "60", "--minutes", "800")
     (tmp_path / "raw" / "launches").rename(tmp_path / "LAUNCHES")
     shutil.copytree(tmp_path / "LAUNCHES", tmp_path / "NEW_LAUNCHES")
+    names = {"datetime": "ts", "price": "last"}
+    series = [pd.read_parquet(path).assign(coin=path.stem) for path in (tmp_path / "LAUNCHES").rglob("*.parquet")]
+    pd.concat(series).rename(columns=names).to_csv(tmp_path / "TABLE.csv", index=False)
     (tmp_path / "space.yaml").write_text(SMALL_SPACE)
     for line in IN_THEIR_ORDER:
         if line.startswith("hybridtune compare"):
