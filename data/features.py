@@ -5,14 +5,15 @@ bars 0..t only for the value at t. "Past n" means the last n minutes up to and i
 exist.
 """
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hybridtune.data.read import Bars
+from hybridtune.data.bars import Bars
 from hybridtune.data.schema import SMALLEST_PRICE
 
 Values = NDArray[np.float64]
@@ -25,6 +26,10 @@ SMALLEST_VOLUME = 1e-200
 
 LARGEST_VOLUME = 1e300
 """A volume above it is cut to it: sums of volumes would overflow."""
+
+
+FIXED_MINUTES, LOOKED_AT, ROUNDED_TO = 250, (7, 68, 131, 249), 1e-3
+"""Of the series that tells one version's formulas from another's."""
 
 
 class Series:
@@ -184,6 +189,34 @@ def features(bars: Bars, extras: Sequence[str] = ()) -> NDArray[np.float32]:
     x_TF = np.column_stack([*columns, bars.extras_TE]).clip(-largest, largest).astype(np.float32)
     assert np.isfinite(x_TF).all()
     return x_TF
+
+
+@cache
+def formulas_digest() -> str:
+    """Of the computed features of a fixed series: it changes with any of their formulas, and not with the machine.
+
+    The values are rounded, as the last bits of a logarithm differ from one processor to another.
+    """
+    x_TF = features(_fixed_bars())[list(LOOKED_AT)]
+    return hashlib.sha256(np.round(x_TF / ROUNDED_TO).astype(np.int32).tobytes()).hexdigest()[:16]
+
+
+def _fixed_bars() -> Bars:
+    """Rises, falls, gaps, minutes without volume, longer than the longest mean."""
+    minute_T = np.arange(FIXED_MINUTES)
+    observed_T = (minute_T * 7) % 11 != 3
+    last_T = np.maximum.accumulate(np.where(observed_T, minute_T, 0))
+    price_T = 1 + ((last_T * 37) % 101) / 50 + (last_T % 60) / 30
+    return Bars(
+        start=np.datetime64("2025-01-01T05:07", "m"),
+        price_T=price_T,
+        volume_T=np.where(observed_T, ((minute_T * 53) % 97) ** 2 / 7.0, 0.0),
+        observed_T=observed_T,
+        staleness_T=minute_T - last_T,
+        extras_TE=np.empty((FIXED_MINUTES, 0)),
+        unusable_rows=0,
+        goes_on=False,
+    )
 
 
 def _running_mean(values_T: Values, minutes: int) -> Values:

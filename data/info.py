@@ -60,6 +60,8 @@ class DatasetInfo(Document):
     """The computed features, then the extras."""
     extras: tuple[str, ...]
     """Ratios of the columns to the price, then further columns as they are."""
+    formulas: str
+    """Digest of what the features of a fixed series are."""
     columns: Columns
     """What was taken for what in the raw files."""
     horizons: tuple[int, ...]

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hybridtune.data.document import new_folder, refuse_existing
-from hybridtune.data.features import FEATURE_NAMES, features
+from hybridtune.data.features import FEATURE_NAMES, features, formulas_digest
 from hybridtune.data.find import Problem, SeriesFile, find_series
 from hybridtune.data.index import Counts, KeptSeries, build_index
 from hybridtune.data.info import DatasetInfo, Rejected
@@ -75,7 +75,8 @@ def prepare(
     config = config or PrepareConfig()
     refuse_existing(out)
     found = find_series(raw, config.given_columns.get("id"))
-    with new_folder(out) as folder, TemporaryDirectory(prefix="hybridtune-") as copies:
+    # Within, as the hosts of a cluster may see that folder too.
+    with new_folder(out) as folder, TemporaryDirectory(dir=folder.resolve(), prefix=".copies-") as copies:
         rejections = Rejections(config.strict)
         for problem in found.problems:
             rejections.add(problem)
@@ -230,6 +231,7 @@ def _write_index(
     info = DatasetInfo(
         features=FEATURE_NAMES + layout.extras,
         extras=layout.extras,
+        formulas=formulas_digest(),
         columns=layout.columns,
         horizons=config.horizons,
         expanding_min=config.expanding_min,

@@ -21,6 +21,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from hybridtune.data.features import formulas_digest
 from hybridtune.data.info import DatasetInfo
 from hybridtune.data.schema import SLICES, InputError, SliceName
 from hybridtune.data.text import cut
@@ -84,6 +85,8 @@ class Dataset:
             self._anchors = _anchors(pa.ipc.open_file(self._buffer(ANCHORS)).read_all())
             if dataset_fingerprint(self.info, self.series) != self.info.fingerprint:
                 raise self._damaged(f"{INFO} was changed")
+            if self.info.formulas != formulas_digest():
+                raise InputError(f"{source} was made with other formulas of its features: prepare it anew")
             self._bars = pa.ipc.open_file(self._buffer(BARS))
             self._check_bars()
         self._columns = list(range(len(self.info.horizons)))

@@ -1,6 +1,14 @@
 """Foreign text in messages: printable and of bounded length."""
 
+from reprlib import Repr
+
 LONGEST_VALUE = 80
+
+# What stands for itself many times over, as YAML's aliases let it, would be written out as often.
+_BOUNDED = Repr()
+_BOUNDED.maxlevel = 3
+_BOUNDED.maxdict = _BOUNDED.maxlist = _BOUNDED.maxtuple = _BOUNDED.maxset = _BOUNDED.maxfrozenset = 12
+_BOUNDED.maxstring = _BOUNDED.maxlong = _BOUNDED.maxother = 2 * LONGEST_VALUE
 
 
 def printable(text: object) -> str:
@@ -10,7 +18,7 @@ def printable(text: object) -> str:
 
 def shown(value: object) -> str:
     """A value as a message quotes it, cut where it is long."""
-    return cut(repr(value))
+    return cut(_BOUNDED.repr(value))
 
 
 def cut(text: str) -> str:

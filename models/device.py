@@ -11,8 +11,10 @@ from hybridtune.models.hardware import DeviceChoice, Hardware, Precision, memory
 
 
 def pick(hardware: Hardware) -> tuple[torch.device, Precision]:
-    """auto: CUDA for who was given a GPU, else Apple's GPU where there is one, else the CPU; bf16 where the
-    hardware multiplies it natively, else fp32. Raises InputError if what was asked for is not there.
+    """auto: CUDA for who was given a GPU, else the CPU; bf16 where the hardware multiplies it natively, else fp32.
+    Apple's GPU is taken by those alone who ask for it, see models.first_step.
+
+    Raises InputError if what was asked for is not there.
     """
     device = torch.device(pick_device(hardware.device, hardware.has_gpu))
     return device, best_precision(device) if hardware.precision == "auto" else hardware.precision
@@ -81,6 +83,4 @@ def pick_device(choice: DeviceChoice, has_gpu: bool) -> str:
         raise InputError("device mps needs Apple silicon, this machine has none: use --device auto")
     if choice != "auto":
         return choice
-    if has_gpu:
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
+    return "cuda" if has_gpu else "cpu"

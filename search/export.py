@@ -37,6 +37,7 @@ def export(run: RunDir, out: Path) -> BundleDocument:
         horizons=info.horizons,
         features=info.features,
         extras=info.extras,
+        formulas=info.formulas,
         columns=info.columns,
         expanding_min=info.expanding_min,
         expanding_max=info.expanding_max,

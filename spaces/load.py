@@ -8,6 +8,7 @@ dimensions:
   attention_span: {choices: [60, 240], when: {attention_heads: 8}}
 """
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from hybridtune.data.document import first_problem
 from hybridtune.data.schema import InputError
+from hybridtune.data.text import shown
 from hybridtune.spaces.basic import BASIC
 from hybridtune.spaces.check import check_space
 from hybridtune.spaces.every import ALL
@@ -27,6 +29,21 @@ from hybridtune.spaces.transformer import TRANSFORMER
 from hybridtune.spaces.trial_config import Shape, parse_windows
 
 SHIPPED = {space.name: space for space in (HYBRID, BASIC, TRANSFORMER, TCN, ALL)}
+
+
+class _Loader(yaml.SafeLoader):
+    """Numbers as everybody writes them: in YAML 1.1, 1:30 is 90, 060 is 48, and 1e-4 is a text."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag.rpartition(":")[2] not in ("int", "float")]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+for _kind, _pattern in (
+    ("int", r"[-+]?(0|[1-9][0-9]*)"),
+    ("float", r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"),
+):
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_kind}", re.compile(f"({_pattern})$"), list("-+.0123456789"))
 
 
 class _SpaceFile(BaseModel):
@@ -71,12 +88,12 @@ def _fitted(space: Space, shape: Shape, written: Mapping[str, str]) -> Space:
 def _read_space_file(path: Path, shape: Shape) -> Space:
     try:
         text = path.read_text(encoding="utf-8")
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-        content = yaml.safe_load(text)
+        root = yaml.compose(text, Loader=_Loader)
+        content = yaml.load(text, Loader=_Loader)  # noqa: S506 it is a SafeLoader
     except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
         raise InputError(f"{path} is not a readable YAML file: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict | None):
-        raise InputError(f"{path} must be a mapping with keys among version, base, dimensions, got {content!r:.80}")
+        raise InputError(f"{path} must be a mapping with keys among version, base, dimensions, got {shown(content)}")
     _refuse_doubles(root, path)
     try:
         file = _SpaceFile.model_validate(content or {})

@@ -21,11 +21,12 @@ import pandas as pd
 import pytest
 from numpy.typing import ArrayLike
 
+from hybridtune.data.bars import Bars
 from hybridtune.data.columns import recognise
 from hybridtune.data.find import SeriesFile
 from hybridtune.data.prepare import prepare
 from hybridtune.data.prepare_config import PrepareConfig
-from hybridtune.data.read import Bars, read_series
+from hybridtune.data.read import read_series
 from hybridtune.data.store import Dataset
 from hybridtune.data.synth import SynthConfig, generate
 from hybridtune.data.tables import column_names, refusing

@@ -12,8 +12,9 @@ from conftest import violent_bars, with_rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hybridtune.data.features import FEATURE_NAMES, FEATURES, Series, features
-from hybridtune.data.read import Bars
+from hybridtune.data.bars import Bars
+from hybridtune.data.features import FEATURE_NAMES, FEATURES, LOOKED_AT, ROUNDED_TO, Series, features, formulas_digest
+from hybridtune.data.features import _fixed_bars as fixed_bars
 
 seeds = st.integers(0, 2**32 - 1)
 
@@ -194,3 +195,16 @@ def test_each_feature_is_computed_from_the_series_alone() -> None:
     for column, feature in enumerate(FEATURES):
         alone = feature.compute(Series(bars)).astype(np.float32)
         np.testing.assert_array_equal(features(bars, EXTRAS)[:, column], alone, err_msg=feature.name)
+
+
+def test_the_digest_of_the_formulas_is_the_same_on_every_machine() -> None:
+    """No value lies so near to a half that the last bits of a logarithm decide how it is rounded."""
+    scaled = features(fixed_bars())[list(LOOKED_AT)].astype(np.float64) / ROUNDED_TO
+    assert np.abs(scaled - np.floor(scaled) - 0.5).min() > 1e-3
+    # Whoever changes a formula makes datasets and bundles of before unusable, and says so here.
+    assert formulas_digest() == "6e8f4c68946cd080"
+
+
+def test_every_formula_decides_the_digest() -> None:
+    x_TF = features(fixed_bars())[list(LOOKED_AT)]
+    assert (np.ptp(x_TF, axis=0) > 10 * ROUNDED_TO).all()

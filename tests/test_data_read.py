@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import WriteSeries, read
 
+from hybridtune.data.bars import Bars
 from hybridtune.data.columns import extras_of, recognise
 from hybridtune.data.find import SeriesFile
-from hybridtune.data.read import Bars
 from hybridtune.data.schema import InputError
 from hybridtune.data.tables import column_names, refusing
 

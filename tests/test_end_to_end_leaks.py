@@ -14,7 +14,7 @@ from conftest import EXPANDING_MAX, HORIZONS, SCORE
 
 from hybridtune.data.batches import frozen_labels
 from hybridtune.data.columns import Columns
-from hybridtune.data.features import FEATURE_NAMES
+from hybridtune.data.features import FEATURE_NAMES, formulas_digest
 from hybridtune.data.find import find_series
 from hybridtune.data.prepare import prepare
 from hybridtune.data.prepare_config import PrepareConfig
@@ -127,6 +127,7 @@ def bundle_of(model: torch.nn.Module, dataset: Dataset) -> Bundle:
         horizons=HORIZONS,
         features=FEATURE_NAMES,
         extras=(),
+        formulas=formulas_digest(),
         columns=Columns(),
         expanding_min=dataset.info.expanding_min,
         expanding_max=dataset.info.expanding_max,

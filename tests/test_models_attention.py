@@ -15,7 +15,7 @@ from conftest import SCORE, Workplace, WriteSeries, read
 
 import hybridtune.models.bundle.row_groups
 from hybridtune.data.columns import Columns
-from hybridtune.data.features import features
+from hybridtune.data.features import features, formulas_digest
 from hybridtune.data.find import find_series
 from hybridtune.data.schema import InputError
 from hybridtune.data.store import Dataset
@@ -84,6 +84,7 @@ def bundle_of(out: Path, members: dict[str, Forecaster], weights: dict[str, floa
         horizons=HORIZONS,
         features=dataset.info.features,
         extras=(),
+        formulas=formulas_digest(),
         columns=Columns(),
         expanding_min=dataset.info.expanding_min,
         expanding_max=dataset.info.expanding_max,

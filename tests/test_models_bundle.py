@@ -11,9 +11,10 @@ import pandas as pd
 import pytest
 import torch
 from conftest import SCORE, WriteSeries, read
+from safetensors.torch import load, save
 
 from hybridtune.data.columns import Columns
-from hybridtune.data.features import features
+from hybridtune.data.features import features, formulas_digest
 from hybridtune.data.find import find_series
 from hybridtune.data.schema import InputError
 from hybridtune.data.store import Dataset
@@ -81,6 +82,7 @@ def saved(out: Path, models: list[Forecaster], dataset: Dataset, extras: tuple[s
         horizons=HORIZONS,
         features=dataset.info.features + extras,
         extras=extras,
+        formulas=formulas_digest(),
         columns=Columns(),
         expanding_min=dataset.info.expanding_min,
         expanding_max=dataset.info.expanding_max,
@@ -117,7 +119,12 @@ def test_predictions_are_the_weighted_mean_of_what_the_models_say(
             p_NH = np.stack([said(model, x_TF, int(minute)) for model in models])
             expected_H = calibrated((p_NH * np.array(WEIGHTS)).sum(axis=0)[None], CALIBRATION)[0]
             np.testing.assert_allclose(prediction.p_KH[k], expected_H, atol=1e-6)
-            np.testing.assert_allclose(prediction.spread_KH[k], p_NH.std(axis=0), atol=1e-6)
+            weight_NH = np.array(WEIGHTS)
+            apart_NH = p_NH - (weight_NH * p_NH).sum(axis=0)
+            spread_H = np.sqrt((weight_NH * apart_NH**2).sum(axis=0))
+            np.testing.assert_allclose(prediction.spread_KH[k], spread_H, atol=1e-6)
+            # One member alone has a say in the second horizon, whatever the other thinks of it.
+            assert prediction.spread_KH[k][1] == pytest.approx(0, abs=1e-6)
 
 
 def test_the_bundles_document_comes_back_as_it_was_saved(bundle: Path, models: list[Forecaster]) -> None:
@@ -203,6 +210,10 @@ def without_a_number(content: bytes) -> bytes:
     return content[:-4] + np.float32(np.nan).tobytes()
 
 
+def in_half(content: bytes) -> bytes:
+    return save({name: tensor.half() for name, tensor in load(content).items()})
+
+
 def add_file(bundle: Path) -> None:
     (bundle / "notes.txt").write_text("mine")
 
@@ -214,6 +225,15 @@ def add_folder(bundle: Path) -> None:
 def escape(bundle: Path) -> None:
     (bundle / "member-0.safetensors").rename(bundle.parent / "member-0.safetensors")
     edit(file="../member-0.safetensors")(bundle)
+
+
+def test_whoever_may_read_other_files_may_read_the_bundle(bundle: Path, tmp_path: Path) -> None:
+    """The weights alone were for their owner, and another user got a traceback."""
+    (tmp_path / "usual").write_text("")
+    usual = (tmp_path / "usual").stat().st_mode
+    assert {path.name: oct(path.stat().st_mode) for path in bundle.iterdir()} == {
+        path.name: oct(usual) for path in bundle.iterdir()
+    }
 
 
 def test_the_checksums_are_those_of_sha256sum(bundle: Path) -> None:
@@ -242,8 +262,14 @@ def test_the_checksums_are_those_of_sha256sum(bundle: Path) -> None:
         (edit(file="/etc/passwd"), r"members\.0\.file: String should match pattern"),
         (edit(weights=[1.0]), r"member trial-0-seed-0 has 1 weights for 2 horizons"),
         (edit(features=["price"]), "was made with other features"),
+        (edit(formulas="0"), "was made with other formulas of its features"),
+        (
+            edit(expanding_max=800),
+            "seed-0 sees 720 minutes at most, the bundle predicts up to 800: export it",
+        ),
+        (rewrite("member-1.safetensors", in_half), r"trial-1-seed-0 has weights in torch\.float16, not in float32"),
         (edit(architecture="oracle"), "architecture must be one of"),
-        (edit(config={"input_size": 3, "horizons": 2}), "member trial-0-seed-0 cannot be loaded"),
+        (edit(config={"input_size": 3, "horizons": 2}), "trial-0-seed-0 was made for input_size 3, the bundle has 24"),
         (edit(config={"layers": 1}), "member trial-0-seed-0 cannot be loaded"),
         (edit(members=[]), "members: "),
         (edit(weights=[0.25, 0.5]), r"shares that sum to 1 at each horizon, they sum to 1, 0\.5"),

@@ -234,9 +234,9 @@ def test_the_steps_of_a_training_follow_the_schedule(dataset: Dataset, schedule:
     for last_share in (0.25, 0.75):
         before = [progress.objective for progress in started.history]
         started.run_iteration()
-        peak = config.learning_rate * rate_share(schedule, last_share, before)
+        peak = config.learning_rate * rate_share(schedule, last_share, before, 2)
         rates = [group["lr"] for group in started.state()["optimizer"]["param_groups"]]
-        assert rates == pytest.approx([peak * 1.0, peak * 0.5, peak * 2.0])
+        assert sorted(set(rates)) == pytest.approx([peak * 0.5, peak * 1.0, peak * 2.0])
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from hybridtune.data.prepare import prepare
 from hybridtune.data.prepare_config import PrepareConfig
 from hybridtune.data.schema import InputError
 from hybridtune.data.store import Dataset, usable_minutes
+from hybridtune.models.training.config import LossName
 from hybridtune.models.training.loss import Loss, make_loss
 
 LOGITS = torch.tensor([[[0.3, -2.0], [9.0, 0.1]]])
@@ -32,9 +33,35 @@ def test_a_positive_weight_multiplies_the_rises_of_its_horizon_alone() -> None:
     y = torch.tensor([[[1, 1], [0, 0]]], dtype=torch.int8)
     weighted = Loss("cross_entropy", (3.0, 0.5)).summed(LOGITS, y)
     expected = F.binary_cross_entropy_with_logits(
-        LOGITS, y.float(), pos_weight=torch.tensor([3.0, 0.5]), reduction="sum"
+        LOGITS + torch.tensor([3.0, 0.5]).log(), y.float(), pos_weight=torch.tensor([3.0, 0.5]), reduction="sum"
     )
     torch.testing.assert_close(weighted, expected)
+
+
+@pytest.mark.parametrize("name", ["cross_entropy", "focal"])
+def test_weights_do_not_move_the_probabilities_by_which_a_model_is_scored(name: LossName) -> None:
+    """Balanced, it said 0.5 where 0.31 is true, and lost by construction: a log loss of 0.66 against 0.60."""
+    y = torch.zeros(1, 100, 1, dtype=torch.int8)
+    y[:, :31] = 1
+    logit = torch.zeros(1, 1, 1, requires_grad=True)
+    optimizer = torch.optim.Adam([logit], lr=0.05)
+    for _ in range(500):
+        optimizer.zero_grad()
+        Loss(name, (0.69 / 0.31,)).summed(logit.expand(1, 100, 1), y).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    assert float(logit.detach().sigmoid()) == pytest.approx(0.31, abs=0.001)
+
+
+def test_every_horizon_weighs_the_same_however_many_of_its_labels_are_known(dataset: Dataset) -> None:
+    """The metric is the mean over horizons; the loss was that over labels, of which the longest horizon has fewest."""
+    known_H = dataset.info.slices["train"].known_labels
+    weight_H = make_loss("cross_entropy", "none", dataset).horizon_H
+    assert weight_H is not None
+    total = [known * weight for known, weight in zip(known_H, weight_H, strict=True)]
+    assert total == pytest.approx([sum(known_H) / len(known_H)] * len(known_H))
+    y = torch.tensor([[[1, -1], [1, 0]]], dtype=torch.int8)
+    value = Loss("cross_entropy", None, (0.5, 2.0)).summed(torch.zeros(1, 2, 2), y)
+    assert float(value) == pytest.approx((2 * 0.5 + 2.0) * np.log(2))
 
 
 def test_focal_loss_is_the_papers() -> None:

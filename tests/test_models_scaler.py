@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.preprocessing import QuantileTransformer
 
+from hybridtune.data.bars import Bars
 from hybridtune.data.features import features
 from hybridtune.data.prepare import prepare
 from hybridtune.data.prepare_config import PrepareConfig
-from hybridtune.data.read import Bars
 from hybridtune.data.store import Dataset
 from hybridtune.models.architectures.scaler import (
     CLIP,
@@ -128,6 +128,16 @@ def test_robust_scaling_is_winsorised_median_and_quartiles() -> None:
     low, first, median, third, high = np.percentile(x_NF, [0.5, 25, 50, 75, 99.5], axis=0)
     expected = ((x_NF.clip(low, high) - median) / (third - first)).clip(-CLIP, CLIP)
     np.testing.assert_allclose(scaled(fitted(x_NF, "robust"), x_NF), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", SCALINGS)
+def test_a_feature_that_spans_all_that_a_float_holds_is_scaled_to_numbers(name: str) -> None:
+    """The range of an extra column between the smallest and the largest float is none: it was not a number."""
+    largest = np.finfo(np.float32).max
+    x_N1 = np.concatenate([np.full(50, -largest), np.full(50, largest), np.zeros(10)]).astype(np.float32)[:, None]
+    x = scaled(fitted(x_N1, name), x_N1)
+    assert np.isfinite(x).all()
+    assert x[0] < x[-1] < x[60]
 
 
 def test_robust_scaling_of_a_mostly_constant_feature_keeps_the_rest_apart() -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from hybridtune.search.cluster import local_ray
 from hybridtune.search.cluster.local_ray import LOCK, RAY_PREFIX, _ray_folder, own_signals
+from hybridtune.search.cluster.maps import cores
 
 
 @pytest.fixture
@@ -76,3 +77,9 @@ def test_a_ctrl_c_while_ray_starts_is_raised_though_somebody_swallows_it() -> No
         done.append("all of the start")
     assert done
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+
+def test_a_machine_that_knows_no_sets_of_cores_has_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """macOS: launch, prepare and predict ended at once."""
+    monkeypatch.delattr(os, "sched_getaffinity")
+    assert cores() == os.cpu_count()

@@ -321,6 +321,10 @@ def test_a_large_range_is_checked_at_once(tmp_path: Path, dimensions: str) -> No
     assert load_space(write(tmp_path, f"dimensions:\n  {dimensions}\n")).size() == math.inf
 
 
+BOMB = "\n".join(
+    ["- &a0 [x, x, x, x, x, x, x, x, x]", *(f"- &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 9))]
+)
+"""Nine nines of nines ... of x: written out it would fill the memory."""
 LISTED = r"; a dimension is one value, \{choices: \[\.\.\]\} or \{low: \.\., high: \.\., log: \.\. or step: \.\.\}"
 
 
@@ -418,6 +422,10 @@ LISTED = r"; a dimension is one value, \{choices: \[\.\.\]\} or \{low: \.\., hig
         ("dimensions: {\n", r"mine\.yaml is not a readable YAML file: .* line 2"),
         ("a: b: c\n", r"mine\.yaml is not a readable YAML file: .* line 1"),
         ("- 1\n- 2\n", r"mine\.yaml must be a mapping with keys among version, base, dimensions, got \[1, 2\]"),
+        (BOMB, r"mine\.yaml must be a mapping with keys among version, base, dimensions, got \[\["),
+        (f"bomb:\n{BOMB}", r"bomb: Extra inputs are not permitted, got \[\["),
+        ("dimensions:\n  windows: {choices: [1:30]}\n", r":2: .*windows must be minutes like 15/60/240, got '1:30'"),
+        ("dimensions:\n  batch_size: 1:30\n", r":2: batch_size: .*valid integer.* got '1:30'"),
         ("hybrid\n", r"mine\.yaml must be a mapping .* got 'hybrid'"),
     ],
 )
@@ -427,6 +435,17 @@ def test_a_bad_file_is_refused_in_one_line_that_names_file_and_line(tmp_path: Pa
         load_space(path)
     assert str(error.value).startswith(path)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("written", "read"), [("1e-3", 1e-3), ("5E-4", 5e-4), ("0.001", 1e-3), ("1.0e-3", 1e-3), (".001", 1e-3)]
+)
+def test_numbers_are_read_as_everybody_writes_them(tmp_path: Path, written: str, read: float) -> None:
+    """In YAML 1.1, 1e-3 is a text and 060 is 48."""
+    (tmp_path / "mine.yaml").write_text(f"dimensions:\n  learning_rate: {written}\n  windows: 060\n")
+    space = load_space(str(tmp_path / "mine.yaml"))
+    assert space.dimensions["learning_rate"] == Choice(choices=(read,))
+    assert space.dimensions["windows"] == Choice(choices=("060",))
 
 
 def test_a_name_that_is_neither_shipped_nor_a_file_is_refused(tmp_path: Path) -> None:

@@ -52,7 +52,8 @@ class StandardScaling(Scaling):
         self.deviation_F.copy_(torch.from_numpy(_no_zeros(deviation_F, mean_F)))
 
     def forward(self, x: Tensor) -> Tensor:
-        return ((x - self.mean_F) / self.deviation_F).clamp(-CLIP, CLIP)
+        # Halves, as the difference of two values may be more than a float can hold.
+        return ((x / 2 - self.mean_F / 2) / (self.deviation_F / 2)).clamp(-CLIP, CLIP)
 
 
 class RobustScaling(Scaling):
@@ -77,13 +78,14 @@ class RobustScaling(Scaling):
             (self.low_F, low_F),
             (self.high_F, high_F),
             (self.median_F, median_F),
-            (self.range_F, _no_zeros(range_F, median_F)),
+            (self.range_F, np.minimum(_no_zeros(range_F, median_F), np.finfo(np.float32).max)),
         ):
             buffer.copy_(torch.from_numpy(values))
 
     def forward(self, x: Tensor) -> Tensor:
         winsorised = torch.minimum(torch.maximum(x, self.low_F), self.high_F)
-        return ((winsorised - self.median_F) / self.range_F).clamp(-CLIP, CLIP)
+        # Halves, as the difference of two values may be more than a float can hold.
+        return ((winsorised / 2 - self.median_F / 2) / (self.range_F / 2)).clamp(-CLIP, CLIP)
 
 
 class QuantileScaling(Scaling):

@@ -20,13 +20,13 @@ import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from hybridtune.data.batches import Batch, pad_batch
 from hybridtune.data.columns import Columns
 from hybridtune.data.document import Document, new_folder, write_atomically
-from hybridtune.data.features import FEATURE_NAMES
+from hybridtune.data.features import FEATURE_NAMES, formulas_digest
 from hybridtune.data.find import SeriesFile
 from hybridtune.data.schema import MASKED, InputError
 from hybridtune.models.architectures.forecaster import Forecaster
@@ -67,6 +67,8 @@ class BundleDocument(Document):
     features: tuple[str, ...]
     extras: tuple[str, ...]
     """Features beside the computed ones: ratios of columns to the price, and further columns."""
+    formulas: str
+    """Digest of what the features of a fixed series are."""
     columns: Columns
     """What is taken for what in the files of series."""
     expanding_min: int
@@ -120,7 +122,11 @@ class Bundle:
         _check_sums(path)
         if document.features != FEATURE_NAMES + document.extras:
             raise InputError(f"{path} was made with other features: use the version of hybridtune that wrote it")
-        return cls(document, [_load_member(path, entry) for entry in document.members])
+        if document.formulas != formulas_digest():
+            raise InputError(
+                f"{path} was made with other formulas of its features: use the version of hybridtune that wrote it"
+            )
+        return cls(document, [_load_member(path, document, entry) for entry in document.members])
 
     def attentive_member(self) -> AttentiveMember:
         """The heaviest of the members that have attention. Raises InputError if none has."""
@@ -195,7 +201,9 @@ class Bundle:
     ) -> SeriesPrediction:
         mixed_KH = np.einsum("nkh,nh->kh", p_NKH.astype(np.float64), self._weights_NH)
         p_KH = calibrated(mixed_KH, self.document.calibration)
-        return SeriesPrediction(series, p_KH, p_NKH.std(axis=0), attention_K)
+        # A member of weight 0 at a horizon has no say in how far they are apart there.
+        apart_NKH = (p_NKH - mixed_KH) ** 2 * self._weights_NH[:, None, :]
+        return SeriesPrediction(series, p_KH, np.sqrt(apart_NKH.sum(axis=0)), attention_K)
 
 
 def save_bundle(
@@ -204,7 +212,8 @@ def save_bundle(
     """Writes the folder `out`; states: member -> its state_dict, `best` among them. Raises InputError if it exists."""
     with new_folder(out) as folder:
         for entry in document.members:
-            save_file(states[entry.id], folder / entry.file)
+            # save_file would let nobody else read it.
+            write_atomically(folder / entry.file, save(states[entry.id]))
         checkpoint = {
             "input_size": len(document.features),
             "config": {"architecture": best.architecture, **best.config},
@@ -217,10 +226,25 @@ def save_bundle(
         write_atomically(folder / "SHA256SUMS", "".join(sums).encode())
 
 
-def _load_member(path: Path, entry: MemberEntry) -> Forecaster:
+def _load_member(path: Path, document: BundleDocument, entry: MemberEntry) -> Forecaster:
     try:
-        model = build_model(model_config(entry.architecture, entry.config), seed=0)
-        model.load_state_dict(load_file(path / entry.file), strict=True)
+        config = model_config(entry.architecture, entry.config)
+        for name, asked in (("input_size", len(document.features)), ("horizons", len(document.horizons))):
+            if getattr(config, name) != asked:
+                raise InputError(
+                    f"{path}: member {entry.id} was made for {name} {getattr(config, name)}, the bundle has {asked}: "
+                    "export it anew"
+                )
+        if config.history < document.expanding_max:
+            raise InputError(
+                f"{path}: member {entry.id} sees {config.history} minutes at most, the bundle predicts up to "
+                f"{document.expanding_max}: export it anew"
+            )
+        model = build_model(config, seed=0)
+        state = load_file(path / entry.file)
+        if kinds := {str(tensor.dtype) for tensor in state.values() if tensor.is_floating_point()} - {"torch.float32"}:
+            raise InputError(f"{path}: member {entry.id} has weights in {kinds.pop()}, not in float32: export it anew")
+        model.load_state_dict(state, strict=True)
     except (OSError, SafetensorError, RuntimeError, TypeError) as error:
         raise InputError(f"{path}: member {entry.id} cannot be loaded: {str(error).splitlines()[0]}") from None
     if not all(torch.isfinite(tensor).all() for tensor in model.state_dict().values()):

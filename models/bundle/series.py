@@ -37,7 +37,7 @@ class RequestedSeries:
 @dataclass(frozen=True)
 class SeriesPrediction:
     """p_KH: probability that the price is higher h minutes after each of the series' minutes; spread_KH: the standard
-    deviation over the members.
+    deviation over the members, as they are weighed.
     """
 
     series: RequestedSeries

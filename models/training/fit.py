@@ -184,7 +184,8 @@ class Training:
                 anchors = min(config.batch_size, left)
                 done = self.iteration * config.samples_per_iteration + config.samples_per_iteration - left
                 share_done = done / (config.iterations * config.samples_per_iteration)
-                share = rate_share(config.schedule, share_done, [progress.objective for progress in self.history])
+                objectives = [progress.objective for progress in self.history]
+                share = rate_share(config.schedule, share_done, objectives, config.iterations)
                 set_learning_rate(self._optimizer, config.learning_rate * share)
                 total += anchors * self._step(self._stream.take(anchors))
                 left -= anchors

@@ -25,31 +25,47 @@ class Loss:
     name: LossName
     positive_H: tuple[float, ...] | None
     """Weight of label 1 (up) at each horizon; label 0 weighs one. None: both weigh one."""
+    horizon_H: tuple[float, ...] | None = None
+    """Weight of each horizon's labels. None: each weighs one."""
 
     def summed(self, logits_MKH: Tensor, y_MKH: Tensor) -> Tensor:
         known = y_MKH >= 0
         logits, y = logits_MKH.float()[known], y_MKH[known].float()
+        positive = None if self.positive_H is None else _each(self.positive_H, logits_MKH)[known]
+        if positive is not None:
+            # Weights move the logits of a fit by their logarithm. Added here, it is not learnt: the model's own logits
+            # stay those of the probabilities by which it is scored.
+            logits = logits + positive.log()
         entropy = F.binary_cross_entropy_with_logits(logits, y, reduction="none")
         if self.name == "focal":
             # exp(-entropy) is the probability that was given to what happened (Lin et al. 2017, equation 4).
             entropy = (1 - torch.exp(-entropy)) ** FOCAL_GAMMA * entropy
-        if self.positive_H is not None:
-            positive = torch.tensor(self.positive_H, device=logits.device).expand(logits_MKH.shape)[known]
+        if positive is not None:
             entropy = torch.where(y > 0, positive, 1.0) * entropy
+        if self.horizon_H is not None:
+            entropy = _each(self.horizon_H, logits_MKH)[known] * entropy
         return entropy.sum()
 
 
+def _each(value_H: tuple[float, ...], logits_MKH: Tensor) -> Tensor:
+    return torch.tensor(value_H, device=logits_MKH.device).expand(logits_MKH.shape)
+
+
 def make_loss(name: LossName, class_weights: ClassWeights, dataset: Dataset) -> Loss:
-    """`auto` gives both labels of the train slice the same sum of weights at each horizon."""
+    """Every horizon weighs as much as the others, as in the metrics, though fewer labels of the longer ones are known.
+    `auto` gives both labels of the train slice the same sum of weights at each horizon.
+    """
     horizons = dataset.info.horizons
+    known_H = dataset.info.slices["train"].known_labels
+    horizon_H = tuple(sum(known_H) / (len(known_H) * known) for known in known_H)
     if class_weights == "auto":
         # A horizon at which train knows one class only has nothing to balance.
         up_H = [share if 0 < share < 1 else 0.5 for share in dataset.info.slices["train"].up_share]
-        return Loss(name, tuple((1 - up) / up for up in up_H))
+        return Loss(name, tuple((1 - up) / up for up in up_H), horizon_H)
     if class_weights == "none":
-        return Loss(name, None)
+        return Loss(name, None, horizon_H)
     if len(class_weights) != len(horizons):
         raise InputError(
             f"class_weights must be one weight for each of the {len(horizons)} horizons {horizons}, got {class_weights}"
         )
-    return Loss(name, class_weights)
+    return Loss(name, class_weights, horizon_H)

@@ -15,7 +15,9 @@ RATES: Final[dict[Component, float]] = {"encoder": 1.0, "attention": 0.5, "head"
 
 
 WARMUP: Final = 0.05
-"""Share of all steps in which the rate rises to its peak."""
+"""Share of all steps in which the rate rises to its peak, if that is not more than an iteration: no trial is judged
+before it has learnt at the full rate.
+"""
 LOWEST: Final = 0.05
 """Share of the peak at which either schedule ends."""
 PLATEAU_ITERATIONS: Final = 3
@@ -24,8 +26,16 @@ PLATEAU_FACTOR: Final = 0.5
 
 
 def make_optimizer(model: Forecaster, learning_rate: float, weight_decay: float) -> torch.optim.AdamW:
-    """AdamW (Loshchilov and Hutter 2019) with a parameter group for each kind of component."""
-    groups = [{"params": parameters, "rate": RATES[component]} for component, parameters in by_component(model).items()]
+    """AdamW (Loshchilov and Hutter 2019) with parameter groups for each kind of component: what weighs inputs decays;
+    biases, norms and embeddings, which say where things lie, do not.
+    """
+    decays = decaying(model)
+    groups = [
+        {"params": chosen, "rate": RATES[component]} | ({} if decay else {"weight_decay": 0.0})
+        for component, parameters in by_component(model).items()
+        for decay in (True, False)
+        if (chosen := [parameter for parameter in parameters if (parameter in decays) == decay])
+    ]
     # The fused kernel updates all parameters in one pass over memory.
     return torch.optim.AdamW(groups, lr=learning_rate, weight_decay=weight_decay, fused=True)
 
@@ -45,19 +55,30 @@ def by_component(model: Forecaster) -> dict[Component, list[torch.nn.Parameter]]
     return {component: parameters for component, parameters in groups.items() if parameters}
 
 
-def rate_share(schedule: Schedule, share_done: float, objectives: Sequence[float]) -> float:
+def decaying(model: Forecaster) -> set[torch.nn.Parameter]:
+    """Matrices that weigh what comes in."""
+    tables = {p for module in model.modules() if isinstance(module, torch.nn.Embedding) for p in module.parameters()}
+    return {
+        parameter
+        for name, parameter in model.named_parameters()
+        if parameter.ndim > 1 and parameter not in tables and not name.endswith("embedding_SD")
+    }
+
+
+def rate_share(schedule: Schedule, share_done: float, objectives: Sequence[float], iterations: int) -> float:
     """Share of the peak learning rate.
 
-    share_done: of all steps; objectives: the best value so far after each iteration. A function of these alone, so a
-    training that is resumed goes on at the same rate. Linear warm-up; then a cosine (Loshchilov and Hutter 2017,
-    equation 5) or a halving whenever the objective has not improved for some iterations.
+    share_done: of all steps, those of `iterations`. objectives: the best value so far after each iteration. A function
+    of these alone, so a training that is resumed goes on at the same rate. Linear warm-up; then a cosine (Loshchilov
+    and Hutter 2017, equation 5) or a halving whenever the objective has not improved for some iterations.
     """
-    warm = min(1.0, (share_done + 1e-3) / (WARMUP + 1e-3))
+    warmup = min(WARMUP, 1 / iterations)
+    warm = min(1.0, (share_done + 1e-3) / (warmup + 1e-3))
     if schedule == "plateau":
         return warm * max(LOWEST, PLATEAU_FACTOR ** plateaus(objectives))
     if warm < 1:
         return warm
-    turn = (share_done - WARMUP) / (1 - WARMUP)
+    turn = (share_done - warmup) / (1 - warmup)
     return LOWEST + (1 - LOWEST) * (1 + math.cos(math.pi * turn)) / 2
 
 

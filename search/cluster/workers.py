@@ -6,6 +6,7 @@ from typing import Protocol, Self
 
 from hybridtune.data.schema import InputError
 from hybridtune.models.device import pick
+from hybridtune.models.first_step import refuse_untrainable
 from hybridtune.search.cluster.joined_ray import joined_ray
 from hybridtune.search.cluster.local_ray import local_ray
 from hybridtune.search.cluster.maps import cores
@@ -79,7 +80,7 @@ class OwnWorkers:
 
     def fit(self, settings: Settings) -> Settings:
         _refuse_missing_gpus(settings.gpus_per_trial)
-        pick(settings.hardware)
+        refuse_untrainable(*pick(settings.hardware))
         return settings
 
     def at_once(self, settings: Settings) -> int:

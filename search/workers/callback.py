@@ -96,6 +96,7 @@ class TrainingCallback(Callback, Generic[Task]):  # type: ignore[misc]
             task = self._task_from_tune(trial.config)
             self._heartbeat.forget(task.name)
             self._listener.ended(task, report_from_tune(trial.last_result))
+            forget_statistics(trial)
 
     def on_trial_error(self, trial: Trial, **info: Any) -> None:  # noqa: ARG002
         with self._tasks.first_error.remember():
@@ -123,3 +124,13 @@ class TrainingCallback(Callback, Generic[Task]):  # type: ignore[misc]
         reason = raised(failure) or "its worker was lost"
         self._tasks.fail(trial.trial_id, reason)
         self._listener.lost(task, reason)
+
+
+def forget_statistics(trial: Trial) -> None:
+    """Those that Tune keeps of every number that an ended trial reported. Nobody asks for them, and they are most of
+    what the driver's memory grows by.
+    """
+    trial.run_metadata.metric_analysis.clear()
+    trial.run_metadata.metric_n_steps.clear()
+    # They are in its text too, which Tune keeps for its snapshots.
+    trial.run_metadata.invalidate_cache()
