@@ -221,7 +221,8 @@ def test_where_no_browser_can_be_opened_it_says_how_to_see_it(
     port = address.split(":")[2].split("/")[0]
     try:
         wait_until(lambda: f"ssh -L {port}:127.0.0.1:{port}" in command.stdout, command, 20)
-        assert urllib.request.urlopen(address).status == 200
+        with_cookie = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
+        assert with_cookie.open(address).status == 200
     finally:
         command.kill()
 
