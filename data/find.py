@@ -62,7 +62,7 @@ def find_series(folder: Path, key: str | None = None) -> Found:
         return Found([SeriesFile(folder, folder.stem, "")], [])
     _refuse_no_folder(folder)
     found = _walk(folder)
-    keys = {*KNOWN["id"]} if key is None else {key}
+    keys = {*KNOWN["id"]} if key is None else {key.lower()}
     whole, parts = _by_key(sorted(found.files, key=lambda file: file.path), folder, keys)
     files, twins = _by_name([*whole, *parts])
     problems = sorted(found.problems, key=lambda problem: problem.path) + twins

@@ -274,3 +274,5 @@ def test_the_parts_of_a_series_are_one_whatever_folders_lie_between(tmp_path: Pa
         (tmp_path / path).write_text("time,price\n")
     assert [(f.name, f.category, len(f.paths)) for f in find_series(tmp_path).files] == [("A", "", 2), ("B", "dead", 1)]
     assert [f.name for f in find_series(tmp_path, "chain").files] == ["0", "sol"]
+    # As it is written on the folder, or not.
+    assert [f.name for f in find_series(tmp_path, "Chain").files] == ["0", "sol"]

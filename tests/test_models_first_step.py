@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from hybridtune.data.schema import InputError
 from hybridtune.models import first_step as module
+from hybridtune.models.device import pick_device
 from hybridtune.models.first_step import TOLERANCE, first_step, gradient_error, refuse_untrainable
 
 CPU = torch.device("cpu")
@@ -34,6 +35,13 @@ def test_a_cpu_that_refuses_a_precision_is_said_at_once(precision: str, refused:
     line = "cpu does not train in bf16 here (could not create a primitive descriptor"
     assert (asked.returncode != 0, line in asked.stderr) == (refused, refused)
     assert ("use --precision fp32" in asked.stderr) == refused
+
+
+def test_apples_gpu_is_taken_by_those_alone_who_ask_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was seen to train on wrong gradients in silence, and was what `auto` took."""
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert pick_device("auto", has_gpu=False) == "cpu"
+    assert pick_device("mps", has_gpu=False) == "mps"
 
 
 class Doubled(torch.autograd.Function):
