@@ -4,6 +4,7 @@ Shapes: M series, T minutes, K anchors of a series, F features, H horizons, A an
 """
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -103,6 +104,15 @@ class TrainingStream:
         usable = usable_minutes(self._dataset.y_TH(series))
         rng = np.random.default_rng([self._seed, 1, number])
         return series, rng.permutation(usable)[: self._anchors_per_series]
+
+
+def made_ahead(batches: Iterator[Batch]) -> Iterator[Batch]:
+    """The same ones, each made in a thread while the one before it is used."""
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        coming = thread.submit(next, batches, None)
+        while (batch := coming.result()) is not None:
+            coming = thread.submit(next, batches, None)
+            yield batch
 
 
 def frozen_batches(dataset: Dataset, name: SliceName, series_per_batch: int) -> Iterator[Batch]:

@@ -11,21 +11,29 @@ from hybridtune.models.hardware import DeviceChoice, Hardware, Precision, memory
 
 
 def pick(hardware: Hardware) -> tuple[torch.device, Precision]:
-    """auto: CUDA for who was given a GPU, else the CPU; bf16 where the hardware multiplies it natively, else fp32.
+    """auto: CUDA for who was given a GPU, else the CPU, and the precision that is fastest there.
     Apple's GPU is taken by those alone who ask for it, see models.first_step.
 
     Raises InputError if what was asked for is not there.
     """
-    device = torch.device(pick_device(hardware.device, hardware.has_gpu))
+    kind = pick_device(hardware.device, hardware.has_gpu)
+    # The first of those that this process may see, which for a worker are its own. Torch limits memory by number only.
+    device = torch.device(kind, 0) if kind == "cuda" else torch.device(kind)
     return device, best_precision(device) if hardware.precision == "auto" else hardware.precision
 
 
 def best_precision(device: torch.device) -> Precision:
-    """bf16 where the hardware multiplies it natively, else fp32."""
+    """The fastest: bf16 on a CPU that multiplies it natively, else fp32. On a GPU LSTMs are fp32 whatever was asked for
+    (layers.LSTM), and to cast around them costs more than it saves.
+    """
+    return "bf16" if device.type == "cpu" and has_bf16(device) else "fp32"
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Whether it multiplies it natively."""
     if device.type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
-    native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return "bf16" if device.type == "cpu" and native else "fp32"
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
 def limit_gpu_memory(device: torch.device, gpus: float) -> None:

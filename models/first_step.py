@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from hybridtune.data.schema import InputError
+from hybridtune.models.architectures.layers import make_lstm
 from hybridtune.models.hardware import Precision
 
 SERIES, MINUTES, SIZE, LAYERS, DROPOUT = 4, 8, 16, 2, 0.2
@@ -70,7 +71,7 @@ def _shifted(model: nn.Module, direction: list[Tensor], by: float, device: torch
 def _model(device: torch.device) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return nn.LSTM(SIZE, SIZE, LAYERS, batch_first=True, dropout=DROPOUT).to(device)
+        return make_lstm(SIZE, SIZE, LAYERS, DROPOUT).to(device)
 
 
 def _loss(model: nn.Module, device: torch.device) -> Tensor:

@@ -1,5 +1,7 @@
 """One forward pass over a batch, in training or not. Needs torch and numpy alone."""
 
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -9,9 +11,17 @@ from hybridtune.data.batches import Batch
 from hybridtune.models.hardware import Precision
 
 
+def on_device(values: NDArray[Any], device: torch.device) -> Tensor:
+    """Copied to a GPU without waiting for what it works on: that needs memory that the system never moves."""
+    tensor = torch.from_numpy(values)
+    if device.type == "cuda":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
+
+
 def forward(model: nn.Module, batch: Batch, device: torch.device, precision: Precision) -> Tensor:
     """logits_MKH float32."""
-    x_MTF, anchor_MK = (torch.from_numpy(values).to(device) for values in (batch.x_MTF, batch.anchor_MK))
+    x_MTF, anchor_MK = (on_device(values, device) for values in (batch.x_MTF, batch.anchor_MK))
     with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
         logits: Tensor = model(x_MTF, anchor_MK)
     return logits.float()

@@ -1,13 +1,23 @@
 """Batches: just so many usable anchors, of train only, and the same again from the same seed and position."""
 
+import threading
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from hybridtune.data.batches import Batch, TrainingStream, frozen_batches, frozen_labels, make_batch, padded_minutes
+from hybridtune.data.batches import (
+    Batch,
+    TrainingStream,
+    frozen_batches,
+    frozen_labels,
+    made_ahead,
+    make_batch,
+    padded_minutes,
+)
 from hybridtune.data.prepare import prepare
 from hybridtune.data.prepare_config import PrepareConfig
 from hybridtune.data.schema import MASKED, SLICES, SliceName
@@ -137,3 +147,30 @@ def test_frozen_batches_give_every_frozen_anchor_once_in_order_with_its_labels(
     assert visited == list(zip(anchors.series_A.tolist(), anchors.minute_A.tolist(), strict=True))
     assert set(Counter(visited).values()) == {1}
     np.testing.assert_array_equal(np.concatenate(labels), frozen_labels(dataset, name))
+
+
+def test_batches_made_ahead_are_the_same_in_another_thread(dataset: Dataset) -> None:
+    makers = []
+
+    def batches() -> Iterator[Batch]:
+        stream = TrainingStream(dataset, seed=3, anchors_per_series=16)
+        for _ in range(5):
+            makers.append(threading.current_thread())
+            yield stream.take(20)
+
+    ahead, plain = list(made_ahead(batches())), list(batches())
+    assert len(ahead) == len(plain) == 5
+    for one, other in zip(ahead, plain, strict=True):
+        assert_same(one, other)
+    assert threading.current_thread() not in makers[:5]
+
+
+def test_what_fails_ahead_fails_where_the_batch_is_used(dataset: Dataset) -> None:
+    def batches() -> Iterator[Batch]:
+        yield TrainingStream(dataset, seed=0, anchors_per_series=16).take(8)
+        raise OSError("the dataset's disk is gone")
+
+    ahead = made_ahead(batches())
+    assert next(ahead).valid_MK.sum() == 8
+    with pytest.raises(OSError, match="disk is gone"):
+        next(ahead)

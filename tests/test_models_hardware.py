@@ -1,6 +1,8 @@
 import pytest
+import torch
 
-from hybridtune.models.hardware import memory_fraction
+from hybridtune.models.device import pick
+from hybridtune.models.hardware import Hardware, memory_fraction
 
 GIB = 2**30
 
@@ -14,3 +16,9 @@ def test_trainings_that_share_a_gpu_fit_into_it_with_their_cuda_contexts(
 ) -> None:
     fraction = memory_fraction(gpus, int(gpu_gib * GIB))
     assert fraction * gpu_gib == pytest.approx(gib, abs=0.05)
+
+
+def test_a_training_is_told_which_gpu_is_its_own() -> None:
+    # Torch limits the memory of a numbered device only: of "cuda" alone it refuses to, and no trial would start.
+    device, _ = pick(Hardware(gpus=0.5, precision="fp32"))
+    assert device == torch.device("cuda", 0)

@@ -146,7 +146,20 @@ class HorizonHeads(nn.Module):
         return torch.stack(hidden, dim=-2)
 
 
-def make_lstm(input_size: int, hidden_size: int, layers: int, dropout: float) -> nn.LSTM:
+class LSTM(nn.LSTM):
+    """PyTorch's, but always in float32 on a GPU. There autocast runs LSTMs in float16 even where bfloat16 was asked for
+    (it is written into its wrapper of _cudnn_rnn), whose small gradients are lost as no loss is scaled here.
+    """
+
+    def forward(self, x_NLF: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:  # type: ignore[override]
+        """(h_NLD, the last states), beginning with states of zero."""
+        if not x_NLF.is_cuda:
+            return super().forward(x_NLF)
+        with torch.autocast("cuda", enabled=False):
+            return super().forward(x_NLF.float())
+
+
+def make_lstm(input_size: int, hidden_size: int, layers: int, dropout: float) -> LSTM:
     """Torch applies dropout between layers only and warns where there is one."""
     between = dropout if layers > 1 else 0.0
-    return nn.LSTM(input_size, hidden_size, num_layers=layers, dropout=between, batch_first=True)
+    return LSTM(input_size, hidden_size, num_layers=layers, dropout=between, batch_first=True)

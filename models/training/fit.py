@@ -5,8 +5,8 @@ score on the frozen anchors of the tune slice.
 """
 
 import copy
-import math
 import time
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any, Protocol
 
@@ -15,19 +15,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from hybridtune.data.batches import Batch, TrainingStream, frozen_batches, frozen_labels
+from hybridtune.data.batches import Batch, TrainingStream, frozen_batches, frozen_labels, made_ahead
 from hybridtune.data.schema import SliceName
 from hybridtune.data.store import Dataset
 from hybridtune.models.architectures.forecaster import Forecaster
 from hybridtune.models.device import device_name
 from hybridtune.models.hardware import Precision
-from hybridtune.models.inference import forward, predict_batch
+from hybridtune.models.inference import forward, on_device, predict_batch
 from hybridtune.models.metrics import all_metrics, mean_auc, mean_log_loss
 from hybridtune.models.training.config import TrainConfig, higher_is_better
 from hybridtune.models.training.loss import make_loss
 from hybridtune.models.training.micro_batch import MicroBatch
 from hybridtune.models.training.optimizer import make_optimizer, rate_share, set_learning_rate
 from hybridtune.models.training.progress import Progress, is_finished
+from hybridtune.models.training.steps import Steps
 
 SERIES_PER_EVALUATION_BATCH = 8
 ANCHORS_PER_EVALUATION_BATCH = 512
@@ -176,20 +177,30 @@ class Training:
         """One iteration's steps; the mean loss of its batches, weighted by their anchors."""
         self.model.train()
         config = self.config
-        left, total = config.samples_per_iteration, 0.0
+        before, done, steps = self.iteration * config.samples_per_iteration, 0, Steps()
+        objectives = [progress.objective for progress in self.history]
+        batches = self._batches()
         # Dropout draws from torch's global generator: give it a stream of this iteration's own.
         with torch.random.fork_rng(devices=[self._device] if self._device.type == "cuda" else []):
             torch.manual_seed(int(np.random.SeedSequence([self._seed, 2, self.iteration]).generate_state(1)[0]))
-            while left > 0:
-                anchors = min(config.batch_size, left)
-                done = self.iteration * config.samples_per_iteration + config.samples_per_iteration - left
-                share_done = done / (config.iterations * config.samples_per_iteration)
-                objectives = [progress.objective for progress in self.history]
+            for batch in batches if self._device.type == "cpu" else made_ahead(batches):
+                share_done = (before + done) / (config.iterations * config.samples_per_iteration)
                 share = rate_share(config.schedule, share_done, objectives, config.iterations)
                 set_learning_rate(self._optimizer, config.learning_rate * share)
-                total += anchors * self._step(self._stream.take(anchors))
-                left -= anchors
-        return total / config.samples_per_iteration
+                anchors = int(batch.valid_MK.sum())
+                steps.add(anchors, *self._step(batch))
+                done += anchors
+                if steps.due or done == config.samples_per_iteration:
+                    self._refuse_not_finite(steps.look())
+        return steps.mean_loss()
+
+    def _batches(self) -> Iterator[Batch]:
+        """Of one iteration."""
+        left = self.config.samples_per_iteration
+        while left > 0:
+            anchors = min(self.config.batch_size, left)
+            yield self._stream.take(anchors)
+            left -= anchors
 
     def _predict_tune(self) -> NDArray[np.float32]:
         """p_AH. Where a batch did not fit in training, neither would more anchors here."""
@@ -197,34 +208,36 @@ class Training:
         micro_batch = MicroBatch(self._micro_batch.anchors) if lowered else None
         return predict_slice(self.model, self._dataset, "tune", self._device, self._precision, micro_batch)
 
-    def _step(self, batch: Batch) -> float:
-        """One step of the optimiser; the mean loss of the batch."""
+    def _step(self, batch: Batch) -> tuple[list[Tensor], Tensor]:
+        """One step of the optimiser; the shares of the batch's parts in its mean loss, and the gradient's norm."""
         drawn_before = torch.random.get_rng_state()
 
-        def accumulate(parts: list[Batch]) -> float:
+        def accumulate(parts: list[Batch]) -> list[Tensor]:
             torch.random.set_rng_state(drawn_before)
             self._optimizer.zero_grad(set_to_none=True)
             known = int((batch.y_MKH >= 0).sum())
-            return sum(self._accumulate(part, known) for part in parts)
+            return [self._accumulate(part, known) for part in parts]
 
-        value = self._micro_batch.run(batch, accumulate)
-        norm = float(nn.utils.clip_grad_norm_(self.model.parameters(), self.config.gradient_clip))
-        if not (math.isfinite(value) and math.isfinite(norm)):
-            remedy = "a lower learning_rate" + " or smaller class_weights" * isinstance(
-                self.config.class_weights, tuple
-            )
-            raise NonFiniteLossError(
-                f"loss {value} with a gradient of norm {norm} in iteration {self.iteration + 1}: try {remedy}"
-            )
+        losses = self._micro_batch.run(batch, accumulate)
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.gradient_clip)
         self._optimizer.step()
-        return value
+        return losses, norm
 
-    def _accumulate(self, part: Batch, known: int) -> float:
+    def _refuse_not_finite(self, bad: tuple[float, float] | None) -> None:
+        if bad is None:
+            return
+        loss, norm = bad
+        remedy = "a lower learning_rate" + " or smaller class_weights" * isinstance(self.config.class_weights, tuple)
+        raise NonFiniteLossError(
+            f"loss {loss} with a gradient of norm {norm} in iteration {self.iteration + 1}: try {remedy}"
+        )
+
+    def _accumulate(self, part: Batch, known: int) -> Tensor:
         """Adds the part's share to the gradients; its share of the mean loss over the batch's known labels."""
         logits_MKH = forward(self.model, part, self._device, self._precision)
-        loss = self._loss.summed(logits_MKH, torch.from_numpy(part.y_MKH).to(self._device)) / known
+        loss = self._loss.summed(logits_MKH, on_device(part.y_MKH, self._device)) / known
         loss.backward()  # type: ignore[no-untyped-call]
-        return loss.item()
+        return loss.detach()
 
 
 def predict_slice(

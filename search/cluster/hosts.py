@@ -107,7 +107,7 @@ def missing_room(wanted: int, concurrent: int | None, there: int) -> int:
 def common_precision(
     hardware: Mapping[Host, HostHardware], wanted: PrecisionChoice, device: DeviceChoice, gpus_per_trial: float
 ) -> Precision:
-    """The same for all, as losses in two precisions do not compare: bf16 where every host has it, else fp32.
+    """The same for all, as losses in two precisions do not compare: what models.device.best_precision is on every host.
 
     Raises InputError if bf16 was asked for and a host has none.
     """
@@ -115,4 +115,4 @@ def common_precision(
     without = [host for host, has in hardware.items() if not (has.cuda_bf16 if on_gpu else has.cpu_bf16)]
     if wanted == "bf16" and without:
         raise InputError(f"{without[0]} has no native bf16: use --precision fp32, or leave that host out")
-    return "fp32" if wanted == "fp32" or without else "bf16"
+    return "bf16" if wanted == "bf16" or (wanted == "auto" and not on_gpu and not without) else "fp32"

@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 
 import ray
 import torch
@@ -86,10 +87,13 @@ class _Training:
 
     def __init__(self, context: TrainingContext, params: Config, seed: int) -> None:
         self._samples = context.budget.samples_per_iteration
-        self._training = folded_training(context, params, seed)
+        self._begin = partial(folded_training, context, params, seed)
 
     def warm_up(self) -> None:
-        """Kernels are chosen and compiled in the first iteration."""
+        """Kernels are chosen and compiled in the first iteration. Not done in the constructor: of what fails there, Ray
+        tells the text only.
+        """
+        self._training = self._begin()
         self._training.run_iteration()
 
     def train(self, seconds: float) -> _Done:
