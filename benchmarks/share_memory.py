@@ -66,7 +66,7 @@ def measure(folder: Path, tokens: int) -> dict[str, float]:
             dataset=share_dataset(Dataset(folder / "dataset"), other_hosts=False),
             budget=Budget(iterations=2, samples_per_iteration=512),
             hardware=Hardware(),
-            checkpoint_iterations=(),
+            rungs=(),
         )
         remote = ray.remote(num_cpus=1)(trained_memory_mb)
         deadline = time.time() + 20 + tokens / 100

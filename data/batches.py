@@ -115,12 +115,8 @@ def made_ahead(batches: Iterator[Batch]) -> Iterator[Batch]:
             yield batch
 
 
-def frozen_batches(dataset: Dataset, name: SliceName, series_per_batch: int) -> Iterator[Batch]:
-    """All frozen anchors of a slice in their order: the valid anchors of the batches, one after another."""
-    return anchor_batches(dataset, dataset.frozen_anchors(name), series_per_batch)
-
-
 def anchor_batches(dataset: Dataset, anchors: Anchors, series_per_batch: int) -> Iterator[Batch]:
+    """All of them in their order: the valid anchors of the batches, one after another."""
     groups = list(by_series(anchors))
     for first in range(0, len(groups), series_per_batch):
         series, minutes = zip(*groups[first : first + series_per_batch], strict=True)

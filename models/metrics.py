@@ -45,6 +45,21 @@ def calibration_error(p: Values, y: NDArray[np.int8]) -> float:
     return float(np.abs(gap_C).sum() / len(p))
 
 
+def loss_and_auc(p_AH: Values, y_AH: NDArray[np.int8]) -> tuple[float, float]:
+    """mean_log_loss and mean_auc of all_metrics, without what the others cost. Of the horizons at which any label is
+    known, which is one at least.
+    """
+    losses, aucs = [], []
+    for p_A, y_A in zip(p_AH.T, y_AH.T, strict=True):
+        p, y = _known(p_A, y_A)
+        if len(y) == 0:
+            continue
+        losses.append(-float(np.log(np.where(y == 1, p, 1 - p)).mean()))
+        aucs.append(auc(p, y))
+    known = [value for value in aucs if value is not None]
+    return float(np.mean(losses)), float(np.mean(known)) if known else 0.5
+
+
 def all_metrics(p_AH: Values, y_AH: NDArray[np.int8]) -> tuple[HorizonMetrics, ...]:
     return tuple(horizon_metrics(p_AH[:, h], y_AH[:, h]) for h in range(p_AH.shape[1]))
 

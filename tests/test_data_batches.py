@@ -12,7 +12,7 @@ import pytest
 from hybridtune.data.batches import (
     Batch,
     TrainingStream,
-    frozen_batches,
+    anchor_batches,
     frozen_labels,
     made_ahead,
     make_batch,
@@ -135,11 +135,11 @@ def test_a_row_holds_its_bars_up_to_the_last_anchor_with_zeros_behind(dataset: D
 
 @pytest.mark.parametrize("name", SLICES[1:])
 @pytest.mark.parametrize("series_per_batch", [1, 3, 100])
-def test_frozen_batches_give_every_frozen_anchor_once_in_order_with_its_labels(
+def test_batches_of_anchors_give_every_frozen_anchor_once_in_order_with_its_labels(
     dataset: Dataset, name: SliceName, series_per_batch: int
 ) -> None:
     anchors, visited, labels = dataset.frozen_anchors(name), [], []
-    for batch in frozen_batches(dataset, name, series_per_batch):
+    for batch in anchor_batches(dataset, dataset.frozen_anchors(name), series_per_batch):
         assert len(batch.length_M) <= series_per_batch
         labels.append(batch.y_MKH[batch.valid_MK])
         for row, series in enumerate(series_of(batch, dataset)):

@@ -9,7 +9,7 @@ import pytest
 import torch
 from conftest import WriteSeries
 
-from hybridtune.data.batches import frozen_batches, frozen_labels
+from hybridtune.data.batches import anchor_batches, frozen_labels
 from hybridtune.data.launch_process import LaunchProcess, sample
 from hybridtune.data.prepare import prepare
 from hybridtune.data.prepare_config import PrepareConfig
@@ -112,7 +112,7 @@ def test_a_model_of_survivors_alone_is_not_calibrated(market: Market, tmp_path: 
         prepare(market.folder, tmp_path / rule, replace(CONFIG, labels=rule))
     last = Dataset(tmp_path / "last")
     y_AH = np.concatenate([frozen_labels(last, name) for name in SLICES[1:]])
-    batches = [batch for name in SLICES[1:] for batch in frozen_batches(last, name, 8)]
+    batches = [batch for name in SLICES[1:] for batch in anchor_batches(last, last.frozen_anchors(name), 8)]
     error = {}
     for rule in ("last", "exact"):
         model = trained(Dataset(tmp_path / rule))

@@ -11,15 +11,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from hybridtune.data.batches import TrainingStream, frozen_batches, frozen_labels
+from hybridtune.data.batches import TrainingStream, anchor_batches, frozen_labels, labels_at
+from hybridtune.data.sample import spread
 from hybridtune.data.schema import InputError
 from hybridtune.data.store import Dataset
 from hybridtune.models.architectures.registry import ARCHITECTURES, build_model, model_config
 from hybridtune.models.architectures.scaler import train_bars
 from hybridtune.models.inference import forward
-from hybridtune.models.metrics import all_metrics, mean_auc, mean_log_loss
+from hybridtune.models.metrics import all_metrics, loss_and_auc, mean_auc, mean_log_loss
 from hybridtune.models.training.config import Metric, TrainConfig
-from hybridtune.models.training.fit import NonFiniteLossError, Training, predict_slice
+from hybridtune.models.training.fit import NonFiniteLossError, Training, predict_anchors, predict_slice
 from hybridtune.models.training.optimizer import Schedule, rate_share
 from hybridtune.models.training.progress import Progress
 
@@ -38,13 +39,17 @@ Weights = dict[str, Tensor]
 
 
 def training(
-    dataset: Dataset, config: TrainConfig = QUICK, seed: int = 0, architecture: str = "hybrid_lstm"
+    dataset: Dataset,
+    config: TrainConfig = QUICK,
+    seed: int = 0,
+    architecture: str = "hybrid_lstm",
+    rungs: tuple[int, ...] = (),
 ) -> Training:
     sizes: dict[str, Any] = {"hidden_size": 16, "dropout": 0.3}
     shape = {"input_size": len(dataset.info.features), "horizons": len(dataset.info.horizons)}
     model = build_model(model_config(architecture, sizes | OWN[architecture] | shape), seed)
     model.scaling.fit(train_bars(dataset))
-    return Training(model, dataset, config, seed, CPU, "fp32")
+    return Training(model, dataset, config, seed, CPU, "fp32", rungs)
 
 
 def run(started: Training) -> Training:
@@ -206,6 +211,48 @@ def test_a_loss_that_is_not_finite_is_an_error_and_the_best_weights_stay_good(da
     assert all(values.isfinite().all() for values in good.values())
 
 
+@pytest.mark.parametrize("metric", ["tune_loss", "tune_auc"])
+def test_iterations_are_judged_by_some_anchors_and_rungs_and_the_end_by_all(dataset: Dataset, metric: Metric) -> None:
+    some = dataclasses.replace(QUICK, tune_anchors=20, metric=metric)
+    started = training(dataset, some, rungs=(2,))
+    anchors, total = spread(dataset.frozen_anchors("tune"), 20), len(dataset.frozen_anchors("tune"))
+    assert len(anchors) < total
+    kept: dict[int, float] = {}
+    while not started.finished:
+        progress = started.run_iteration()
+        p_AH = predict_anchors(started.model, dataset, anchors, CPU, "fp32")
+        seen = loss_and_auc(p_AH, labels_at(dataset, anchors))
+        assert (progress.tune_loss, progress.tune_auc) == pytest.approx(seen)
+        # The weights of the best iteration by those few, looked at with all.
+        now = copy.deepcopy(started.model.state_dict())
+        started.model.load_state_dict(started.best_weights())
+        metrics = all_metrics(
+            predict_slice(started.model, dataset, "tune", CPU, "fp32"), frozen_labels(dataset, "tune")
+        )
+        kept[progress.iteration] = mean_log_loss(metrics) if metric == "tune_loss" else mean_auc(metrics)
+        started.model.load_state_dict(now)
+    told = {progress.iteration: progress.objective_on_all for progress in started.history}
+    assert told == {1: None, 2: pytest.approx(kept[2]), 3: None, 4: pytest.approx(kept[4])}
+    assert [progress.decisive for progress in started.history] == [
+        progress.objective if told[progress.iteration] is None else told[progress.iteration]
+        for progress in started.history
+    ]
+
+
+def test_how_many_anchors_judge_changes_nothing_of_what_is_learnt(dataset: Dataset, finished: Training) -> None:
+    some = run(training(dataset, dataclasses.replace(QUICK, tune_anchors=20), rungs=(1, 2, 3)))
+    assert same(some.model.state_dict(), finished.model.state_dict())
+    assert [p.train_loss for p in some.history] == [p.train_loss for p in finished.history]
+
+
+def test_more_anchors_than_there_are_is_all_of_them(dataset: Dataset, finished: Training) -> None:
+    more = run(training(dataset, dataclasses.replace(QUICK, tune_anchors=10**9), rungs=(2,)))
+    assert [p.tune_loss for p in more.history] == [p.tune_loss for p in finished.history]
+    assert more.history[1].objective_on_all == more.history[1].objective
+    with pytest.raises(InputError, match="tune_anchors must be at least 1, got 0"):
+        dataclasses.replace(QUICK, tune_anchors=0)
+
+
 @pytest.mark.parametrize(("samples", "seen"), [(160, "loss .* in iteration 1"), (32, "prediction after iteration 1")])
 def test_a_first_iteration_that_explodes_leaves_the_weights_it_began_with(
     dataset: Dataset, samples: int, seen: str
@@ -221,7 +268,7 @@ def test_a_first_iteration_that_explodes_leaves_the_weights_it_began_with(
 def test_predictions_of_a_slice_are_those_of_its_frozen_anchors_in_order(dataset: Dataset, finished: Training) -> None:
     p_AH = predict_slice(finished.model, dataset, "test", CPU, "fp32")
     assert p_AH.shape == (len(dataset.frozen_anchors("test")), 2)
-    (batch,) = frozen_batches(dataset, "test", 100)
+    (batch,) = anchor_batches(dataset, dataset.frozen_anchors("test"), 100)
     with torch.no_grad():
         logits = forward(finished.model.eval(), batch, CPU, "fp32")
     np.testing.assert_allclose(p_AH, logits.sigmoid()[torch.from_numpy(batch.valid_MK)], atol=1e-6)

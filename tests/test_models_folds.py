@@ -1,5 +1,6 @@
 """A configuration on several walk-forward folds is scored by their mean, and goes on where it stopped."""
 
+import copy
 import dataclasses
 import io
 from pathlib import Path
@@ -8,13 +9,15 @@ import numpy as np
 import pytest
 import torch
 
+from hybridtune.data.batches import frozen_labels
 from hybridtune.data.prepare import prepare
 from hybridtune.data.prepare_config import PrepareConfig
 from hybridtune.data.store import Dataset
 from hybridtune.models.architectures.registry import build_model, model_config
 from hybridtune.models.architectures.scaler import train_bars
+from hybridtune.models.metrics import loss_and_auc
 from hybridtune.models.training.config import TrainConfig
-from hybridtune.models.training.fit import Training
+from hybridtune.models.training.fit import Training, predict_slice
 from hybridtune.models.training.folds import FoldedTraining, mean_progress
 from hybridtune.models.training.progress import Progress
 
@@ -28,11 +31,11 @@ def folded(raw: Path, prepare_config: PrepareConfig, tmp_path_factory: pytest.Te
     return Dataset(out)
 
 
-def part(fold: Dataset) -> Training:
+def part(fold: Dataset, config: TrainConfig = CONFIG, rungs: tuple[int, ...] = ()) -> Training:
     shape = {"input_size": len(fold.info.features), "horizons": len(fold.info.horizons)}
     model = build_model(model_config("basic_lstm", {"hidden_size": 8, "window": 10} | shape), seed=0)
     model.scaling.fit(train_bars(fold))
-    return Training(model, fold, CONFIG, 0, torch.device("cpu"), "fp32")
+    return Training(model, fold, config, 0, torch.device("cpu"), "fp32", rungs)
 
 
 def without_time(history: list[Progress]) -> list[Progress]:
@@ -73,6 +76,29 @@ def test_the_objective_is_the_best_mean_and_not_the_mean_of_the_bests() -> None:
     first = mean_progress([progress(1, 1.0), progress(1, 3.0)], [], "tune_loss")
     second = mean_progress([progress(2, 3.0), progress(2, 1.5)], [first], "tune_loss")
     assert (first.objective, second.tune_loss, second.objective) == (2.0, 2.25, 2.0)
+
+
+def test_what_is_kept_of_each_fold_is_of_the_best_mean_and_judged_by_all_anchors(folded: Dataset) -> None:
+    # It learns so fast that it gets worse.
+    config = dataclasses.replace(CONFIG, learning_rate=0.3, iterations=6, tune_anchors=10)
+    together = FoldedTraining([part(fold, config, rungs=(2,)) for fold in folded.folds()])
+    states = []
+    while not together.finished:
+        together.run_iteration()
+        states.append([copy.deepcopy(each.model.state_dict()) for each in together.parts])
+    losses = [progress.tune_loss for progress in together.history]
+    best = int(np.argmin(losses))
+    assert best < len(losses) - 1
+    for each, state in zip(together.parts, states[best], strict=True):
+        assert all(torch.equal(value, state[name]) for name, value in each.best_weights().items())
+        each.model.load_state_dict(state)
+    on_all = [progress.objective_on_all for progress in together.history]
+    assert [value is None for value in on_all] == [True, False, True, True, True, False]
+    means = []
+    for each, fold in zip(together.parts, folded.folds(), strict=True):
+        p_AH = predict_slice(each.model, fold, "tune", torch.device("cpu"), "fp32")
+        means.append(loss_and_auc(p_AH, frozen_labels(fold, "tune"))[0])
+    assert on_all[-1] == pytest.approx(np.mean(means))
 
 
 def test_stopped_and_continued_it_ends_as_if_never_stopped(folded: Dataset) -> None:

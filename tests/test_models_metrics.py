@@ -10,6 +10,7 @@ from hybridtune.models.metrics import (
     all_metrics,
     auc,
     horizon_metrics,
+    loss_and_auc,
     mean_auc,
     mean_log_loss,
     mean_metric,
@@ -98,3 +99,16 @@ def test_the_mean_leaves_out_horizons_at_which_nothing_is_known() -> None:
     assert (metrics[0].auc, metrics[1].auc) == (1.0, None)
     assert mean_metric(metrics, "auc") == 1.0
     assert np.isnan(mean_metric(metrics[1:], "auc"))
+
+
+def test_loss_and_auc_are_the_means_of_all_metrics() -> None:
+    rng = np.random.default_rng(0)
+    p_AH, y_AH = rng.random((200, 3)).astype(np.float32), rng.integers(-1, 2, (200, 3)).astype(np.int8)
+    p_AH[0], y_AH[0] = 0.0, 1
+    y_AH[:, 2] = 1
+    metrics = all_metrics(p_AH, y_AH)
+    assert loss_and_auc(p_AH, y_AH) == pytest.approx((mean_log_loss(metrics), mean_auc(metrics)), rel=1e-12)
+    # A horizon of which the chosen anchors know nothing is left out.
+    y_AH[:, 1] = -1
+    known = all_metrics(p_AH[:, [0, 2]], y_AH[:, [0, 2]])
+    assert loss_and_auc(p_AH, y_AH) == pytest.approx((mean_log_loss(known), mean_auc(known)), rel=1e-12)

@@ -76,6 +76,16 @@ def test_a_finished_trial_is_complete_with_its_curve(tmp_path: Path) -> None:
     assert (trial.state, trial.value, trial.intermediate_values) == (TrialState.COMPLETE, 0.6, {1: 0.7, 2: 0.6})
 
 
+def test_the_study_knows_what_all_anchors_say_where_they_were_asked(tmp_path: Path) -> None:
+    search = Search(tmp_path)
+    search.suggest("x")
+    search.searcher.on_trial_result("x", result(1, 0.7))
+    whole = result(2, 0.6, finished=True) | {"objective_on_all": 0.65}
+    search.searcher.on_trial_complete("x", whole)
+    trial = search.trial(0)
+    assert (trial.value, trial.intermediate_values) == (0.65, {1: 0.7, 2: 0.65})
+
+
 def test_a_stopped_trial_is_pruned_with_the_report_that_stopped_it(tmp_path: Path) -> None:
     search = Search(tmp_path)
     search.suggest("x")

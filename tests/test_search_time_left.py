@@ -150,7 +150,7 @@ def settings(**changes: Any) -> Settings:
 def test_an_estimate_stands_until_a_fiftieth_of_it_has_passed() -> None:
     now = [0.0]
     estimate = Estimate(clock=lambda: now[0])
-    study, given = optuna.create_study(), settings(iterations=10, scheduler="none")
+    study, given = optuna.create_study(), settings(iterations=10, scheduler="none", sampler="random")
 
     def seconds(at: float, trials: list[FrozenTrial]) -> float | None:
         now[0] = at
@@ -162,6 +162,19 @@ def test_an_estimate_stands_until_a_fiftieth_of_it_has_passed() -> None:
     assert seconds(0.5, some[:10]) == pytest.approx(30 * 100.0)
     assert seconds(60.0, some) == pytest.approx(30 * 100.0)
     assert seconds(61.0, some) == pytest.approx(20 * 100.0)
+
+
+def test_what_a_sampler_that_learns_will_do_is_less_known_until_it_has_done_some() -> None:
+    def width(sampler: str, ended: int) -> float:
+        trials = [trained(number, 100.0, 10) for number in range(ended)]
+        given = settings(iterations=10, scheduler="none", sampler=sampler)
+        found = search_time_left(optuna.create_study(), trials, given)
+        assert found is not None
+        return found.high / found.low
+
+    assert width("random", 12) == pytest.approx(1.0)
+    assert width("tpe", 12) > 3
+    assert 1.5 < width("tpe", 39) < width("tpe", 12)
 
 
 @pytest.mark.parametrize(("sampler", "share"), [("tpe", 4**-0.45), ("random", 0.25)])

@@ -43,7 +43,7 @@ def context(
     prepare(raw, out, dataclasses.replace(prepare_config, folds=request.param))
     budget = Budget(iterations=4, samples_per_iteration=64)
     return TrainingContext(
-        FolderPlace(out), SharedDataset(out, prepare_config.horizons), budget, Hardware(), checkpoint_iterations=(1, 2)
+        FolderPlace(out), SharedDataset(out, prepare_config.horizons), budget, Hardware(), rungs=(1, 2)
     )
 
 
@@ -183,7 +183,7 @@ def test_a_training_that_is_not_finite_any_more_keeps_its_best_weights(
 ) -> None:
     """Between two rungs, where nothing else is saved."""
     monkeypatch.setattr(trainable, "CHECKPOINT_SECONDS", 1e9)
-    between = dataclasses.replace(context, checkpoint_iterations=())
+    between = dataclasses.replace(context, rungs=())
     training = folded_training(between, PARAMS, seed=0)
     reports: list[TrialReport] = []
 

@@ -30,11 +30,15 @@ class Budget:
     patience: int = 15
     """Iterations without a better metric after which training ends."""
     metric: Metric = "tune_loss"
+    tune_anchors: int = 4096
+    """Frozen anchors of tune, the same ones each time, by which an iteration is judged. Where a search decides, at its
+    rungs and at the end of a trial, it is by all of them.
+    """
     micro_batch: int | None = None
     """Anchors that go through the model at once; None: the whole batch. Halved when memory runs out."""
 
     def __post_init__(self) -> None:
-        for name in ("iterations", "samples_per_iteration", "patience"):
+        for name in ("iterations", "samples_per_iteration", "patience", "tune_anchors"):
             at_least(name, getattr(self, name), 1)
         if self.micro_batch is not None:
             at_least("micro_batch", self.micro_batch, 1)

@@ -6,8 +6,8 @@ score on the frozen anchors of the tune slice.
 
 import copy
 import time
-from collections.abc import Iterator
-from dataclasses import asdict
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import asdict, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,19 +15,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from hybridtune.data.batches import Batch, TrainingStream, frozen_batches, frozen_labels, made_ahead
+from hybridtune.data.batches import Batch, TrainingStream, anchor_batches, labels_at, made_ahead
+from hybridtune.data.sample import spread
 from hybridtune.data.schema import SliceName
-from hybridtune.data.store import Dataset
+from hybridtune.data.store import Anchors, Dataset
 from hybridtune.models.architectures.forecaster import Forecaster
 from hybridtune.models.device import device_name
 from hybridtune.models.hardware import Precision
 from hybridtune.models.inference import forward, on_device, predict_batch
-from hybridtune.models.metrics import all_metrics, mean_auc, mean_log_loss
+from hybridtune.models.metrics import loss_and_auc
 from hybridtune.models.training.config import TrainConfig, higher_is_better
 from hybridtune.models.training.loss import make_loss
 from hybridtune.models.training.micro_batch import MicroBatch
 from hybridtune.models.training.optimizer import make_optimizer, rate_share, set_learning_rate
-from hybridtune.models.training.progress import Progress, is_finished
+from hybridtune.models.training.progress import Progress, is_best, is_finished
 from hybridtune.models.training.steps import Steps
 
 SERIES_PER_EVALUATION_BATCH = 8
@@ -85,7 +86,9 @@ class Training:
         seed: int,
         device: torch.device,
         precision: Precision,
+        rungs: Collection[int] = (),
     ) -> None:
+        """rungs: iterations after which all frozen anchors are looked at, as after the last one."""
         self.model = model.to(device)
         self.config = config
         self.history: list[Progress] = []
@@ -98,6 +101,10 @@ class Training:
         self._micro_batch = MicroBatch(min(config.micro_batch or config.batch_size, config.batch_size))
         self._stream = TrainingStream(dataset, seed, config.anchors_per_series)
         self._best_weights = copy.deepcopy(model.state_dict())
+        self._rungs = rungs
+        self._anchors = dataset.frozen_anchors("tune")
+        self._seen = spread(self._anchors, config.tune_anchors)
+        self._y_AH, self._seen_y_AH = labels_at(dataset, self._anchors), labels_at(dataset, self._seen)
 
     @property
     def iteration(self) -> int:
@@ -116,24 +123,56 @@ class Training:
     def run_iteration(self) -> Progress:
         """Raises NonFiniteLossError if a loss or a prediction is not finite; `best_weights` stay good."""
         started = time.perf_counter()
+        progress = self.train_and_look()
+        if is_best(self.history):
+            self.keep()
+        if self.decides(self.history):
+            progress = replace(progress, objective_on_all=self.objective_on_all())
+        self.history[-1] = replace(progress, seconds=time.perf_counter() - started)
+        return self.history[-1]
+
+    def train_and_look(self) -> Progress:
+        """An iteration without its end: it is in the history, its weights are not kept, however good they are."""
+        started = time.perf_counter()
         train_loss = self._train()
-        predicted = self._predict_tune()
-        if not np.isfinite(predicted).all():
-            raise NonFiniteLossError(f"a prediction after iteration {self.iteration + 1} is not a number")
-        metrics = all_metrics(predicted, frozen_labels(self._dataset, "tune"))
-        values = {"tune_loss": mean_log_loss(metrics), "tune_auc": mean_auc(metrics)}
+        loss, auc = self._look(self._seen, self._seen_y_AH, self.iteration + 1)
+        value = auc if self.config.metric == "tune_auc" else loss
+        best = max if higher_is_better(self.config.metric) else min
         progress = Progress(
             iteration=self.iteration + 1,
             samples=(self.iteration + 1) * self.config.samples_per_iteration,
             train_loss=train_loss,
-            tune_loss=values["tune_loss"],
-            tune_auc=values["tune_auc"],
-            objective=self._keep_if_best(values[self.config.metric]),
+            tune_loss=loss,
+            tune_auc=auc,
+            objective=best([value, *(before.objective for before in self.history[-1:])]),
             seconds=time.perf_counter() - started,
             micro_batch=self._micro_batch.anchors,
         )
         self.history.append(progress)
         return progress
+
+    def keep(self) -> None:
+        """What has been learnt so far is the best."""
+        self._best_weights = copy.deepcopy(self.model.state_dict())
+
+    def decides(self, history: Sequence[Progress]) -> bool:
+        """Whether a search decides after the last iteration, and so all frozen anchors are to be looked at."""
+        return len(history) in self._rungs or is_finished(history, self.config)
+
+    @property
+    def sees_all(self) -> bool:
+        """Whether every iteration looks at all frozen anchors."""
+        return len(self._seen) == len(self._anchors)
+
+    def objective_on_all(self) -> float:
+        """The metric of the kept weights on all frozen anchors."""
+        if self.sees_all:
+            return self.history[-1].objective
+        now = copy.deepcopy(self.model.state_dict())
+        self.model.load_state_dict(self._best_weights)
+        loss, auc = self._look(self._anchors, self._y_AH, self.iteration)
+        self.model.load_state_dict(now)
+        return auc if self.config.metric == "tune_auc" else loss
 
     def best_weights(self) -> dict[str, Tensor]:
         """Of the iteration with the best metric."""
@@ -162,16 +201,6 @@ class Training:
         # A worker that was lost for want of memory goes on with less than its checkpoint knows of.
         self._micro_batch.anchors = min(self._micro_batch.anchors, state["micro_batch"])
         self.history = [Progress(**progress) for progress in state["history"]]
-
-    def _keep_if_best(self, value: float) -> float:
-        """The best value of the metric so far."""
-        if self.history:
-            before = self.history[-1].objective
-            better = value > before if higher_is_better(self.config.metric) else value < before
-            if not better:
-                return before
-        self._best_weights = copy.deepcopy(self.model.state_dict())
-        return value
 
     def _train(self) -> float:
         """One iteration's steps; the mean loss of its batches, weighted by their anchors."""
@@ -202,11 +231,15 @@ class Training:
             yield self._stream.take(anchors)
             left -= anchors
 
-    def _predict_tune(self) -> NDArray[np.float32]:
-        """p_AH. Where a batch did not fit in training, neither would more anchors here."""
+    def _look(self, anchors: Anchors, y_AH: NDArray[np.int8], iteration: int) -> tuple[float, float]:
+        """Mean log loss and mean AUC."""
+        # Where a batch did not fit in training, neither would more anchors here.
         lowered = self._micro_batch.anchors < self.config.batch_size
         micro_batch = MicroBatch(self._micro_batch.anchors) if lowered else None
-        return predict_slice(self.model, self._dataset, "tune", self._device, self._precision, micro_batch)
+        p_AH = predict_anchors(self.model, self._dataset, anchors, self._device, self._precision, micro_batch)
+        if not np.isfinite(p_AH).all():
+            raise NonFiniteLossError(f"a prediction after iteration {iteration} is not a number")
+        return loss_and_auc(p_AH, y_AH)
 
     def _step(self, batch: Batch) -> tuple[list[Tensor], Tensor]:
         """One step of the optimiser; the shares of the batch's parts in its mean loss, and the gradient's norm."""
@@ -241,18 +274,25 @@ class Training:
 
 
 def predict_slice(
+    model: nn.Module, dataset: Dataset, name: SliceName, device: torch.device, precision: Precision
+) -> NDArray[np.float32]:
+    """p_AH: probabilities at the frozen anchors of a slice, in their order."""
+    return predict_anchors(model, dataset, dataset.frozen_anchors(name), device, precision)
+
+
+def predict_anchors(
     model: nn.Module,
     dataset: Dataset,
-    name: SliceName,
+    anchors: Anchors,
     device: torch.device,
     precision: Precision,
     micro_batch: MicroBatch | None = None,
 ) -> NDArray[np.float32]:
-    """p_AH: probabilities at the frozen anchors of a slice, in their order."""
+    """p_AH: probabilities at the anchors, in their order."""
     micro_batch = micro_batch or MicroBatch(ANCHORS_PER_EVALUATION_BATCH)
 
     def predict(parts: list[Batch]) -> NDArray[np.float32]:
         return np.concatenate([predict_batch(model, part, device, precision) for part in parts])
 
-    batches = frozen_batches(dataset, name, SERIES_PER_EVALUATION_BATCH)
+    batches = anchor_batches(dataset, anchors, SERIES_PER_EVALUATION_BATCH)
     return np.concatenate([micro_batch.run(batch, predict) for batch in batches])

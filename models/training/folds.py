@@ -1,14 +1,14 @@
 """One configuration trained on several walk-forward folds side by side and scored by their mean."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 
 from hybridtune.models.training.config import Metric, higher_is_better
 from hybridtune.models.training.fit import Training
-from hybridtune.models.training.progress import Progress, is_finished
+from hybridtune.models.training.progress import Progress, is_best, is_finished
 
 MEANS = ("train_loss", "tune_loss", "tune_auc")
 
@@ -38,9 +38,20 @@ class FoldedTraining:
 
     def run_iteration(self) -> Progress:
         """Raises NonFiniteLossError if any fold does."""
-        progress = mean_progress([part.run_iteration() for part in self.parts], self.history, self.config.metric)
+        parts = [part.train_and_look() for part in self.parts]
+        progress = mean_progress(parts, self.history, self.config.metric)
         self.history.append(progress)
-        return progress
+        if is_best(self.history):
+            for part in self.parts:
+                part.keep()
+        if self.parts[0].decides(self.history):
+            self.history[-1] = replace(progress, objective_on_all=self._objective_on_all())
+        return self.history[-1]
+
+    def _objective_on_all(self) -> float:
+        if all(part.sees_all for part in self.parts):
+            return self.history[-1].objective
+        return float(np.mean([part.objective_on_all() for part in self.parts]))
 
     def return_to_best(self) -> None:
         for part in self.parts:

@@ -16,6 +16,7 @@ class Progress:
     train_loss: float
     """In the training's own loss: weighted or focal where it is configured so."""
     tune_loss: float
+    """On `Budget.tune_anchors` of the frozen anchors, as tune_auc and objective."""
     tune_auc: float
     """Mean over the horizons."""
     objective: float
@@ -24,6 +25,18 @@ class Progress:
     """Of this iteration."""
     micro_batch: int
     """Anchors that went through the model at once; below the batch size where memory ran out."""
+    objective_on_all: float | None = None
+    """The metric of the kept weights on all frozen anchors; None where that was not looked at."""
+
+    @property
+    def decisive(self) -> float:
+        """What a search decides by: the objective, on all frozen anchors where that is known."""
+        return self.objective if self.objective_on_all is None else self.objective_on_all
+
+
+def is_best(history: Sequence[Progress]) -> bool:
+    """Whether the last iteration is better than all before it."""
+    return len(history) == 1 or history[-1].objective != history[-2].objective
 
 
 def is_finished(history: Sequence[Progress], budget: Budget) -> bool:

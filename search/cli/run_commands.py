@@ -42,6 +42,9 @@ def launch(
     samples_per_iteration: Annotated[int, typer.Option(help="Anchors of an iteration.")] = _default(
         "samples_per_iteration"
     ),
+    tune_anchors: Annotated[
+        int, typer.Option(help="Anchors of tune that judge an iteration; a rung and the end take all.")
+    ] = _default("tune_anchors"),
     patience: Annotated[int, typer.Option(help="Iterations without a better metric that end a trial.")] = _default(
         "patience"
     ),
@@ -109,6 +112,7 @@ def launch(
             "trials": trials,
             "iterations": iterations,
             "samples_per_iteration": samples_per_iteration,
+            "tune_anchors": tune_anchors,
             "patience": patience,
             "grace_period": grace_period,
             "reduction_factor": reduction_factor,

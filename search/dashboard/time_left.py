@@ -79,11 +79,14 @@ def time_left(
     at_once: int,
     budget: int,
     halving: Halving | None = None,
+    unlike: float = 0.0,
 ) -> TimeLeft | None:
     """None while fewer than FEWEST trainings, of which the seconds are known, have ended.
 
     ended: however they did. running: each so far. to_come: trainings that have not begun. at_once: how
     many run side by side. budget: iterations of one that is not stopped. halving: None where there are no rungs.
+    unlike: the standard deviation of the logarithm of how many times as long those to come may take, together, as those
+    that have been: a sampler that learns goes where trainings may be larger and live longer.
 
     How many iterations a training lives, as far as no rung ends it, is drawn from the Kaplan-Meier estimate over all of
     them, as the running ones will live for longer than they have. What it costs is drawn from all of them too: the slow
@@ -105,7 +108,7 @@ def time_left(
         rest = _rest(_hazard(lived[drawn], over[drawn], budget), so_far, chance)
         if halving is not None:
             rest = np.minimum(rest, halving.ends(so_far, chance) - so_far)
-        row[:] = _costs(paced, chance, rest, begins)
+        row[:] = _costs(paced, chance, rest, begins) * np.where(begins, np.exp(chance.normal(0.0, unlike)), 1.0)
     free_at = _laid(takes, len(running), max(at_once, len(running), 1))
     low, middle, high = np.quantile(free_at * (to_come / considered if considered else 1.0), (LOW, 0.5, HIGH))
     return TimeLeft(seconds=middle, low=low, high=high)

@@ -243,7 +243,7 @@ def _ending(last: TrialReport | None) -> str:
         case Failed():
             return f"is left out: {last.reason}"
         case Progressed():
-            return f"done: {last.progress.objective:.4f}"
+            return f"done: {last.progress.decisive:.4f}"
         case None:
             # It was trained to its end before a stop, and only its file was missing.
             return "done"

@@ -33,6 +33,7 @@ class Settings(BaseModel):
     iterations: int = Field(default=Budget.iterations, ge=1)
     samples_per_iteration: int = Field(default=Budget.samples_per_iteration, ge=1)
     patience: int = Field(default=Budget.patience, ge=1)
+    tune_anchors: int = Field(default=Budget.tune_anchors, ge=1)
     metric: Metric = Budget.metric
     grace_period: int = Field(default=4, ge=1)
     """Iterations before ASHA may stop a trial: its lowest rung."""
@@ -81,4 +82,6 @@ class Settings(BaseModel):
 
     @property
     def budget(self) -> Budget:
-        return Budget(self.iterations, self.samples_per_iteration, self.patience, self.metric, self.micro_batch)
+        return Budget(
+            self.iterations, self.samples_per_iteration, self.patience, self.metric, self.tune_anchors, self.micro_batch
+        )

@@ -34,7 +34,7 @@ class Asha(Placing):
         if not isinstance(report, Progressed):
             return str(TrialScheduler.STOP)
         number = TrialTask.from_tune(trial.config).number
-        goes_on = self._halving.passes(number, report.progress.iteration, report.progress.objective)
+        goes_on = self._halving.passes(number, report.progress.iteration, report.progress.decisive)
         # A trial that is finished has nothing left to stop; it counts as complete.
         if report.finished:
             return str(TrialScheduler.CONTINUE)

@@ -68,7 +68,7 @@ class StudySearcher(Tasks[Trial]):
         ).to_tune()
 
     def _progress(self, task: Trial, report: Progressed) -> None:
-        report_value(task, report.progress.iteration, report.progress.objective)
+        report_value(task, report.progress.iteration, report.progress.decisive)
         # A resumed trial repeats reports from before it ran out of memory.
         anchors = min(report.progress.micro_batch, task.user_attrs.get("micro_batch", report.progress.micro_batch))
         for name, value in (("runs_on", report.runs_on), ("host", report.host), ("micro_batch", anchors)):
@@ -84,7 +84,7 @@ class StudySearcher(Tasks[Trial]):
             case Progressed():
                 self._progress(task, last)
                 if last.finished:
-                    tell(self._study, task, TrialState.COMPLETE, last.progress.objective)
+                    tell(self._study, task, TrialState.COMPLETE, last.progress.decisive)
                 elif self._halving.stopped(task.number):
                     tell(self._study, task, TrialState.PRUNED)
                 # Else the search's time is over: the trial stays under way, and a resume takes it up again.

@@ -106,7 +106,7 @@ class TrainingCallback(Callback, Generic[Task]):  # type: ignore[misc]
         self._retries.inspect(task.name, report.progress.iteration)
         self._listener.progressed(task, report)
         self._hardware.inspect(task.name, task.params, report)
-        self._heartbeat.beat(task.name, report.progress.iteration, report.progress.objective)
+        self._heartbeat.beat(task.name, report.progress.iteration, report.progress.decisive)
 
     def _lost(self, trial: Trial) -> None:
         task, failure = self._task_from_tune(trial.config), last_failure(trial)

@@ -40,8 +40,8 @@ class TrainingContext:
     dataset: SharedDataset
     budget: Budget
     hardware: Hardware
-    checkpoint_iterations: tuple[int, ...]
-    """Iterations that are always saved: the rungs, where a trial may wait for others."""
+    rungs: tuple[int, ...]
+    """Iterations after which the search may stop a trial: there it is judged by all frozen anchors, and saved."""
     epoch: int = 1
     """Of the run's driver."""
 
@@ -126,7 +126,7 @@ def make_training(context: TrainingContext, params: Config, seed: int, dataset: 
     model.scaling.fit(train_bars(dataset))
     device, precision = pick(context.hardware)
     limit_gpu_memory(device, context.hardware.gpus)
-    return Training(model, dataset, config.train, seed, device, precision)
+    return Training(model, dataset, config.train, seed, device, precision, context.rungs)
 
 
 def identity(params: Config, seed: int, context: TrainingContext) -> str:
@@ -164,7 +164,7 @@ def train_to_end(
             return False
         ended = time.monotonic()
         due = ended - saved >= min(CHECKPOINT_SECONDS, cost / CHECKPOINT_SHARE)
-        if due or training.finished or training.iteration in context.checkpoint_iterations:
+        if due or training.finished or training.iteration in context.rungs:
             checkpoint.save(training)
             saved = time.monotonic()
             cost = saved - ended
