@@ -9,8 +9,9 @@ from torch import Tensor
 
 from hybridtune.data.schema import InputError
 from hybridtune.models.architectures.basic_lstm import BasicLSTM
+from hybridtune.models.architectures.config import WindowRunsName
 from hybridtune.models.architectures.hybrid_lstm import HybridLSTM
-from hybridtune.models.architectures.layers import Attention, HorizonHeads, anchor_mask, gather_windows, rows_at
+from hybridtune.models.architectures.layers import Attention, HorizonHeads, WindowEncoder, anchor_mask, rows_at
 from hybridtune.models.architectures.registry import ARCHITECTURES, build_model, config_values, model_config
 
 M, T, K, D, HEADS = 3, 12, 5, 8, 4
@@ -23,16 +24,30 @@ def randn(*shape: int) -> Tensor:
 ANCHORS_MK = torch.tensor([[0, 1, 5, 10, 11], [11, 3, 3, 0, 2], [4, 9, 8, 7, 6]])
 
 
-@pytest.mark.parametrize("window", [1, 4, 12, 50])
-def test_a_window_is_the_last_minutes_up_to_its_anchor(window: int) -> None:
-    x_MTF = randn(M, T, 2)
-    x_NWF, last_N = gather_windows(x_MTF, ANCHORS_MK, window)
-    assert x_NWF.shape == (M * K, min(window, T), 2)
-    anchors = [(m, t) for m, row in enumerate(ANCHORS_MK.tolist()) for t in row]
-    for n, (m, t) in enumerate(anchors):
-        expected = x_MTF[m, max(t - window + 1, 0) : t + 1]
-        assert last_N[n] == len(expected) - 1
-        assert torch.equal(x_NWF[n, : len(expected)], expected)
+@pytest.mark.parametrize("anchors", [3, 40])
+@pytest.mark.parametrize("window", [1, 2, 5, 12, 30, 50])
+@pytest.mark.parametrize("runs", ["own", "shared"])
+def test_a_window_is_read_over_the_last_minutes_up_to_its_anchor(
+    runs: WindowRunsName, window: int, anchors: int
+) -> None:
+    """However many anchors there are: all runs of a series are made, or those of its anchors."""
+    minutes = 40
+    x_MTF = randn(M, minutes, 2)
+    anchor_MK = torch.randint(minutes, (M, anchors), generator=torch.Generator().manual_seed(window))
+    encoder = WindowEncoder(window, 2, D, layers=2, dropout=0.0, runs=runs)
+    state_MKD = encoder(x_MTF, anchor_MK)
+    seen = set()
+    for m, row in enumerate(anchor_MK.tolist()):
+        for k, t in enumerate(row):
+            first = max(t - window + 1, 0)
+            if runs == "shared":
+                first = next(minute for minute in range(first, t + 1) if minute % max(1, window // 2) == 0)
+            seen.add(t - first + 1)
+            alone, _ = encoder.lstm(x_MTF[m : m + 1, first : t + 1])
+            torch.testing.assert_close(state_MKD[m, k], alone[0, -1])
+    assert max(seen) <= window
+    if anchors == 40 and runs == "shared" and 1 < window < minutes:
+        assert len(seen) > window // 3
 
 
 def test_rows_are_those_at_the_anchors() -> None:

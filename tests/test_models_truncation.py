@@ -34,6 +34,11 @@ CONFIGS = {
     "basic, robust scaling": ("basic_lstm", {"scaling": "robust"}),
     "hybrid, quantile scaling": ("hybrid_lstm", {"scaling": "quantile"}),
     "hybrid, five windows": ("hybrid_lstm", {"windows": (1, 2, 15, 120, 480)}),
+    "hybrid, shared runs": ("hybrid_lstm", {"window_runs": "shared"}),
+    "hybrid, shared runs of five windows": (
+        "hybrid_lstm",
+        {"window_runs": "shared", "windows": (1, 2, 15, 120, 480), "layers": 2},
+    ),
     "hybrid, independent heads": ("hybrid_lstm", {"horizon_heads": "independent"}),
     **{f"hybrid, {name} positions": ("hybrid_lstm", {"positions": name}) for name in POSITIONS[1:]},
     **{f"transformer, {name} positions": ("transformer", {"positions": name}) for name in POSITIONS},

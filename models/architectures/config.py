@@ -8,6 +8,7 @@ from hybridtune.data.schema import DEFAULT_EXPANDING_MAX, InputError, at_least, 
 ScalingName = Literal["standard", "robust", "quantile"]
 PositionsName = Literal["none", "sinusoidal", "learned", "rotary"]
 HorizonHeadsName = Literal["independent", "hierarchical"]
+WindowRunsName = Literal["own", "shared"]
 
 
 @dataclass(frozen=True, kw_only=True)

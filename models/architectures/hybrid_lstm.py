@@ -12,16 +12,17 @@ Shapes: M series, T minutes, K anchors, F features, D hidden, H horizons, S fixe
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, get_args
 
 import torch
 from torch import Tensor, nn
 
-from hybridtune.data.schema import InputError, at_least
+from hybridtune.data.schema import InputError, at_least, check_choice
 from hybridtune.models.architectures.config import (
     ArchitectureConfig,
     HorizonHeadsName,
     PositionsName,
+    WindowRunsName,
     check_attention,
     check_window,
 )
@@ -44,6 +45,8 @@ class HybridLSTM(Forecaster):
     class Config(ArchitectureConfig):
         windows: tuple[int, ...] = (15, 60, 240)
         """Minutes of the fixed windows, ascending."""
+        window_runs: WindowRunsName = "own"
+        """shared: anchors share runs of the windows' LSTMs, see layers.WindowEncoder."""
         attention_heads: int = 8
         """Divides hidden_size."""
         layers: int = 1
@@ -59,6 +62,7 @@ class HybridLSTM(Forecaster):
             at_least("layers", self.layers, 1)
             at_least("attention_span", self.attention_span, 1)
             check_attention(self.hidden_size, self.attention_heads, self.positions)
+            check_choice("window_runs", self.window_runs, get_args(WindowRunsName))
             if not self.windows or list(self.windows) != sorted(set(self.windows)):
                 raise InputError(f"windows must be ascending minutes above 0, got {self.windows}")
             for window in self.windows:
@@ -87,7 +91,8 @@ class HybridLSTM(Forecaster):
         self.self_attention = Attention(size, config.attention_heads)
         self.self_norm = nn.LayerNorm(size)
         self.window_encoders = nn.ModuleList(
-            WindowEncoder(window, config.input_size, size, config.layers, dropout) for window in config.windows
+            WindowEncoder(window, config.input_size, size, config.layers, dropout, config.window_runs)
+            for window in config.windows
         )
         self.window_embedding_SD = nn.Parameter(torch.zeros(len(config.windows), size))
         self.cross_attention = Attention(size, config.attention_heads)

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from hybridtune.models.architectures.config import WindowRunsName
 from hybridtune.models.architectures.positions import Positions
 
 
@@ -18,31 +19,58 @@ def rows_at(x_MTD: Tensor, anchor_MK: Tensor) -> Tensor:
     return x_MTD.gather(1, anchor_MK[..., None].expand(-1, -1, x_MTD.shape[-1]))
 
 
-def gather_windows(x_MTF: Tensor, anchor_MK: Tensor, window: int) -> tuple[Tensor, Tensor]:
-    """The last `window` minutes up to each anchor: (x_NWF, last_N).
-
-    A history shorter than the window starts at position 0 and ends at last_N. What follows last_N is
-    filler: a causal encoder read at last_N never sees it.
-    """
-    window = min(window, x_MTF.shape[1])
-    first_MK = (anchor_MK - window + 1).clamp(min=0)
-    index_MKW = first_MK[..., None] + torch.arange(window, device=x_MTF.device)
-    series_M11 = torch.arange(len(x_MTF), device=x_MTF.device)[:, None, None]
-    return x_MTF[series_M11, index_MKW].flatten(0, 1), (anchor_MK - first_MK).flatten()
-
-
 class WindowEncoder(nn.Module):
-    """An LSTM over the last `window` minutes up to each anchor; its state at the anchor."""
+    """An LSTM over the last minutes up to each anchor; its state at the anchor.
 
-    def __init__(self, window: int, input_size: int, hidden_size: int, layers: int, dropout: float) -> None:
+    own: each anchor has a run of the LSTM to itself, over the last `window` minutes. shared: a run begins every
+    window // 2 minutes from launch and lasts `window` minutes, and an anchor reads the earliest one that is under way,
+    which has seen more than half of the window. Where a run begins depends on the anchor's minute alone, so the anchors
+    of a series can share runs, and still nothing depends on what comes after an anchor.
+    """
+
+    def __init__(
+        self, window: int, input_size: int, hidden_size: int, layers: int, dropout: float, runs: WindowRunsName = "own"
+    ) -> None:
         super().__init__()
         self.window = window
+        self.stride = max(1, window // 2) if runs == "shared" else 1
         self.lstm = make_lstm(input_size, hidden_size, layers, dropout)
 
     def forward(self, x_MTF: Tensor, anchor_MK: Tensor) -> Tensor:
-        x_NWF, last_N = gather_windows(x_MTF, anchor_MK, self.window)
-        h_NWD, _ = self.lstm(x_NWF)
-        return rows_at(h_NWD, last_N[:, None]).view(*anchor_MK.shape, -1)
+        """state_MKD. A history shorter than the window is read from its first minute."""
+        first_MK = first_minutes(anchor_MK, self.window, self.stride)
+        minutes = min(self.window, x_MTF.shape[1])
+        every = 1 + -(-(x_MTF.shape[1] - minutes) // self.stride)
+        if every < anchor_MK.shape[1]:
+            run_MK = first_MK // self.stride
+            x_MRWF = every_run(x_MTF, minutes, self.stride, every)
+        else:
+            run_MK = torch.arange(anchor_MK.shape[1], device=x_MTF.device).expand_as(anchor_MK)
+            x_MRWF = runs_from(x_MTF, first_MK, minutes)
+        h_NWD, _ = self.lstm(x_MRWF.flatten(0, 1))
+        # Of each series, its runs one after another.
+        h_MLD = h_NWD.reshape(len(x_MTF), -1, h_NWD.shape[-1])
+        return rows_at(h_MLD, run_MK * minutes + anchor_MK - first_MK)
+
+
+def first_minutes(anchor_MK: Tensor, window: int, stride: int) -> Tensor:
+    """first_MK: the first multiple of `stride` of the last `window` minutes up to each anchor."""
+    return -(-(anchor_MK - window + 1).clamp(min=0) // stride) * stride
+
+
+def runs_from(x_MTF: Tensor, first_MK: Tensor, minutes: int) -> Tensor:
+    """x_MKWF: so many minutes from each first one on. What would lie after the last minute is filler, which a causal
+    encoder that is read before it never sees.
+    """
+    index_MKW = (first_MK[..., None] + torch.arange(minutes, device=x_MTF.device)).clamp(max=x_MTF.shape[1] - 1)
+    series_M11 = torch.arange(len(x_MTF), device=x_MTF.device)[:, None, None]
+    return x_MTF[series_M11, index_MKW]
+
+
+def every_run(x_MTF: Tensor, minutes: int, stride: int, runs: int) -> Tensor:
+    """x_MRWF: so many minutes from the first one on, from `stride` minutes later on, and so on; filled with zeros."""
+    missing = (runs - 1) * stride + minutes - x_MTF.shape[1]
+    return F.pad(x_MTF, (0, 0, 0, missing)).unfold(1, minutes, stride).transpose(2, 3)
 
 
 class Rotation(NamedTuple):
