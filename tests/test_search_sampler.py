@@ -1,16 +1,19 @@
 """Samplers by name, and a user's own."""
 
 from pathlib import Path
+from typing import Any
 
+import optuna
 import pytest
-from optuna.trial import TrialState
+from optuna.samplers import TPESampler
+from optuna.trial import TrialState, create_trial
 
 from hybridtune.data.schema import InputError
 from hybridtune.search.run.run_dir import RunDir
-from hybridtune.search.study.sampler import SAMPLERS, check_sampler, make_sampler
+from hybridtune.search.study.sampler import SAMPLERS, check_sampler, distribution, make_sampler
 from hybridtune.search.study.study import ask, config_of, create_study, report_value, started, tell
 from hybridtune.spaces.hybrid import HYBRID
-from hybridtune.spaces.parameters import Config
+from hybridtune.spaces.parameters import Config, Float, Space
 
 OWN = """
 from optuna.samplers import RandomSampler
@@ -85,3 +88,37 @@ def test_every_shipped_sampler_can_be_made_for_a_space_with_conditions() -> None
 
     for name in SAMPLERS:
         make_sampler(name, ALL, 3)
+
+
+@pytest.mark.parametrize("direction", ["minimize", "maximize"])
+def test_tpe_learns_from_the_latest_trials_and_the_best_before_them(
+    direction: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hybridtune.search.study.sampler.LATEST", 30)
+    space = Space("one", {"rate": Float(low=0.0, high=1.0)}, {})
+    spread = {"rate": distribution(space.dimensions["rate"])}
+    study = optuna.create_study(direction=direction)
+    # The good ones, near 0.2, came first; what followed was bad and says nothing of them.
+    for number in range(200):
+        rate = 0.2 + number / 5000 if number < 25 else 0.5 + (number % 50) / 100
+        value = abs(rate - 0.2) * (1 if direction == "minimize" else -1)
+        study.add_trial(create_trial(params={"rate": rate}, distributions=spread, value=value))
+    asked = []
+    real = TPESampler._build_parzen_estimator
+
+    def watched(self: TPESampler, study: Any, space: Any, trials: Any, handle_below: bool) -> Any:
+        asked.append([trial.number for trial in trials])
+        return real(self, study, space, trials, handle_below)
+
+    monkeypatch.setattr(TPESampler, "_build_parzen_estimator", watched)
+    drawn = []
+    for seed in range(10):
+        study.sampler = make_sampler("tpe", space, seed)
+        trial = study.ask(spread)
+        drawn.append(trial.params["rate"])
+        study.tell(trial, state=TrialState.FAIL)
+    good, rest = asked[:2]
+    # Of the 54 that it knows a tenth is good. The 30th of the latest is the one that is being drawn.
+    assert good == [0, 1, 2, 3, 4, 5]
+    assert rest == [*range(6, 25), *range(171, 200)]
+    assert sum(rate < 0.35 for rate in drawn) >= 8

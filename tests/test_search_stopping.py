@@ -8,12 +8,12 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from hybridtune.data.schema import InputError
+from hybridtune.search.study.standing import Standing
 from hybridtune.search.study.stopping import (
     SEARCH_SECONDS,
     StoppingRule,
     parse_duration,
     searched_seconds,
-    trials_since_best,
 )
 
 COMPLETE, PRUNED, FAIL = TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL
@@ -43,11 +43,18 @@ def ended(*results: tuple[TrialState, float | None]) -> list[FrozenTrial]:
 def test_trials_are_counted_since_the_best_complete_one(
     results: list[tuple[TrialState, float | None]], waited: int
 ) -> None:
-    trials = ended(*results)
-    assert trials_since_best(trials, maximize=False) == waited
-    assert trials_since_best(trials[::-1], maximize=False) == waited
-    mirrored = ended(*((state, None if value is None else -value) for state, value in results))
-    assert trials_since_best(mirrored, maximize=True) == waited
+    study, backwards, mirrored = (optuna.create_study(direction=kind) for kind in ("minimize", "minimize", "maximize"))
+    study.add_trials(ended(*results))
+    backwards.add_trials(ended(*results)[::-1])
+    mirrored.add_trials(ended(*((state, None if value is None else -value) for state, value in results)))
+    assert [Standing(each).since_best for each in (study, backwards, mirrored)] == [waited] * 3
+    # One after another as well.
+    study = optuna.create_study()
+    standing = Standing(study)
+    for trial in ended(*results):
+        study.add_trial(trial)
+        standing.look()
+    assert standing.since_best == waited
 
 
 def study_of(*results: tuple[TrialState, float | None], seconds: float = 0.0) -> optuna.Study:

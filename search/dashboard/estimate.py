@@ -12,6 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 from hybridtune.search.dashboard.time_left import CONSIDERED, FEWEST, Halving, Spent, TimeLeft, time_left
 from hybridtune.search.run.settings import Settings
 from hybridtune.search.study.rungs import brackets_of, decided_rungs, rungs_of
+from hybridtune.search.study.standing import last_iteration
 from hybridtune.search.study.stopping import search_began, search_now, searched_seconds
 
 RANDOM = "random"
@@ -115,7 +116,3 @@ def _halving(trials: Sequence[FrozenTrial], running: Sequence[FrozenTrial], sett
         settings.reduction_factor ** -(IMPROVING if learns else 1.0),
         np.array([bracket(number) for number in numbers], dtype=int),
     )
-
-
-def last_iteration(trial: FrozenTrial) -> int:
-    return max(trial.intermediate_values, default=0)

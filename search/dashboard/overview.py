@@ -9,11 +9,12 @@ from optuna.trial import FrozenTrial, TrialState
 from pydantic import BaseModel, ConfigDict
 
 from hybridtune.models.training.config import Metric, higher_is_better
-from hybridtune.search.dashboard.estimate import Estimate, last_iteration
+from hybridtune.search.dashboard.estimate import Estimate
 from hybridtune.search.dashboard.time_left import TimeLeft
 from hybridtune.search.run.run_dir import RunDir, RunDocument, Status
 from hybridtune.search.run.settings import Settings
 from hybridtune.search.study.rungs import decided_rungs, rungs_of
+from hybridtune.search.study.standing import last_iteration
 from hybridtune.search.study.stopping import searched_seconds
 from hybridtune.search.study.study import STATE_NAMES, config_of, configurations_tried, of_search, ranked
 from hybridtune.spaces.parameters import Config, Scalar

@@ -2,7 +2,8 @@
 Tuning", algorithm 2 in its stopping variant), in one bracket or in those of Hyperband (Li et al. 2018, algorithm 1).
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from math import ceil
 
@@ -39,14 +40,13 @@ def brackets_of(settings: Settings) -> Callable[[int], int]:
     return lambda number: bracket_of(number, settings.seed, rungs, settings.reduction_factor)
 
 
-def survives(value: float, others: Iterable[float], reduction_factor: int, maximize: bool) -> bool:
-    """Whether a value is among the best 1/reduction_factor of its rung, itself included.
+def survives(value: float, others: Sequence[float], reduction_factor: int, maximize: bool) -> bool:
+    """Whether a value is among the best 1/reduction_factor of its rung, itself included. others: ascending.
 
     At least one survives: the best so far always goes on, and the first to arrive is the best so far.
     """
-    others = list(others)
     kept = max(1, (len(others) + 1) // reduction_factor)
-    better = sum(other > value if maximize else other < value for other in others)
+    better = len(others) - bisect_right(others, value) if maximize else bisect_left(others, value)
     return better < kept
 
 
@@ -97,6 +97,11 @@ class SuccessiveHalving:
         self._maximize = maximize
         self._bracket = bracket
         self._stopped: set[int] = set()
+        self._sorted: dict[tuple[int, int], list[float]] = {}
+        """Of each rung and bracket the values of its trials, ascending."""
+        for iteration, rung in rungs.items():
+            for number, value in rung.items():
+                insort(self._peers(iteration, number), value)
 
     @property
     def rungs(self) -> Mapping[int, Mapping[int, float]]:
@@ -104,12 +109,13 @@ class SuccessiveHalving:
 
     def passes(self, number: int, iteration: int, value: float) -> bool:
         """Whether the trial goes on after this iteration; at a rung its value is recorded."""
-        rung, bracket = self._rungs.get(iteration), self._bracket(number)
-        if rung is None or number in rung or iteration in sorted(self._rungs)[:bracket]:
+        rung = self._rungs.get(iteration)
+        if rung is None or number in rung or iteration in sorted(self._rungs)[: self._bracket(number)]:
             return True
-        peers = [other for peer, other in rung.items() if self._bracket(peer) == bracket]
-        rung[number] = value
+        peers = self._peers(iteration, number)
         goes_on = survives(value, peers, self._reduction_factor, self._maximize)
+        rung[number] = value
+        insort(peers, value)
         if not goes_on:
             self._stopped.add(number)
         return goes_on
@@ -120,5 +126,9 @@ class SuccessiveHalving:
 
     def forget(self, number: int) -> None:
         """The trial failed: nobody is to be measured against it."""
-        for rung in self._rungs.values():
-            rung.pop(number, None)
+        for iteration, rung in self._rungs.items():
+            if number in rung:
+                self._peers(iteration, number).remove(rung.pop(number))
+
+    def _peers(self, iteration: int, number: int) -> list[float]:
+        return self._sorted.setdefault((iteration, self._bracket(number)), [])

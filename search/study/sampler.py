@@ -3,16 +3,21 @@
 import sys
 import warnings
 from collections.abc import Callable, Mapping
+from heapq import nsmallest
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 from hybridtune.data.schema import InputError
 from hybridtune.spaces.parameters import Choice, Dimension, Float, Space
+
+LATEST, BEST = 1000, 25
+"""Trials that TPE learns from: the latest, and of those before them the best, as many as it ever counts as good."""
 
 
 class SpaceTPESampler(TPESampler):
@@ -30,6 +35,33 @@ class SpaceTPESampler(TPESampler):
             return super().infer_relative_search_space(study, trial)
         distributions = {name: distribution(dimension) for name, dimension in sorted(self._own.dimensions.items())}
         return {name: found for name, found in distributions.items() if not found.single()}
+
+    def _sample(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        # A study as far as this method asks: for its trials and its direction.
+        return super()._sample(_Lately(study), trial, search_space)  # type: ignore[arg-type]
+
+
+class _Lately:
+    """A study of which only the best trials and the latest are known, so that a draw costs no more the longer a
+    search goes on. TPE tells the best ones from the rest, and among the rest it gives the old ones hardly any weight.
+    """
+
+    def __init__(self, study: optuna.Study) -> None:
+        self._study = study
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._study, name)
+
+    def _get_trials(self, **asked: Any) -> list[FrozenTrial]:
+        trials: list[FrozenTrial] = self._study._get_trials(**asked)
+        if len(trials) <= LATEST:
+            return trials
+        sign = -1 if self._study.direction == optuna.study.StudyDirection.MAXIMIZE else 1
+        earlier = [trial for trial in trials[:-LATEST] if trial.state == TrialState.COMPLETE]
+        best = nsmallest(BEST, earlier, key=lambda trial: sign * (trial.value or 0.0))
+        return [*best, *trials[-LATEST:]]
 
 
 def _random(space: Space, seed: int) -> BaseSampler:  # noqa: ARG001 one signature

@@ -1,16 +1,13 @@
 """When a search is over before all its trials are run: its time is spent, nothing gets better, or everything fails."""
 
-import math
 import re
 import time
-from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import optuna
-from optuna.trial import FrozenTrial, TrialState
 
 from hybridtune.data.schema import InputError
-from hybridtune.search.study.study import best_first, started
+from hybridtune.search.study.standing import Standing
 
 SEARCH_SECONDS = "search_seconds"
 """Attribute of the study: wall time of its search so far, over all its processes."""
@@ -42,25 +39,27 @@ class StoppingRule:
         study.set_user_attr(SEARCH_BEGAN, datetime.now().isoformat())
         study.set_user_attr(SEARCHED_BEFORE, searched_seconds(study))
         # Whoever resumes a search whose trials all failed has mended what made them fail.
-        self._failed_before = sum(trial.state == TrialState.FAIL for trial in started(study))
+        self._standing = Standing(study)
+        self._failed_before = self._standing.failed
 
     def reached(self) -> str | None:
         """Why no trial should start any more, for people."""
-        trials = started(self._study)
-        failed = sum(trial.state == TrialState.FAIL for trial in trials)
-        if failed - self._failed_before >= HOPELESS and not _any_is_better_off(trials):
-            return f"all of its {failed} trials failed"
+        standing = self._standing
+        standing.look()
+        if standing.failed - self._failed_before >= HOPELESS and standing.hopeless():
+            return f"all of its {standing.failed} trials failed"
         if self._time_is_up:
             return f"its time budget of {self._seconds:g} seconds is spent"
-        if self._stop_after is not None:
-            waited = trials_since_best(trials, self._maximize)
-            if waited >= self._stop_after:
-                return f"{waited} trials brought nothing better"
+        if self._stop_after is not None and standing.since_best >= self._stop_after:
+            return f"{standing.since_best} trials brought nothing better"
         return None
 
     def stops_running(self) -> bool:
         """Whether the trials under way should end too. Until one is complete they are all that the search has."""
-        return self._time_is_up and bool(best_first(self._study))
+        if not self._time_is_up:
+            return False
+        self._standing.look()
+        return self._standing.best is not None
 
     def tick(self) -> None:
         """Called often: writes the time down now and then, so that a kill does not give it back."""
@@ -77,24 +76,7 @@ class StoppingRule:
         if self._seconds is None or time.monotonic() - self._began < self._seconds:
             return False
         # However long the workers took to start, a search tries something.
-        return bool(started(self._study))
-
-    @property
-    def _maximize(self) -> bool:
-        return self._study.direction == optuna.study.StudyDirection.MAXIMIZE
-
-
-def _any_is_better_off(trials: Sequence[FrozenTrial]) -> bool:
-    """Whether a trial was complete or stopped, or one under way is further than every failed one came."""
-    furthest = max((_iterations(trial) for trial in trials if trial.state == TrialState.FAIL), default=0)
-    return any(
-        _iterations(trial) > furthest if trial.state == TrialState.RUNNING else trial.state != TrialState.FAIL
-        for trial in trials
-    )
-
-
-def _iterations(trial: FrozenTrial) -> int:
-    return max(trial.intermediate_values, default=0)
+        return self._standing.begun
 
 
 def search_began(study: optuna.Study) -> datetime:
@@ -110,26 +92,6 @@ def search_now(study: optuna.Study) -> datetime:
 
 def searched_seconds(study: optuna.Study) -> float:
     return float(study.user_attrs.get(SEARCH_SECONDS, 0.0))
-
-
-def trials_since_best(trials: Sequence[FrozenTrial], maximize: bool) -> int:
-    """How many trials ended after the complete one that is the best; 0 as long as none is complete."""
-    best, waited = math.inf, 0
-    for trial in sorted((t for t in trials if t.state.is_finished()), key=_ended):
-        loss = math.inf
-        if trial.state == TrialState.COMPLETE:
-            assert trial.value is not None
-            loss = -trial.value if maximize else trial.value
-        if loss < best:
-            best, waited = loss, 0
-        elif best < math.inf:
-            waited += 1
-    return waited
-
-
-def _ended(trial: FrozenTrial) -> datetime:
-    assert trial.datetime_complete is not None
-    return trial.datetime_complete
 
 
 def parse_duration(text: str) -> float:

@@ -1,5 +1,7 @@
 """Keeps what the trials of a search report: curve points, TensorBoard events, and lines for the terminal."""
 
+import math
+import time
 from collections.abc import Callable
 from functools import partial
 
@@ -11,13 +13,15 @@ from hybridtune.search.run.run_dir import RunDir, trial_name
 from hybridtune.search.run.say import Say
 from hybridtune.search.run.trial_report import Progressed, TrialReport
 from hybridtune.search.study.backup import back_up
+from hybridtune.search.study.standing import Standing, last_iteration
 from hybridtune.search.study.stopping import StoppingRule
-from hybridtune.search.study.study import best_first, started
 from hybridtune.search.tuning.events import EventFile
 from hybridtune.search.workers.checkpoint import remove_checkpoints
 from hybridtune.search.workers.progress import describe
 from hybridtune.search.workers.trainable import TrialTask
 
+COPY_SHARE = 0.02
+"""Of the time that copies of the study may take: of a large one they are rarer."""
 SCALARS = ("train_loss", "tune_loss", "tune_auc", "objective")
 
 
@@ -43,6 +47,8 @@ class Recorder:
         self._stopping = stopping
         self._say = say
         self._events: dict[int, EventFile] = {}
+        self._standing = Standing(study)
+        self._copied, self._copy_seconds = -math.inf, 0.0
 
     def started(self, task: TrialTask) -> None:
         self._events[task.number] = EventFile(self._run.trial(task.number))
@@ -81,13 +87,18 @@ class Recorder:
         # good to the last, for who wants to know why.
         over = ended.state in (TrialState.COMPLETE, TrialState.PRUNED)
         self._keep(partial(self._remove_checkpoints, task.number) if over else None)
-        done = sum(t.state.is_finished() for t in started(self._study))
-        best = best_first(self._study)
-        so_far = f"best so far {best[0].value:.4f} (trial {best[0].number})" if best else "none complete yet"
-        self._say(f"{task.name} {describe_end(ended)}; {done} of {self._trials} done; {so_far}")
+        self._standing.look()
+        best = self._standing.best
+        so_far = f"best so far {best.value:.4f} (trial {best.number})" if best else "none complete yet"
+        self._say(f"{task.name} {describe_end(ended)}; {self._standing.finished} of {self._trials} done; {so_far}")
 
     def _keep(self, then: Callable[[], None] | None = None) -> None:
-        back_up(self._run)
+        # What is kept elsewhere is the copy: it has to be of now.
+        if self._run.kept_in is not None or time.monotonic() - self._copied >= self._copy_seconds / COPY_SHARE:
+            began = time.monotonic()
+            back_up(self._run)
+            self._copied = time.monotonic()
+            self._copy_seconds = self._copied - began
         self._run.keeper.keep_search(then)
 
     def _remove_checkpoints(self, number: int) -> None:
@@ -96,8 +107,7 @@ class Recorder:
     def _tell_result(self, task: TrialTask, ended: FrozenTrial) -> None:
         # A trial whose worker was lost before it began has no events.
         if events := self._events.get(task.number):
-            last = max(ended.intermediate_values, default=0)
-            events.add_result(last, task.params, self._every_dimension, ended.value)
+            events.add_result(last_iteration(ended), task.params, self._every_dimension, ended.value)
 
     def _close_events(self, number: int) -> None:
         if events := self._events.pop(number, None):
@@ -105,7 +115,7 @@ class Recorder:
 
 
 def describe_end(trial: FrozenTrial) -> str:
-    last = max(trial.intermediate_values, default=0)
+    last = last_iteration(trial)
     match trial.state:
         case TrialState.COMPLETE:
             return f"complete after iteration {last}: {trial.value:.4f}"

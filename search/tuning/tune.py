@@ -12,6 +12,7 @@ from hybridtune.search.cluster.workers import Workers
 from hybridtune.search.run.run_dir import TRIALS, RunDir, trial_name
 from hybridtune.search.run.say import Say
 from hybridtune.search.run.settings import Settings
+from hybridtune.search.study.backup import back_up
 from hybridtune.search.study.rungs import SuccessiveHalving, brackets_of, decided_rungs, rungs_of
 from hybridtune.search.study.stopping import StoppingRule
 from hybridtune.search.study.study import best_first, create_study, started
@@ -67,6 +68,7 @@ def search(run: RunDir, say: Say, workers: Workers) -> None:
             )
         if left > 0:
             say(f"the search ends early: {reason}")
+    back_up(run)
     run.keeper.flush()
     _remove_left_checkpoints(run, study)
     write_tables(run, study)

@@ -1,0 +1,81 @@
+"""What has come of a search so far, at a cost that does not grow with its trials."""
+
+from collections.abc import Iterator
+from datetime import datetime
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from hybridtune.search.study.study import of_search
+
+
+class Standing:
+    """Of a study's trials. Each is looked at until it has ended, and not again."""
+
+    def __init__(self, study: optuna.Study) -> None:
+        self._study = study
+        self._sign = -1 if study.direction == optuna.study.StudyDirection.MAXIMIZE else 1
+        self._seen = 0
+        self._open: list[int] = []
+        self._furthest_failed = 0
+        self.finished = 0
+        self.failed = 0
+        self.best: FrozenTrial | None = None
+        """Of the complete ones; the earliest of those that are as good."""
+        self.since_best = 0
+        """How many have ended after the best one did."""
+        self.look()
+
+    def look(self) -> None:
+        """Catches up with the study."""
+        trials = self._study.get_trials(deepcopy=False)
+        there = of_search([trials[number] for number in [*self._open, *range(self._seen, len(trials))]])
+        waiting = [trial.number for trial in trials[self._seen :] if trial.state == TrialState.WAITING]
+        still = [number for number in self._open if trials[number].state == TrialState.WAITING]
+        self._seen = len(trials)
+        self._open = sorted([*still, *waiting, *(trial.number for trial in there if not trial.state.is_finished())])
+        for trial in sorted((trial for trial in there if trial.state.is_finished()), key=_ended):
+            self._add(trial)
+
+    def hopeless(self) -> bool:
+        """Whether trials have failed, and no other got any further than they did."""
+        return 0 < self.failed == self.finished and all(
+            last_iteration(trial) <= self._furthest_failed for trial in self._running()
+        )
+
+    @property
+    def begun(self) -> bool:
+        """Whether there is any trial."""
+        return self.finished > 0 or any(True for _ in self._running())
+
+    def _running(self) -> Iterator[FrozenTrial]:
+        trials = self._study.get_trials(deepcopy=False)
+        return (trials[number] for number in self._open if trials[number].state == TrialState.RUNNING)
+
+    def _add(self, trial: FrozenTrial) -> None:
+        self.finished += 1
+        if trial.state == TrialState.FAIL:
+            self.failed += 1
+            self._furthest_failed = max(self._furthest_failed, last_iteration(trial))
+        if trial.state == TrialState.COMPLETE:
+            if self.best is None or self._value(trial) < self._value(self.best):
+                self.best, self.since_best = trial, 0
+                return
+            if self._value(trial) == self._value(self.best) and trial.number < self.best.number:
+                self.best = trial
+        if self.best is not None:
+            self.since_best += 1
+
+    def _value(self, trial: FrozenTrial) -> float:
+        assert trial.value is not None
+        return self._sign * trial.value
+
+
+def last_iteration(trial: FrozenTrial) -> int:
+    """That it has reported; 0 for none."""
+    return max(trial.intermediate_values, default=0)
+
+
+def _ended(trial: FrozenTrial) -> datetime:
+    assert trial.datetime_complete is not None
+    return trial.datetime_complete
