@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from hybridtune.data.batches import Batch
 from hybridtune.models.architectures.hybrid_lstm import HybridLSTM
+from hybridtune.models.architectures.layers import WindowEncoder, first_minutes
 
 
 def expanding_samples(batch: Batch, history: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -73,17 +74,18 @@ class PerSampleHybrid(nn.Module):
         """states_NSD."""
         states = []
         for window, encoder in zip(self.hybrid.config.windows, self.hybrid.window_encoders, strict=True):
-            assert isinstance(encoder.lstm, nn.LSTM)
-            h_NWD, _ = encoder.lstm(cut_windows(x_NTF, last_N, window))
-            states.append(at(h_NWD, last_N.clamp(max=window - 1)))
+            assert isinstance(encoder, WindowEncoder)
+            first_N = first_minutes(last_N, window, encoder.stride)
+            h_NWD, _ = encoder.lstm(cut_windows(x_NTF, first_N, last_N, window))
+            states.append(at(h_NWD, last_N - first_N))
         dropped_NSD: Tensor = self.hybrid.dropout(torch.stack(states, dim=1))
         return dropped_NSD + self.hybrid.window_embedding_SD
 
 
-def cut_windows(x_NTF: Tensor, last_N: Tensor, window: int) -> Tensor:
-    """x_NWF: the last `window` minutes up to each sample's end, padded after it where there are fewer."""
-    samples = zip(x_NTF, last_N.tolist(), strict=True)
-    pieces = [x_TF[max(0, last - window + 1) : last + 1] for x_TF, last in samples]
+def cut_windows(x_NTF: Tensor, first_N: Tensor, last_N: Tensor, window: int) -> Tensor:
+    """x_NWF: each sample's minutes first..last, padded after them to the length of the window."""
+    samples = zip(x_NTF, first_N.tolist(), last_N.tolist(), strict=True)
+    pieces = [x_TF[first : last + 1] for x_TF, first, last in samples]
     return torch.stack([F.pad(piece, (0, 0, 0, window - len(piece))) for piece in pieces])
 
 

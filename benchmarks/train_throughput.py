@@ -1,5 +1,8 @@
-"""Claim: one core trains the default hybrid at 180 times the samples a second of a per-sample implementation, at 500
-times in bfloat16, near the peak of what it can multiply and in 1.5 GB of memory.
+"""Claim: one core trains the default hybrid at 45% of its peak in fp32 and at 25% in bf16, in 1.5 GB of memory.
+
+The roofline of a training step: samples a second, operations a sample, and the fraction of the core's peak that they
+reach. Beside it what our operations save: the samples a second of a per-sample implementation, as people write it at
+first.
 
 Both have the same weights and give the same logits: `max_logit_difference` in float32 and eval mode. A step
 is forward, masked loss, backward, gradient clipping and AdamW, in train mode with dropout, on random-walk
@@ -21,9 +24,10 @@ Operations follow from the shapes, a multiply-add as two; only products of matri
     attention of Q queries, J keys    (4Q + 4J) D^2 for its four projections, 4QJD for its two products
     fusion and heads of an anchor     4D^2 + HD^2 + HD
 
-Ours, a series:        L = T + K * sum of the windows; Q = K, J = T; then for each anchor Q = 1, J = S
+Ours, a series:        L = T + the windows' runs;      Q = K, J = T; then for each anchor Q = 1, J = S
 Per sample, an anchor: L = T + sum of the windows;     Q = T, J = T; then                Q = 1, J = S
 
+The runs of a window of W minutes: min(K, 1 + (T - W) / (W // 2)), rounded up, of W steps each (layers.WindowEncoder).
 A training step counts as three forward passes. What a mask hides counts in full. T is the longest history of
 the batch in ours, 720 in the other.
 
@@ -52,14 +56,14 @@ from hybridtune.data.batches import Batch
 from hybridtune.data.schema import DEFAULT_EXPANDING_MAX, DEFAULT_EXPANDING_MIN, DEFAULT_HORIZONS, MASKED
 from hybridtune.models.architectures.hybrid_lstm import HybridLSTM
 from hybridtune.models.architectures.registry import build_model
-from hybridtune.models.device import best_precision, use_one_core, worker_environment
+from hybridtune.models.device import has_bf16, use_one_core, worker_environment
 from hybridtune.models.hardware import Precision
 from hybridtune.models.inference import forward
 from hybridtune.models.training.config import TrainConfig
 from hybridtune.models.training.loss import Loss
 from hybridtune.models.training.optimizer import make_optimizer
 
-CLAIMS = {"ratio": 180.0, "ratio_bf16": 500.0, "fp32_of_peak": 0.45, "bf16_of_peak": 0.25}
+CLAIMS = {"fp32_of_peak": 0.45, "bf16_of_peak": 0.25}
 """At least so much."""
 CLAIMED_MEMORY_MB = 1500
 LOGIT_TOLERANCE = 1e-5
@@ -128,28 +132,29 @@ def main() -> None:
 
 def measure_all(plan: Plan) -> dict[str, object]:
     """All arms, each part of each round in a process of its own."""
-    names = [name for name, arm in ARMS.items() if arm.precision in ("fp32", best_precision(CPU))]
+    names = [name for name, arm in ARMS.items() if arm.precision == "fp32" or has_bf16(CPU)]
     rounds = [{part: spawn(part, plan) for part in [REFERENCE, *names]} for _ in range(plan.rounds)]
     reference = {key: max(parts[REFERENCE][key] for parts in rounds) for key in rounds[0][REFERENCE]}
     arms = {name: summarise([parts[name] for parts in rounds], reference[ARMS[name].precision]) for name in names}
     speed = {name: arm["samples_per_cpu_second"] for name, arm in arms.items()}
-    ratio = speed["ours_fp32"] / speed["per_sample"]
     return {
         "benchmark": "train_throughput",
         "machine": {"cpu": cpu_name(), "torch": torch.__version__},
-        "peak_gflop_per_cpu_second": {kind: round(reference[kind] / 1e9, 1) for kind in ("fp32", "bf16")},
+        "peak_gflop_per_cpu_second": {
+            kind: round(reference[kind] / 1e9, 1) for kind in ("fp32", "bf16") if kind in reference
+        },
         "arms": arms,
-        "ratio": round(ratio, 1),
+        "ratio": round(speed["ours_fp32"] / speed["per_sample"], 1),
         "ratio_bf16": round(speed["ours_bf16"] / speed["per_sample"], 1) if "ours_bf16" in speed else None,
         "ratio_flush_denormal": round(speed["ours_fp32"] / speed["per_sample_flush_denormal"], 1),
         "ratio_fused": round(speed["ours_fp32"] / speed["per_sample_fused"], 1),
         "max_logit_difference": reference["max_logit_difference"],
         "claims": CLAIMS | {"peak_memory_mb": CLAIMED_MEMORY_MB},
         "holds": {
-            "ratio": ratio >= CLAIMS["ratio"],
-            "ratio_bf16": speed.get("ours_bf16", 0.0) / speed["per_sample"] >= CLAIMS["ratio_bf16"],
             "fp32_of_peak": arms["ours_fp32"]["fraction_of_peak"] >= CLAIMS["fp32_of_peak"],
-            "bf16_of_peak": "ours_bf16" in arms and arms["ours_bf16"]["fraction_of_peak"] >= CLAIMS["bf16_of_peak"],
+            "bf16_of_peak": arms["ours_bf16"]["fraction_of_peak"] >= CLAIMS["bf16_of_peak"]
+            if "ours_bf16" in arms
+            else None,
             "peak_memory_mb": arms["ours_fp32"]["peak_memory_mb"] <= CLAIMED_MEMORY_MB,
         },
     }
@@ -161,6 +166,7 @@ def summarise(rounds: list[dict[str, float]], peak: float) -> dict[str, float]:
     speed = middle["samples_per_cpu_second"]
     return {
         "samples_per_cpu_second": round(speed, 2),
+        "mega_operations_per_sample": round(middle["operations_per_sample"] / 1e6, 1),
         "peak_memory_mb": round(middle["peak_memory_mb"]),
         "fraction_of_peak": round(speed * middle["operations_per_sample"] / peak, 4),
     }
@@ -186,12 +192,11 @@ def run_part(part: str, plan: Plan) -> dict[str, float]:
         use_one_core()
         difference = max_logit_difference()
         assert difference <= LOGIT_TOLERANCE, f"the arms disagree: logits differ by {difference}"
-        peak = {kind: matmul_peak(kind) for kind in (torch.float32, torch.bfloat16)}
-        return {
-            "max_logit_difference": difference,
-            "fp32": peak[torch.float32],
-            "bf16": peak[torch.bfloat16],
-        }
+        peaks = {"fp32": matmul_peak(torch.float32)}
+        # Emulated it would take minutes.
+        if has_bf16(CPU):
+            peaks["bf16"] = matmul_peak(torch.bfloat16)
+        return {"max_logit_difference": difference, **peaks}
     return run_arm(ARMS[part], plan)
 
 
@@ -327,9 +332,15 @@ def our_operations(batch: Batch) -> float:
     """Of a training step on the batch; see the top of this file."""
     minutes = batch.x_MTF.shape[1]
     series, anchors = batch.anchor_MK.shape
-    steps = minutes + anchors * sum(min(window, minutes) for window in CONFIG.windows)
+    steps = minutes + sum(run_minutes(window, minutes, anchors) for window in CONFIG.windows)
     shared = lstm_operations(steps) + attention_operations(anchors, minutes)
     return float(3 * series * (shared + anchors * anchor_operations()))
+
+
+def run_minutes(window: int, minutes: int, anchors: int) -> int:
+    """Of all runs over the window that a series needs."""
+    every = 1 + -(-max(0, minutes - window) // max(1, window // 2))
+    return min(anchors, every) * min(window, minutes)
 
 
 def rival_operations(batch: Batch) -> float:

@@ -143,10 +143,10 @@ from hybridtune.models.architectures.scaler import train_bars
 
 torch.set_num_threads(1)
 dataset = Dataset(Path(sys.argv[1]))
-sizes = {"input_size": len(dataset.info.features), "horizons": 2, "hidden_size": 64, "dropout": 0.0}
+sizes = {"input_size": len(dataset.info.features), "horizons": 2, "hidden_size": 160, "dropout": 0.0}
 model = build_model(model_config("hybrid_lstm", sizes), 0)
 model.scaling.fit(train_bars(dataset))
-config = TrainConfig(batch_size=256, iterations=1, samples_per_iteration=256, anchors_per_series=64)
+config = TrainConfig(batch_size=1024, iterations=1, samples_per_iteration=1024, anchors_per_series=64)
 training = Training(model, dataset, config, 0, torch.device("cpu"), "fp32")
 used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 if len(sys.argv) > 2:
@@ -169,8 +169,8 @@ def test_a_training_whose_host_has_too_little_memory_ends_with_the_same_result(d
     """The kernel refuses the process more than 150 MB on top of what it began with."""
     whole, expected = starved(dataset)
     lowered, loss = starved(dataset, "150")
-    assert whole == 256
-    assert lowered < 256
+    assert whole == 1024
+    assert lowered < 1024
     assert loss == pytest.approx(expected, abs=1e-5)
 
 

@@ -39,6 +39,7 @@ def test_the_default_is_the_guides() -> None:
     reference: Config = {
         "architecture": "hybrid_lstm",
         "windows": "15/60/240",
+        "window_runs": "shared",
         "hidden_size": 128,
         "attention_heads": 8,
         "layers": 1,
@@ -57,7 +58,7 @@ def test_the_default_is_the_guides() -> None:
     assert load_space("hybrid").default() == load_space("all").default() == reference
     assert load_space("basic").default() == {
         name: reference[name]
-        for name in reference.keys() - {"windows", "attention_heads", "attention_span", "positions"}
+        for name in reference.keys() - {"windows", "window_runs", "attention_heads", "attention_span", "positions"}
     } | {"architecture": "basic_lstm", "window": 60, "horizon_heads": "independent"}
 
 

@@ -3,8 +3,8 @@
 - An LSTM runs once over each series from launch; its state at minute t has seen bars 0..t.
 - Self-attention: each anchor's state attends to the states up to it (or over the last
   `attention_span` minutes of them). Only anchors are queries: O(K * T) a series, not O(T * T).
-- Each fixed window has an LSTM of its own, read at the anchor. Their states are the keys to which the
-  expanding state cross-attends, so the weights say which time scale an anchor relied on.
+- Each fixed window has an LSTM of its own, read at the anchor; the anchors of a series share its runs. Their states are
+  the keys to which the expanding state cross-attends, so the weights say which time scale an anchor relied on.
 - Fusion of both, then a head for each horizon.
 
 Shapes: M series, T minutes, K anchors, F features, D hidden, H horizons, S fixed windows, N = M * K.
@@ -45,8 +45,8 @@ class HybridLSTM(Forecaster):
     class Config(ArchitectureConfig):
         windows: tuple[int, ...] = (15, 60, 240)
         """Minutes of the fixed windows, ascending."""
-        window_runs: WindowRunsName = "own"
-        """shared: anchors share runs of the windows' LSTMs, see layers.WindowEncoder."""
+        window_runs: WindowRunsName = "shared"
+        """Whether anchors share runs of the windows' LSTMs, see layers.WindowEncoder."""
         attention_heads: int = 8
         """Divides hidden_size."""
         layers: int = 1

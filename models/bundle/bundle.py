@@ -60,9 +60,9 @@ class MemberEntry(BaseModel):
 class BundleDocument(Document):
     """bundle.json"""
 
-    current_version: ClassVar[int] = 5
+    current_version: ClassVar[int] = 6
 
-    version: int = 5
+    version: int = 6
     horizons: tuple[int, ...]
     features: tuple[str, ...]
     extras: tuple[str, ...]

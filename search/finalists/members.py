@@ -47,9 +47,9 @@ class ChosenMembers(Document):
 class MemberDocument(Document):
     """member.json"""
 
-    current_version: ClassVar[int] = 3
+    current_version: ClassVar[int] = 4
 
-    version: int = 3
+    version: int = 4
     id: str
     origin: str
     params: Config
