@@ -25,7 +25,7 @@ from typing import Any
 from benchmarks.hosts import HEAD, PORT, Hosts
 from benchmarks.machine import cpu_name
 from benchmarks.small_dataset import HYBRIDTUNE, prepare_small_dataset
-from hybridtune.models.device import best_precision
+from hybridtune.models.device import has_bf16
 from hybridtune.search.cluster.maps import cores
 
 SECONDS = 15.0
@@ -181,7 +181,7 @@ def _prepare(hosts: Hosts, shared: Path) -> None:
 def _has_bf16() -> bool:
     import torch
 
-    return best_precision(torch.device("cpu")) == "bf16"
+    return has_bf16(torch.device("cpu"))
 
 
 if __name__ == "__main__":

@@ -83,7 +83,9 @@ def test_hosts_without_room_for_a_trial_are_left_out() -> None:
 
 
 def test_all_trials_run_in_the_precision_that_is_fastest_on_every_host() -> None:
-    old, new = HostHardware(1, cpu_bf16=False, cuda_bf16=True), HostHardware(1, cpu_bf16=True, cuda_bf16=True)
+    old = HostHardware(1, cpu_bf16=False, cpu_best="fp32", cuda_bf16=True)
+    new = HostHardware(1, cpu_bf16=True, cpu_best="bf16", cuda_bf16=True)
+    slow = HostHardware(1, cpu_bf16=True, cpu_best="fp32", cuda_bf16=True)
     mixed = {host(number=11): new, host(number=12): old}
     assert common_precision(mixed, "auto", "auto", gpus_per_trial=0) == "fp32"
     # cuDNN's LSTMs are not run in bf16.
@@ -92,12 +94,14 @@ def test_all_trials_run_in_the_precision_that_is_fastest_on_every_host() -> None
     assert common_precision(mixed, "auto", "cpu", gpus_per_trial=1) == "fp32"
     assert common_precision({host(): new}, "auto", "auto", gpus_per_trial=0) == "bf16"
     assert common_precision({host(): new}, "fp32", "auto", gpus_per_trial=0) == "fp32"
+    assert common_precision({host(number=11): new, host(number=12): slow}, "auto", "auto", gpus_per_trial=0) == "fp32"
+    assert common_precision({host(number=11): new, host(number=12): slow}, "bf16", "auto", gpus_per_trial=0) == "bf16"
     with pytest.raises(InputError, match=r"host 10.99.0.12 \(worker\) has no native bf16: use --precision fp32"):
         common_precision(mixed, "bf16", "auto", gpus_per_trial=0)
 
 
 def test_gpus_that_only_ray_counts_are_no_gpus() -> None:
-    blind = HostHardware(0, cpu_bf16=True, cuda_bf16=False)
+    blind = HostHardware(0, cpu_bf16=True, cpu_best="bf16", cuda_bf16=False)
     problem = hardware_problem(host(gpus=2), blind, "auto", gpus_per_trial=1)
     assert problem is not None
     assert problem.startswith("Ray counts 2 GPUs there, PyTorch sees none: install a CUDA build")

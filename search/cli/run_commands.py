@@ -75,7 +75,7 @@ def launch(
         str, typer.Option(help="GPUs of each trial; a fraction shares one; auto measures how many may.")
     ] = f"{_default('gpus_per_trial'):g}",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = _default("device"),
-    precision: Annotated[str, typer.Option(help="auto (bf16 on CPUs that have it), fp32 or bf16.")] = _default(
+    precision: Annotated[str, typer.Option(help="auto (bf16 where it is faster), fp32 or bf16.")] = _default(
         "precision"
     ),
     micro_batch: Annotated[

@@ -40,6 +40,8 @@ class HostHardware:
 
     cuda_devices: int
     cpu_bf16: bool
+    cpu_best: Precision
+    """What its CPU trains fastest in."""
     cuda_bf16: bool
 
 
@@ -115,4 +117,6 @@ def common_precision(
     without = [host for host, has in hardware.items() if not (has.cuda_bf16 if on_gpu else has.cpu_bf16)]
     if wanted == "bf16" and without:
         raise InputError(f"{without[0]} has no native bf16: use --precision fp32, or leave that host out")
-    return "bf16" if wanted == "bf16" or (wanted == "auto" and not on_gpu and not without) else "fp32"
+    if wanted != "auto":
+        return wanted
+    return "bf16" if not on_gpu and all(has.cpu_best == "bf16" for has in hardware.values()) else "fp32"

@@ -109,12 +109,13 @@ def _hardware() -> HostHardware:
     os.environ.pop("CUDA_VISIBLE_DEVICES", None)
     import torch
 
-    from hybridtune.models.device import has_bf16
+    from hybridtune.models.device import best_precision, has_bf16
 
     devices = torch.cuda.device_count()
     return HostHardware(
         devices,
         has_bf16(torch.device("cpu")),
+        best_precision(torch.device("cpu")),
         devices > 0 and has_bf16(torch.device("cuda", 0)),
     )
 
