@@ -43,4 +43,5 @@ def test_the_gain_of_bf16_is_that_of_products() -> None:
     gain = bf16_gain()
     assert 0.1 < gain < 50
     bf16_gain.cache_clear()
-    assert bf16_gain() == pytest.approx(gain, rel=0.4)
+    # Other work on the cores moves it, by less than would move the choice where it is clear.
+    assert 1 / 2 < bf16_gain() / gain < 2
