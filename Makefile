@@ -26,21 +26,8 @@ $(BIN)/.complete: pyproject.toml constraints.txt
 	@touch $@
 
 search: install
-	@echo "[1/6] launches with a known signal"
 	@rm -rf $(DEMO)
-	@$(BIN)/hybridtune synth $(DEMO)/raw --tokens 1000
-	@echo "[2/6] dataset"
-	@$(BIN)/hybridtune prepare $(DEMO)/raw/launches $(DEMO)/dataset --anchor-stride 30
-	@echo "[3/6] search, retraining, blend, report"
-	@$(BIN)/hybridtune launch $(DEMO)/dataset --run $(DEMO)/run --space spaces/demo.yaml --trials 12 \
-	  --iterations 10 --samples-per-iteration 4096 --grace-period 2 --top-k 2 --seeds 2
-	@echo "[4/6] bundle"
-	@$(BIN)/hybridtune export $(DEMO)/run $(DEMO)/bundle
-	@echo "[5/6] predictions"
-	@$(BIN)/hybridtune predict $(DEMO)/bundle $(DEMO)/raw/launches --last --out $(DEMO)/predictions.parquet
-	@echo "[6/6] the result beside the best that anyone could do (oracle)"
-	@$(BIN)/hybridtune report $(DEMO)/run --oracle $(DEMO)/raw/oracle.parquet
-	@echo "bundle: $(DEMO)/bundle"
+	@$(BIN)/hybridtune demo $(DEMO) --full
 
 # One for each of two cores: slow tests mostly wait for processes of their own.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal

@@ -24,23 +24,19 @@ from numpy.typing import NDArray
 from scipy.stats import t as student_t
 
 from benchmarks.machine import cpu_name
+from benchmarks.training import new_training
 from hybridtune.data.batches import frozen_labels
 from hybridtune.data.prepare import prepare
 from hybridtune.data.prepare_config import PrepareConfig
 from hybridtune.data.store import Dataset
 from hybridtune.data.synth import SynthConfig, generate
-from hybridtune.models.architectures.registry import build_model
-from hybridtune.models.architectures.scaler import train_bars
-from hybridtune.models.device import pick, use_one_core
-from hybridtune.models.hardware import Hardware
 from hybridtune.models.metrics import horizon_metrics
 from hybridtune.models.training.config import Budget
-from hybridtune.models.training.fit import Training, predict_slice
+from hybridtune.models.training.fit import predict_slice
 from hybridtune.search.cluster.maps import cores, process_map
 from hybridtune.search.finalists.predictions import StoredPredictions
 from hybridtune.search.report.scores import ORACLE, auc_gain, blocks_at, with_oracle
 from hybridtune.spaces.load import SHIPPED
-from hybridtune.spaces.trial_config import Shape, trial_config
 
 MARKET = 2026
 """Seed of the generated market."""
@@ -88,13 +84,9 @@ def main() -> None:
 
 def train(arm: Arm, folder: Path, budget: Budget) -> Trained:
     """One training of an architecture's default, in a process that trains as a trial does."""
-    use_one_core()
     dataset = Dataset(folder)
     params = SHIPPED[SPACES[arm.architecture]].default()
-    config = trial_config(params, Shape.of(dataset.info), budget)
-    model = build_model(config.model, arm.seed)
-    model.scaling.fit(train_bars(dataset))
-    training = Training(model, dataset, config.train, arm.seed, *pick(Hardware()))
+    training = new_training(dataset, params, budget, arm.seed)
     started = time.process_time()
     while not training.finished:
         training.run_iteration()

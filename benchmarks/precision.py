@@ -15,19 +15,15 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.machine import cpu_name
+from benchmarks.training import new_training
 from hybridtune.data.prepare import prepare
 from hybridtune.data.prepare_config import PrepareConfig
 from hybridtune.data.store import Dataset
 from hybridtune.data.synth import SynthConfig, generate
-from hybridtune.models.architectures.registry import build_model
-from hybridtune.models.architectures.scaler import train_bars
-from hybridtune.models.device import pick, use_one_core
 from hybridtune.models.hardware import Hardware, Precision
 from hybridtune.models.training.config import Budget
-from hybridtune.models.training.fit import Training
 from hybridtune.search.cluster.maps import cores, process_map
 from hybridtune.spaces.load import SHIPPED
-from hybridtune.spaces.trial_config import Shape, trial_config
 
 MARKET = 2027
 """Seed of the generated market."""
@@ -69,13 +65,9 @@ def main() -> None:
 
 def tune_loss(arm: Arm, folder: Path, budget: Budget) -> float:
     """The best of one training."""
-    use_one_core()
     dataset = Dataset(folder)
     params = SHIPPED["hybrid"].default()
-    config = trial_config(params, Shape.of(dataset.info), budget)
-    model = build_model(config.model, arm.seed)
-    model.scaling.fit(train_bars(dataset))
-    training = Training(model, dataset, config.train, arm.seed, *pick(Hardware(precision=arm.precision)))
+    training = new_training(dataset, params, budget, arm.seed, Hardware(precision=arm.precision))
     while not training.finished:
         training.run_iteration()
     return training.history[-1].objective

@@ -1,10 +1,10 @@
 """Claim: anchors that share runs of the windows' LSTMs lose no AUC beyond what another seed changes, and no log loss.
 
-The default hybrid in both ways, with the same seeds, on generated markets of seeds that nothing was tuned on and on the
-folders of real series that are given. Each training keeps the weights of its best tune loss; what is compared is tune,
-as this is a choice of a default. A difference is that of two trainings with one seed; its interval covers 95% of
-what markets and seeds change, by Student's t over the markets. The spread of seeds is their standard deviation within
-a market.
+The default hybrid, or basic LSTM, in both ways, with the same seeds, on generated markets of seeds that nothing was
+tuned on and on the folders of real series that are given. Each training keeps the weights of its best tune loss; what
+is compared is tune, as this is a choice of a default. A difference is that of two trainings with one seed; its
+interval covers 95% of what markets and seeds change, by Student's t over the markets. The spread of seeds is their
+standard deviation within a market.
 
 `--folder` keeps what was found: a benchmark that was stopped goes on from there.
 """
@@ -22,19 +22,14 @@ from pathlib import Path
 from scipy.stats import t as student_t
 
 from benchmarks.machine import cpu_name
+from benchmarks.training import new_training
 from hybridtune.data.prepare import prepare
 from hybridtune.data.prepare_config import PrepareConfig
 from hybridtune.data.store import Dataset
 from hybridtune.data.synth import SynthConfig, generate
-from hybridtune.models.architectures.registry import build_model
-from hybridtune.models.architectures.scaler import train_bars
-from hybridtune.models.device import pick, use_one_core
-from hybridtune.models.hardware import Hardware
 from hybridtune.models.training.config import Budget
-from hybridtune.models.training.fit import Training
 from hybridtune.search.cluster.maps import cores, process_map
-from hybridtune.spaces.hybrid import HYBRID
-from hybridtune.spaces.trial_config import Shape, trial_config
+from hybridtune.spaces.load import SHIPPED
 
 MARKETS = (301, 302, 303, 304, 305)
 """Seeds of the generated ones."""
@@ -43,6 +38,7 @@ WAYS = ("own", "shared")
 
 @dataclass(frozen=True)
 class Arm:
+    space: str
     market: str
     seed: int
     way: str
@@ -60,6 +56,7 @@ class Trained:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("real", type=Path, nargs="*", help="folders of real series")
+    parser.add_argument("--space", choices=("hybrid", "basic"), default="hybrid")
     parser.add_argument("--launches", type=int, default=400)
     parser.add_argument("--iterations", type=int, default=12)
     parser.add_argument("--seeds", type=int, default=2)
@@ -68,10 +65,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary, process_map(cores()) as parallel_map:
         folder = given.folder or Path(temporary)
         markets = list(prepared(folder, given.real, given.launches))
-        arms = [Arm(market, seed, way) for seed in range(given.seeds) for market in markets for way in WAYS]
+        seeds = range(given.seeds)
+        arms = [Arm(given.space, market, seed, way) for seed in seeds for market in markets for way in WAYS]
         budget = Budget(iterations=given.iterations, samples_per_iteration=4096, tune_anchors=10**6)
         found = list(parallel_map(partial(train, folder=folder, budget=budget), arms))
-    print(json.dumps({"benchmark": "window_runs", "machine": {"cpu": cpu_name()}, **compared(found)}))
+    said = {"benchmark": "window_runs", "machine": {"cpu": cpu_name()}, "space": given.space}
+    print(json.dumps(said | compared(found)))
 
 
 def prepared(folder: Path, real: list[Path], launches: int) -> Iterator[str]:
@@ -90,17 +89,13 @@ def prepared(folder: Path, real: list[Path], launches: int) -> Iterator[str]:
 
 def train(arm: Arm, folder: Path, budget: Budget) -> Trained:
     """In a process that trains as a trial does."""
-    kept = folder / f"{arm.market}-{arm.seed}-{arm.way}.json"
+    kept = folder / f"{arm.space}-{arm.market}-{arm.seed}-{arm.way}.json"
     if kept.exists():
         known = json.loads(kept.read_text())
         return Trained(arm, **known)
-    use_one_core()
     dataset = Dataset(folder / arm.market)
-    params = dict(HYBRID.default()) | {"window_runs": arm.way}
-    config = trial_config(params, Shape.of(dataset.info), budget)
-    model = build_model(config.model, arm.seed)
-    model.scaling.fit(train_bars(dataset))
-    training = Training(model, dataset, config.train, arm.seed, *pick(Hardware()))
+    params = dict(SHIPPED[arm.space].default()) | {"window_runs": arm.way}
+    training = new_training(dataset, params, budget, arm.seed)
     started = time.process_time()
     while not training.finished:
         training.run_iteration()

@@ -1,12 +1,11 @@
 """The hybrid LSTM's space."""
 
 from hybridtune.spaces.parameters import Choice, Dimension, Int
-from hybridtune.spaces.shared import HEADS, HORIZON_HEADS, POSITIONS, architecture_space
+from hybridtune.spaces.shared import HEADS, HORIZON_HEADS, POSITIONS, WINDOW_RUNS, architecture_space
 
 OWN: dict[str, Dimension] = {
     "windows": Choice(choices=("15/60/240", "5/15/60", "15/60", "60/240", "15/30/60/120", "30/120/480")),
-    # Of a single point: a space file can widen it.
-    "window_runs": Choice(choices=("shared",)),
+    "window_runs": WINDOW_RUNS,
     "attention_heads": HEADS,
     "layers": Int(low=1, high=2),
     "attention_span": Choice(choices=(60, 240, 720)),

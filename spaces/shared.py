@@ -22,6 +22,7 @@ TRAINING: Mapping[str, Dimension] = {
     "batch_size": Choice(choices=(32, 64, 128, 256)),
     "class_weights": Choice(choices=("none", "auto")),
     # Of a single point each: a space file can widen them.
+    "anchors_per_series": Choice(choices=(16,)),
     "loss": Choice(choices=("cross_entropy",)),
     "schedule": Choice(choices=("cosine",)),
 }
@@ -32,6 +33,8 @@ HEADS = Choice(choices=(2, 4, 8))
 
 POSITIONS = Choice(choices=get_args(PositionsName))
 HORIZON_HEADS = Choice(choices=get_args(HorizonHeadsName))
+WINDOW_RUNS = Choice(choices=("shared",))
+"""Of a single point, as the ones above: a space file can widen it."""
 
 
 def architecture_space(name: str, architecture: str, own: Mapping[str, Dimension]) -> Space:

@@ -10,7 +10,10 @@ from hybridtune.models.architectures.registry import ModelConfig, model_config
 from hybridtune.models.training.config import Budget, TrainConfig
 from hybridtune.spaces.parameters import Config, Scalar
 
-TRAINING_DIMENSIONS = ("learning_rate", "weight_decay", "batch_size", "loss", "class_weights", "schedule")
+TRAINING_DIMENSIONS = (
+    *("learning_rate", "weight_decay", "batch_size", "anchors_per_series"),
+    *("loss", "class_weights", "schedule"),
+)
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from conftest import SMALL_LAUNCH, SMALL_SPACE, Workplace
+from conftest import Workplace
 
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[1]
 LEFT_OUT_OF_THE_BASE = ("jinja2", "optuna", "plotly", "ray", "scipy", "sklearn", "sqlalchemy", "tensorboardX", "yaml")
-PREPARE = ("prepare", "raw/launches", "dataset", "--horizons", "15,60", "--expanding-max", "240")
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,6 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
     (path / "data").mkdir()
     for name in ("data/__init__.py", "models.py", "search.py", "spaces.py"):
         (path / name).write_text(f"raise ImportError('{name} is a stranger')\n")
-    (path / "space.yaml").write_text(SMALL_SPACE)
     return Workplace(path)
 
 
@@ -96,11 +94,8 @@ def test_everything_runs_beside_strangers_of_the_same_names(
         installed.pip("install", "--no-deps", "spaces")
     except subprocess.CalledProcessError as error:
         pytest.skip(f"no package index at hand: {error.stderr[-200:]}")
-    installed.succeed(place, "synth", "raw", "--tokens", "60", "--minutes", "800")
-    installed.succeed(place, *PREPARE)
-    installed.succeed(place, "launch", "dataset", "--run", "run", *SMALL_LAUNCH, "--trials", "1", "--top-k", "1")
-    installed.succeed(place, "export", "run", "bundle")
-    installed.succeed(place, "predict", "bundle", "raw/launches", "--last", "--out", "all.parquet")
+    installed.succeed(place, "demo")
+    assert (place.path / "demo" / "run" / "report" / "index.html").exists()
 
     base = tmp_path / "base"
     base.mkdir()
@@ -108,10 +103,11 @@ def test_everything_runs_beside_strangers_of_the_same_names(
         if package.name.split("-")[0].split(".")[0].lower() not in map(str.lower, LEFT_OUT_OF_THE_BASE):
             (base / package.name).symlink_to(package)
     alone = Installed.make(tmp_path / "alone", wheel, base)
-    alone.succeed(place, "predict", "bundle", "raw/launches", "--last", "--out", "alone.parquet")
-    assert (place.path / "alone.parquet").read_bytes() == (place.path / "all.parquet").read_bytes()
+    alone.succeed(place, "predict", "demo/bundle", "demo/raw/launches", "--last", "--out", "alone.parquet")
+    predicted = place.path / "demo" / "predictions.parquet"
+    assert (place.path / "alone.parquet").read_bytes() == predicted.read_bytes()
 
-    refused = place.start_program(alone.hybridtune, "launch", "dataset", "--run", "other")
+    refused = place.start_program(alone.hybridtune, "launch", "demo/dataset", "--run", "other")
     assert refused.wait() == 2
     assert refused.stderr.endswith("which is not installed: pip install 'hybridtune[search]'\n")
     assert refused.stderr.count("\n") == 1

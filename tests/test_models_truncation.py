@@ -27,6 +27,7 @@ CONFIGS = {
     "basic, two layers, window of one minute": ("basic_lstm", {"window": 1, "layers": 2}),
     "basic, window beyond every series": ("basic_lstm", {"window": 500}),
     "basic, hierarchical heads": ("basic_lstm", {"horizon_heads": "hierarchical"}),
+    "basic, own runs": ("basic_lstm", {"window_runs": "own", "layers": 2}),
     "hybrid": ("hybrid_lstm", {}),
     "hybrid, two layers": ("hybrid_lstm", {"layers": 2, "windows": (5, 15, 60)}),
     "hybrid, span of 30 minutes": ("hybrid_lstm", {"attention_span": 30, "attention_heads": 2}),
@@ -34,10 +35,10 @@ CONFIGS = {
     "basic, robust scaling": ("basic_lstm", {"scaling": "robust"}),
     "hybrid, quantile scaling": ("hybrid_lstm", {"scaling": "quantile"}),
     "hybrid, five windows": ("hybrid_lstm", {"windows": (1, 2, 15, 120, 480)}),
-    "hybrid, shared runs": ("hybrid_lstm", {"window_runs": "shared"}),
-    "hybrid, shared runs of five windows": (
+    "hybrid, own runs": ("hybrid_lstm", {"window_runs": "own"}),
+    "hybrid, own runs of five windows": (
         "hybrid_lstm",
-        {"window_runs": "shared", "windows": (1, 2, 15, 120, 480), "layers": 2},
+        {"window_runs": "own", "windows": (1, 2, 15, 120, 480), "layers": 2},
     ),
     "hybrid, independent heads": ("hybrid_lstm", {"horizon_heads": "independent"}),
     **{f"hybrid, {name} positions": ("hybrid_lstm", {"positions": name}) for name in POSITIONS[1:]},

@@ -94,7 +94,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write_series: WriteS
     RunDir.create(path / "changed", settings, "another fingerprint")
     RunDir.create(path / "old", settings, "abc")
     document = path / "old" / "run.json"
-    document.write_text(document.read_text().replace('"version": 4', '"version": 3'))
+    document.write_text(document.read_text().replace('"version": 5', '"version": 4'))
     monkeypatch.chdir(path)
     return path
 
@@ -176,7 +176,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write_series: WriteS
         ("resume changed", "the run was started with another fingerprint: put the old dataset back"),
         ("resume changed --trials 3", "the run was started with another fingerprint: put the old dataset back"),
         ("status missing", "missing is not a run directory"),
-        ("status old", "run.json has format version 3, this program reads 4"),
+        ("status old", "run.json has format version 4, this program reads 5"),
         ("report empty", "empty is not a run directory"),
         ("compare unfinished", "compare needs two or more runs or bundles, got 1"),
         ("compare unfinished nowhere", "unfinished is not finished, its status is searching"),

@@ -51,6 +51,7 @@ def test_the_default_is_the_guides() -> None:
         "learning_rate": 5e-4,
         "weight_decay": 1e-2,
         "batch_size": 64,
+        "anchors_per_series": 16,
         "class_weights": "none",
         "loss": "cross_entropy",
         "schedule": "cosine",
@@ -58,7 +59,7 @@ def test_the_default_is_the_guides() -> None:
     assert load_space("hybrid").default() == load_space("all").default() == reference
     assert load_space("basic").default() == {
         name: reference[name]
-        for name in reference.keys() - {"windows", "window_runs", "attention_heads", "attention_span", "positions"}
+        for name in reference.keys() - {"windows", "attention_heads", "attention_span", "positions"}
     } | {"architecture": "basic_lstm", "window": 60, "horizon_heads": "independent"}
 
 

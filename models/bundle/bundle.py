@@ -60,9 +60,9 @@ class MemberEntry(BaseModel):
 class BundleDocument(Document):
     """bundle.json"""
 
-    current_version: ClassVar[int] = 6
+    current_version: ClassVar[int] = 7
 
-    version: int = 6
+    version: int = 7
     horizons: tuple[int, ...]
     features: tuple[str, ...]
     extras: tuple[str, ...]

@@ -18,6 +18,7 @@ from hybridtune.data.schema import (
 from hybridtune.search.cli.bundle_commands import export, predict
 from hybridtune.search.cli.console import out
 from hybridtune.search.cli.data_commands import prepare, synth
+from hybridtune.search.cli.demo_command import demo
 from hybridtune.search.cli.job_command import JobCommand
 from hybridtune.search.cli.run_commands import compare, dashboard, doctor, launch, replay, report, resume, status, stop
 from hybridtune.search.cli.space_commands import show
@@ -27,7 +28,10 @@ if TYPE_CHECKING:
 
 
 AGAIN_SECONDS = 0.1
-COMMANDS = (synth, prepare, launch, resume, stop, status, dashboard, replay, report, compare, export, predict, doctor)
+COMMANDS = (
+    *(demo, synth, prepare, launch, resume, stop, status, dashboard, replay, report, compare),
+    *(export, predict, doctor),
+)
 ANYWHERE = (prepare, launch, resume, stop, status, replay, report, export)
 """Those that a cluster can run for somebody who is none of its hosts."""
 INTERRUPTED = 130
@@ -102,7 +106,7 @@ def _run(arguments: list[str], debug: bool) -> int:
             return _fail(f"this command needs {missing}, which is not installed: {remedy}", 2, debug)
         return _fail(f"{type(error).__name__}: {error} (--debug shows where)", 1, debug)
     if code == INTERRUPTED:
-        resumable = {"launch", "resume"} & set(arguments)
+        resumable = {"demo", "launch", "resume"} & set(arguments)
         return _fail("interrupted" + (": `hybridtune resume RUN` goes on with a run" if resumable else ""), INTERRUPTED)
     return int(code or 0)
 

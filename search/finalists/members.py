@@ -47,9 +47,9 @@ class ChosenMembers(Document):
 class MemberDocument(Document):
     """member.json"""
 
-    current_version: ClassVar[int] = 4
+    current_version: ClassVar[int] = 5
 
-    version: int = 4
+    version: int = 5
     id: str
     origin: str
     params: Config

@@ -43,9 +43,9 @@ Status = Literal["searching", "retraining", "blending", "done", "failed"]
 class RunDocument(Document):
     """run.json"""
 
-    current_version: ClassVar[int] = 4
+    current_version: ClassVar[int] = 5
 
-    version: int = 4
+    version: int = 5
     settings: Settings
     dataset_fingerprint: str
     versions: dict[str, str]

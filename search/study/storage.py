@@ -8,7 +8,21 @@ from optuna.storages import InMemoryStorage, RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
 
-class StudyFile(InMemoryStorage):
+class StudyMemory(InMemoryStorage):
+    """A study of which the latest trial can be taken back, until it is kept."""
+
+    def keep(self, trial_id: int) -> None:
+        """From now on the trial is one of the study's."""
+
+    def take_back(self, trial_id: int) -> None:
+        """Forgets the latest trial, which was not kept; its number is free again."""
+        study_id, number = self._trial_id_to_study_id_and_number.pop(trial_id)
+        trials = self._studies[study_id].trials
+        assert number == len(trials) - 1
+        trials.pop()
+
+
+class StudyFile(StudyMemory):
     """Samplers read trials in memory, and a whole draw is one transaction of the file. Optuna's own storage takes one
     for each of its parameters and reads the trials back several times: most of the time of a draw.
 
@@ -37,12 +51,8 @@ class StudyFile(InMemoryStorage):
             self._in_file[trial_id] = self._file.create_new_trial(self._file_study, trial)
 
     def take_back(self, trial_id: int) -> None:
-        """Forgets the latest trial, which was not kept; its number is free again."""
         assert trial_id not in self._in_file
-        study_id, number = self._trial_id_to_study_id_and_number.pop(trial_id)
-        trials = self._studies[study_id].trials
-        assert number == len(trials) - 1
-        trials.pop()
+        super().take_back(trial_id)
 
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
         trial_id = super().create_new_trial(study_id, template_trial)

@@ -19,7 +19,7 @@ from hybridtune.models.training.config import Metric, higher_is_better
 from hybridtune.search.run.run_dir import RunDir
 from hybridtune.search.study.backup import check_study, has_study
 from hybridtune.search.study.sampler import make_sampler
-from hybridtune.search.study.storage import StudyFile
+from hybridtune.search.study.storage import StudyFile, StudyMemory
 from hybridtune.spaces.parameters import Choice, Config, Dimension, Float, Space
 
 STUDY_NAME = "hybridtune"
@@ -92,7 +92,7 @@ def ask(study: optuna.Study, space: Space, seed: int, sampler: str = "tpe") -> T
     with the same trials. A finite space gives no configuration twice as long as it has others.
     """
     storage = study._storage
-    assert isinstance(storage, StudyFile)
+    assert isinstance(storage, StudyMemory)
     trials = study.get_trials(deepcopy=False)
     number = sum(trial.state != TrialState.WAITING for trial in trials)
     waiting = number < len(trials)

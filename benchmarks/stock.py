@@ -1,0 +1,87 @@
+"""Plain Ray Tune in a replay: its own OptunaSearch and its own ASHAScheduler."""
+
+from types import SimpleNamespace
+
+import numpy as np
+from numpy.typing import NDArray
+from optuna.samplers import TPESampler
+from ray.tune.result import TRAINING_ITERATION
+from ray.tune.schedulers import ASHAScheduler, TrialScheduler
+from ray.tune.search.optuna import OptunaSearch
+
+from hybridtune.search.replay.choosers import NearestRow, replace_params
+from hybridtune.search.replay.curve_table import CurveTable
+from hybridtune.search.replay.simulation import Report
+from hybridtune.search.study.promotion import Promoted
+from hybridtune.search.study.sampler import distribution
+
+LOSS = "loss"
+
+
+class StockSchedule:
+    continues = False
+
+    def __init__(self, iterations: int, grace_period: int, reduction_factor: int) -> None:
+        self._scheduler = ASHAScheduler(
+            metric=LOSS,
+            mode="min",
+            max_t=iterations,
+            grace_period=grace_period,
+            reduction_factor=reduction_factor,
+        )
+        self._iterations = iterations
+
+    def start(self, number: int) -> int:
+        self._scheduler.on_trial_add(None, _trial(number))
+        return self._iterations
+
+    def report(self, report: Report) -> int:
+        result = {TRAINING_ITERATION: report.iteration, LOSS: report.latest}
+        action = self._scheduler.on_trial_result(None, _trial(report.number), result)
+        return report.iteration if action == TrialScheduler.STOP else self._iterations
+
+    def next(self) -> Promoted | None:
+        return None
+
+    def fail(self, number: int) -> None:
+        self._scheduler.on_trial_error(None, _trial(number))
+
+
+class StockSearch:
+    """The row that is closest to what is suggested stands in for it, also in the study that the search learns from."""
+
+    def __init__(self, table: CurveTable, seed: int) -> None:
+        space = {name: distribution(dimension) for name, dimension in table.space.dimensions.items()}
+        self._search = OptunaSearch(space, metric=LOSS, mode="min", sampler=TPESampler(seed=seed))
+        self._table = table
+        self._nearest = NearestRow(table)
+        self._latest: dict[int, Report] = {}
+        self._asked = 0
+
+    def choose(self, left: NDArray[np.int64]) -> int:
+        name = str(self._asked)
+        self._asked += 1
+        params = self._search.suggest(name)
+        assert params is not None
+        row = self._nearest.among(left, params)
+        replace_params(self._search._ot_trials[name], self._table, row)
+        return row
+
+    def tell(self, report: Report) -> None:
+        self._latest[report.number] = report
+        if not np.isfinite(report.best):
+            self._search.on_trial_complete(str(report.number), error=True)
+            return
+        self._search.on_trial_result(str(report.number), self._result(report))
+        if report.iteration == self._table.iterations:
+            self.stop(report.number)
+
+    def stop(self, number: int) -> None:
+        self._search.on_trial_complete(str(number), self._result(self._latest[number]))
+
+    def _result(self, report: Report) -> dict[str, float]:
+        return {LOSS: report.latest, TRAINING_ITERATION: report.iteration}
+
+
+def _trial(number: int) -> SimpleNamespace:
+    return SimpleNamespace(trial_id=str(number))

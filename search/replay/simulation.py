@@ -1,0 +1,184 @@
+"""A search replayed on a curve table. Losses and times are the recorded ones, workers are simulated; who goes on, and
+what is tried next, is decided by the objects that decide in a search.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from heapq import heappop, heappush
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hybridtune.search.replay.curve_table import CurveTable
+from hybridtune.search.study.promotion import Promoted
+
+
+class Report(NamedTuple):
+    """What a trial says at the end of an iteration."""
+
+    number: int
+    iteration: int
+    best: float
+    """The lowest loss so far, infinite if the trial has just failed."""
+    latest: float
+
+
+class Schedule(Protocol):
+    """How far trials train."""
+
+    continues: bool
+    """Whether a trial that has stopped may be continued."""
+
+    def start(self, number: int) -> int:
+        """The iteration at which a new trial is to stop."""
+
+    def report(self, report: Report) -> int:
+        """What the trial is to train to now; no more than it has: it stops, for good or until it is continued."""
+
+    def next(self) -> Promoted | None:
+        """A trial that has stopped and is continued by a free worker, before any other is started."""
+
+    def fail(self, number: int) -> None:
+        """The trial's loss was not finite."""
+
+
+class Chooser(Protocol):
+    """What is tried next."""
+
+    def choose(self, left: NDArray[np.int64]) -> int:
+        """A row of the table among `left`, those that were not tried yet."""
+
+    def tell(self, report: Report) -> None:
+        """A trial has ended an iteration."""
+
+    def stop(self, number: int) -> None:
+        """A trial was stopped before its end, and will not be continued."""
+
+
+class Moment(NamedTuple):
+    """After an iteration of any trial."""
+
+    seconds: float
+    iterations: int
+    """Of all trials together."""
+    row: int
+    """The configuration with the lowest loss so far, which retraining would be handed."""
+
+
+@dataclass
+class Replayed:
+    moments: list[Moment]
+    rows: list[int]
+    """Of each trial in order of number."""
+    reached: list[int]
+    """Iterations of each trial."""
+    busy_seconds: float
+    """Of all workers together."""
+
+    @property
+    def seconds(self) -> float:
+        return self.moments[-1].seconds
+
+    def row_after(self, iterations: int) -> int:
+        """What would be handed to retraining once so many iterations were spent."""
+        before = [moment for moment in self.moments if moment.iterations <= iterations]
+        return (before or self.moments[:1])[-1].row
+
+
+@dataclass
+class _Search:
+    table: CurveTable
+    schedule: Schedule
+    chooser: Chooser
+    trials: int
+    decision_seconds: float
+    rows: list[int] = field(default_factory=list)
+    reached: list[int] = field(default_factory=list)
+    moments: list[Moment] = field(default_factory=list)
+    events: list[tuple[float, int, int, int]] = field(default_factory=list)
+    """(when an iteration ends, tie, number of the trial, what it trains to)"""
+    spent: int = 0
+    busy: float = 0.0
+    driver_free: float = 0.0
+    best: float = np.inf
+
+    def hand_out(self, now: float) -> bool:
+        """Gives a free worker the next training; False if there is none now."""
+        if (promoted := self.schedule.next()) is not None:
+            self._run(self._decided(now), promoted.number, promoted.to)
+            return True
+        if len(self.rows) >= self.trials:
+            return False
+        # Every search begins with the default.
+        left = np.setdiff1d(np.arange(len(self.table.params)), self.rows) if self.rows else [self.table.default]
+        row = self.chooser.choose(np.asarray(left))
+        self.rows.append(row)
+        self.reached.append(0)
+        number = len(self.rows) - 1
+        self._run(self._decided(now), number, self.schedule.start(number))
+        return True
+
+    def end_iteration(self) -> tuple[float, bool]:
+        """The next event: when it was, and whether its worker is free after it."""
+        now, _, number, to = heappop(self.events)
+        row = self.rows[number]
+        self.reached[number] += 1
+        self.spent += 1
+        iteration = self.reached[number]
+        value = float(self.table.tune_NI[row, :iteration].min())
+        latest = float(self.table.tune_NI[row, iteration - 1])
+        failed = not np.isfinite(latest)
+        if value < self.best and not failed:
+            self.best = value
+            self.moments.append(Moment(now, self.spent, row))
+        else:
+            self.moments.append(Moment(now, self.spent, self.moments[-1].row if self.moments else row))
+        report = Report(number, iteration, np.inf if failed else value, latest)
+        self.chooser.tell(report)
+        if failed:
+            self.schedule.fail(number)
+            return now, True
+        to = self.schedule.report(report)
+        if iteration >= min(to, self.table.iterations):
+            if iteration < self.table.iterations and not self.schedule.continues:
+                self.chooser.stop(number)
+            return now, True
+        self._run(now, number, to)
+        return now, False
+
+    def _decided(self, now: float) -> float:
+        """When a decision that is asked for now is there: the driver makes one after another."""
+        self.driver_free = max(now, self.driver_free) + self.decision_seconds
+        return self.driver_free
+
+    def _run(self, now: float, number: int, to: int) -> None:
+        seconds = float(self.table.seconds_NI[self.rows[number], self.reached[number]])
+        self.busy += seconds
+        heappush(self.events, (now + seconds, self.spent * 1_000_000 + number, number, to))
+
+
+def simulate(
+    table: CurveTable,
+    schedule: Schedule,
+    chooser: Chooser,
+    trials: int,
+    workers: int,
+    decision_seconds: float = 0.0,
+) -> Replayed:
+    """Trial 0 is the default. The search ends when all trials are started and nobody is continued any more."""
+    search = _Search(table, schedule, chooser, min(trials, len(table.params)), decision_seconds)
+    idle, now = workers, 0.0
+    while True:
+        while idle and search.hand_out(now):
+            idle -= 1
+        if not search.events:
+            return Replayed(search.moments, search.rows, search.reached, search.busy)
+        now, free = search.end_iteration()
+        idle += free
+
+
+def regret(table: CurveTable, rows: Sequence[int]) -> NDArray[np.float64]:
+    """By how much each of these configurations is worse than the best of the table, in the table's loss."""
+    worse_N: NDArray[np.float64] = table.final_N[list(rows)] - table.final_N.min()
+    return worse_N
