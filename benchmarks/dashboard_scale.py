@@ -28,7 +28,7 @@ from benchmarks.machine import cpu_name, rollup_kb
 from hybridtune.search.cluster.maps import cores
 from hybridtune.search.run.run_dir import RunDir
 from hybridtune.search.run.settings import Settings
-from hybridtune.search.study.sampler import distribution
+from hybridtune.search.study.distributions import distribution
 from hybridtune.search.study.study import STUDY_NAME, create_study
 from hybridtune.spaces.hybrid import HYBRID
 

@@ -33,8 +33,8 @@ from hybridtune.search.cluster.workers import OwnWorkers
 from hybridtune.search.run.run_dir import RunDir
 from hybridtune.search.run.settings import Settings
 from hybridtune.search.run.trial_report import Progressed
+from hybridtune.search.study.distributions import distribution
 from hybridtune.search.study.rungs import SuccessiveHalving, rung_iterations
-from hybridtune.search.study.sampler import distribution
 from hybridtune.search.study.stopping import StoppingRule
 from hybridtune.search.study.study import ask, create_study, tell
 from hybridtune.search.tuning.recorder import Recorder

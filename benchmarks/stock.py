@@ -12,8 +12,8 @@ from ray.tune.search.optuna import OptunaSearch
 from hybridtune.search.replay.choosers import NearestRow, replace_params
 from hybridtune.search.replay.curve_table import CurveTable
 from hybridtune.search.replay.simulation import Report
+from hybridtune.search.study.distributions import distribution
 from hybridtune.search.study.promotion import Promoted
-from hybridtune.search.study.sampler import distribution
 
 LOSS = "loss"
 

@@ -84,26 +84,29 @@ class TrainingStream:
         """A batch of just so many anchors, of as many series as that needs."""
         series: list[int] = []
         minutes: list[NDArray[np.int64]] = []
+        labels: list[NDArray[np.int8]] = []
         while anchors > 0:
-            index, drawn = self._visit(self.position)
+            index, y_TH, drawn = self._visit(self.position)
             self.position += 1
             if len(drawn) == 0:
                 continue
-            drawn = drawn[:anchors]
+            drawn = np.sort(drawn[:anchors])
             series.append(index)
-            minutes.append(np.sort(drawn))
+            minutes.append(drawn)
+            labels.append(y_TH[drawn])
             anchors -= len(drawn)
-        return make_batch(self._dataset, series, minutes)
+        return pad_batch([self._dataset.x_TF(index) for index in series], minutes, labels)
 
-    def _visit(self, number: int) -> tuple[int, NDArray[np.int64]]:
+    def _visit(self, number: int) -> tuple[int, NDArray[np.int8], NDArray[np.int64]]:
+        """The series, its labels, the minutes drawn."""
         epoch, index = divmod(number, len(self._members))
         if epoch != self._epoch:
             rng = np.random.default_rng([self._seed, 0, epoch])
             self._epoch, self._order = epoch, rng.permutation(self._members)
         series = int(self._order[index])
-        usable = usable_minutes(self._dataset.y_TH(series))
+        y_TH = self._dataset.y_TH(series)
         rng = np.random.default_rng([self._seed, 1, number])
-        return series, rng.permutation(usable)[: self._anchors_per_series]
+        return series, y_TH, rng.permutation(usable_minutes(y_TH))[: self._anchors_per_series]
 
 
 def made_ahead(batches: Iterator[Batch]) -> Iterator[Batch]:

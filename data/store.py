@@ -134,7 +134,9 @@ class Dataset:
         return self._matrix(series, "x")
 
     def y_TH(self, series: int) -> NDArray[np.int8]:
-        return self._matrix(series, "y")[:, self._columns]
+        y_TH = self._matrix(series, "y")
+        # A view, where every horizon is wanted.
+        return y_TH if len(self._columns) == y_TH.shape[1] else y_TH[:, self._columns]
 
     def _matrix(self, series: int, name: str) -> NDArray[Any]:
         """Of every horizon that was prepared, as the file holds it."""

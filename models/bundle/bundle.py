@@ -39,9 +39,11 @@ from hybridtune.models.inference import predict_batch
 from hybridtune.models.score import Score
 
 SERIES_PER_BATCH = 32
-ANCHORS_PER_BATCH = 256
-ANCHORS_PER_PASS = 64
-"""Bound memory: windows are gathered for so many anchors at a time, at most ANCHORS_PER_PASS of a series."""
+ANCHORS_PER_BATCH = 2048
+ANCHORS_PER_PASS = 1024
+"""Bound memory: so many anchors go through a model at a time, at most ANCHORS_PER_PASS of a series. Each pass encodes
+its series anew, so that few anchors at a time cost much.
+"""
 WEIGHT_TOLERANCE = 1e-6
 
 

@@ -7,11 +7,13 @@ from optuna.trial import Trial, TrialState
 
 from hybridtune.search.replay.curve_table import CurveTable
 from hybridtune.search.replay.simulation import Report
-from hybridtune.search.study.sampler import distribution
+from hybridtune.search.study.coordinates import Coordinates, Points
+from hybridtune.search.study.distributions import distribution
+from hybridtune.search.study.latest_sampler import LatestSampler
+from hybridtune.search.study.sampler import MakeSampler
 from hybridtune.search.study.storage import StudyMemory
 from hybridtune.search.study.study import ask, report_value
-from hybridtune.spaces.encoding import Encoding
-from hybridtune.spaces.parameters import Config
+from hybridtune.spaces.parameters import Config, Space
 
 
 class AnyRow:
@@ -33,7 +35,7 @@ class AnyRow:
 class DrawnRow:
     """By a study, as a search asks it. The study learns the row that stands in for its draw."""
 
-    def __init__(self, table: CurveTable, sampler: str, seed: int) -> None:
+    def __init__(self, table: CurveTable, sampler: str | MakeSampler, seed: int) -> None:
         """sampler: see search.study.sampler."""
         self._table = table
         self._sampler = sampler
@@ -62,15 +64,40 @@ class DrawnRow:
         self._study.tell(self._trials[number], state=TrialState.PRUNED)
 
 
+class ModelledRow(DrawnRow):
+    """As DrawnRow, by LatestSampler; its model chooses among the rows themselves."""
+
+    def __init__(self, table: CurveTable, seed: int) -> None:
+        super().__init__(table, self._make_sampler, seed)
+        self._left = np.arange(len(table.params))
+
+    def choose(self, left: NDArray[np.int64]) -> int:
+        self._left = left
+        return super().choose(left)
+
+    def _make_sampler(self, space: Space, seed: int) -> LatestSampler:
+        return _AmongRows(space, seed, self._nearest.points_NC[self._left])
+
+
+class _AmongRows(LatestSampler):
+    def __init__(self, space: Space, seed: int, left: Points) -> None:
+        super().__init__(space, seed)
+        self._left = left
+
+    def candidates(self, coordinates: Coordinates, best_first: Points) -> Points:  # noqa: ARG002
+        return self._left
+
+
 class NearestRow:
     def __init__(self, table: CurveTable) -> None:
-        self._encoding = Encoding(table.space)
-        self._points_ND = self._encoding.points(table.params)
+        known = {name: distribution(dimension) for name, dimension in table.space.dimensions.items()}
+        self._coordinates = Coordinates({name: one for name, one in known.items() if not one.single()})
+        self.points_NC = self._coordinates.points(table.params)
 
     def among(self, left: NDArray[np.int64], params: Config) -> int:
         """The row of `left` whose configuration is closest to this one."""
-        point_1D = self._encoding.points([params])
-        return int(left[np.argmin(((self._points_ND[left] - point_1D) ** 2).sum(axis=1))])
+        point_1C = self._coordinates.points([params])
+        return int(left[np.argmin(((self.points_NC[left] - point_1C) ** 2).sum(axis=1))])
 
 
 def replace_params(trial: Trial, table: CurveTable, row: int) -> None:

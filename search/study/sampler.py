@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
 from hybridtune.data.schema import InputError
-from hybridtune.spaces.parameters import Choice, Dimension, Float, Space
+from hybridtune.search.study.distributions import distribution
+from hybridtune.search.study.latest_sampler import LatestSampler
+from hybridtune.spaces.parameters import Space
 
 LATEST, BEST = 1000, 25
 """Trials that TPE learns from: the latest, and of those before them the best, as many as it ever counts as good."""
@@ -72,16 +74,9 @@ def _gp(space: Space, seed: int) -> BaseSampler:
     return GPSampler(seed=seed, warn_independent_sampling=not space.conditional)
 
 
-SAMPLERS: Mapping[str, Callable[[Space, int], BaseSampler]] = {"tpe": SpaceTPESampler, "random": _random, "gp": _gp}
-
-
-def distribution(dimension: Dimension) -> BaseDistribution:
-    """As Optuna describes the dimension."""
-    if isinstance(dimension, Choice):
-        return CategoricalDistribution(dimension.choices)
-    if isinstance(dimension, Float):
-        return FloatDistribution(dimension.low, dimension.high, log=dimension.log)
-    return IntDistribution(dimension.low, dimension.high, step=dimension.step)
+MakeSampler = Callable[[Space, int], BaseSampler]
+"""From a space and a seed."""
+SAMPLERS: Mapping[str, MakeSampler] = {"tpe": SpaceTPESampler, "random": _random, "gp": _gp, "latest": LatestSampler}
 
 
 def check_sampler(name: str) -> None:
@@ -89,12 +84,15 @@ def check_sampler(name: str) -> None:
     make_sampler(name, Space("none", {}, {}), seed=0)
 
 
-def make_sampler(name: str, space: Space, seed: int) -> BaseSampler:
-    """name: one of SAMPLERS, or `module:function` of a module in the current folder or installed, whose function takes
-    a seed and returns an Optuna sampler. A sampler is made for every trial, with a seed of its own.
+def make_sampler(name: str | MakeSampler, space: Space, seed: int) -> BaseSampler:
+    """name: one of SAMPLERS, what makes a sampler, or `module:function` of a module in the current folder or installed,
+    whose function takes a seed and returns an Optuna sampler. A sampler is made for every trial, with a seed of its
+    own.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        if not isinstance(name, str):
+            return name(space, seed)
         return SAMPLERS[name](space, seed) if name in SAMPLERS else _own(name, seed)
 
 

@@ -18,7 +18,7 @@ from hybridtune.data.schema import InputError
 from hybridtune.models.training.config import Metric, higher_is_better
 from hybridtune.search.run.run_dir import RunDir
 from hybridtune.search.study.backup import check_study, has_study
-from hybridtune.search.study.sampler import make_sampler
+from hybridtune.search.study.sampler import MakeSampler, make_sampler
 from hybridtune.search.study.storage import StudyFile, StudyMemory
 from hybridtune.spaces.parameters import Choice, Config, Dimension, Float, Space
 
@@ -85,7 +85,7 @@ def watched_storage(run: RunDir) -> optuna.storages.BaseStorage | None:
     return optuna.storages.get_storage(file)
 
 
-def ask(study: optuna.Study, space: Space, seed: int, sampler: str = "tpe") -> Trial:
+def ask(study: optuna.Study, space: Space, seed: int, sampler: str | MakeSampler = "tpe") -> Trial:
     """The next trial. sampler: see search.study.sampler.
 
     Its draw depends on the study's trials and on (seed, number) alone, so a search that was interrupted goes on

@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from hybridtune.data.schema import InputError
 from hybridtune.search.run.run_dir import RunDir
 from hybridtune.search.run.settings import Settings
-from hybridtune.search.study.sampler import distribution
+from hybridtune.search.study.distributions import distribution
 from hybridtune.search.study.study import (
     EARLIER_CONFIGURATIONS,
     WARM_START,

@@ -1,0 +1,181 @@
+"""Claim: on every curve table the search reaches what plain Ray Tune ends with after at most a third of its iterations.
+
+Each arm searches each table with the same seeds. What plain Ray Tune (its OptunaSearch with ASHA, the default
+configuration first, 100 trials) ends with in the median is the aim: by how much the configuration that it would hand to
+retraining is worse than the best of the table, in the held-out loss. Told for each arm: the iterations, of all trials
+together, until it hands on one that is as good, as a share of what plain Ray Tune spends; the interval is that of a
+bootstrap over tables and, within them, seeds. An arm that ends before counts with the seeds that never get there.
+
+`python -m benchmarks.replay_arms FOLDER_OF_PUBLIC_TABLES`; tables of benchmarks/curves are taken as well.
+"""
+
+import argparse
+import json
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import optuna
+from numpy.typing import NDArray
+
+from benchmarks.machine import cpu_name
+from benchmarks.public_tables import read_public
+from benchmarks.stock import StockSchedule, StockSearch
+from hybridtune.search.cluster.maps import cores, process_map
+from hybridtune.search.replay.choosers import AnyRow, DrawnRow, ModelledRow
+from hybridtune.search.replay.curve_table import CurveTable
+from hybridtune.search.replay.schedules import FirstTop, Promoting, Stopping, ToTheEnd
+from hybridtune.search.replay.simulation import Chooser, Replayed, Schedule, regret, simulate
+
+CURVES = Path(__file__).parent / "curves"
+TRIALS, MORE_TRIALS = 100, 300
+BOOTSTRAPS = 2000
+
+Arm = Callable[[CurveTable, int], tuple[Schedule, Chooser]]
+"""From a table and a seed."""
+
+
+def _stock(grace: int, factor: int) -> Arm:
+    return lambda table, seed: (StockSchedule(table.iterations, grace, factor), StockSearch(table, seed))
+
+
+def _stopping(grace: int, factor: int, sampler: str | None) -> Arm:
+    return lambda table, seed: (Stopping(table.iterations, grace, factor), _chooser(table, sampler, seed))
+
+
+def _promoting(grace: int, sampler: str | None) -> Arm:
+    return lambda table, seed: (Promoting(table.iterations, grace, 3), _chooser(table, sampler, seed))
+
+
+def _chooser(table: CurveTable, sampler: str | None, seed: int) -> Chooser:
+    if sampler is None:
+        return AnyRow(seed)
+    return ModelledRow(table, seed) if sampler == "latest" else DrawnRow(table, sampler, seed)
+
+
+@dataclass(frozen=True)
+class Contender:
+    make: Arm
+    trials: int = TRIALS
+
+
+ARMS = {
+    "stock 4/3": Contender(_stock(4, 3)),
+    "stock 1/4": Contender(_stock(1, 4)),
+    "random": Contender(lambda table, seed: (ToTheEnd(table.iterations), AnyRow(seed))),
+    "random, stopping 4/3": Contender(_stopping(4, 3, None)),
+    "random, stopping 1/3": Contender(_stopping(1, 3, None)),
+    "TPE, stopping 4/3": Contender(_stopping(4, 3, "tpe")),
+    "TPE, stopping 1/3": Contender(_stopping(1, 3, "tpe")),
+    "first iteration's top of 100": Contender(lambda table, seed: (FirstTop(table.iterations, TRIALS), AnyRow(seed))),
+    "first iteration's top of 300": Contender(
+        lambda table, seed: (FirstTop(table.iterations, MORE_TRIALS), AnyRow(seed)), MORE_TRIALS
+    ),
+    "random, promotion": Contender(_promoting(1, None), MORE_TRIALS),
+    "TPE, promotion": Contender(_promoting(1, "tpe"), MORE_TRIALS),
+    "latest, stopping 4/3": Contender(_stopping(4, 3, "latest")),
+    "latest, promotion": Contender(_promoting(1, "latest"), MORE_TRIALS),
+}
+STOCKS = ("stock 4/3", "stock 1/4")
+
+
+@dataclass(frozen=True)
+class Course:
+    """Of one search: after how many iterations of all trials which regret is handed on. J changes."""
+
+    iterations_J: NDArray[np.int64]
+    regret_J: NDArray[np.float64]
+    spent: int
+
+    @property
+    def final(self) -> float:
+        return float(self.regret_J[-1])
+
+    def until(self, aim: float) -> float:
+        """Infinite if it never gets there."""
+        there = np.flatnonzero(self.regret_J <= aim)
+        return float(self.iterations_J[there[0]]) if len(there) else np.inf
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("public", type=Path, nargs="?", help="folder of public tables")
+    parser.add_argument("--seeds", type=int, default=50)
+    parser.add_argument("--workers", type=int, default=4)
+    parser.add_argument("--arms", nargs="*", default=list(ARMS))
+    given = parser.parse_args()
+    paths = [*sorted(CURVES.glob("*.parquet")), *sorted(given.public.glob("*.parquet") if given.public else [])]
+    names = list(dict.fromkeys([*STOCKS, *given.arms]))
+    tasks = [(path, name, seed) for path in paths for name in names for seed in range(given.seeds)]
+    with process_map(cores()) as parallel_map:
+        found = list(parallel_map(partial(course, workers=given.workers), tasks))
+    courses = dict(zip(tasks, found, strict=True))
+    said = {"benchmark": "replay_arms", "machine": {"cpu": cpu_name(), "cores": cores()}, "seeds": given.seeds}
+    said |= {"workers": given.workers, "tables": [path.stem for path in paths]}
+    print(json.dumps(said | dict(compared(courses, paths, names, given.seeds))))
+
+
+def course(task: tuple[Path, str, int], workers: int) -> Course:
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    warnings.simplefilter("ignore")
+    path, name, seed = task
+    table = CurveTable.read(path) if path.parent == CURVES else read_public(path)
+    contender = ARMS[name]
+    replayed = simulate(table, *contender.make(table, seed), trials=contender.trials, workers=workers)
+    return changes(table, replayed)
+
+
+def changes(table: CurveTable, replayed: Replayed) -> Course:
+    rows = np.array([moment.row for moment in replayed.moments])
+    kept = np.flatnonzero(np.diff(rows, prepend=-1))
+    iterations = np.array([replayed.moments[place].iterations for place in kept])
+    return Course(iterations, regret(table, rows[kept].tolist()), replayed.moments[-1].iterations)
+
+
+Courses = dict[tuple[Path, str, int], Course]
+
+
+def compared(courses: Courses, paths: list[Path], names: list[str], seeds: int) -> Iterator[tuple[str, object]]:
+    for stock in STOCKS:
+        of_tables = {}
+        for name in names:
+            per_table = [_shares(courses, path, name, stock, seeds) for path in paths]
+            of_tables[name] = {
+                "share": round(float(np.median([np.median(shares) for shares in per_table])), 2),
+                "interval": [round(value, 2) for value in interval(per_table)],
+                "by_table": [round(float(np.median(shares)), 2) for shares in per_table],
+                "reached": round(float(np.mean([np.isfinite(shares).mean() for shares in per_table])), 2),
+            }
+        yield f"iterations until {stock} as a share of its own", of_tables
+    yield "spent", {name: _median(courses, paths, name, seeds, "spent") for name in names}
+    yield "final_regret", {name: _median(courses, paths, name, seeds, "final") for name in names}
+
+
+def _shares(courses: Courses, path: Path, name: str, stock: str, seeds: int) -> NDArray[np.float64]:
+    stocks = [courses[path, stock, seed] for seed in range(seeds)]
+    aim = float(np.median([each.final for each in stocks]))
+    spent = float(np.median([each.spent for each in stocks]))
+    return np.array([courses[path, name, seed].until(aim) / spent for seed in range(seeds)])
+
+
+def interval(per_table: list[NDArray[np.float64]]) -> tuple[float, float]:
+    """95%, of the median over tables of the median over seeds; both are drawn anew."""
+    rng = np.random.default_rng(0)
+    medians = []
+    for _ in range(BOOTSTRAPS):
+        drawn = [per_table[place] for place in rng.integers(len(per_table), size=len(per_table))]
+        medians.append(np.median([np.median(rng.choice(shares, len(shares))) for shares in drawn]))
+    low, high = np.quantile(medians, [0.025, 0.975], method="nearest")
+    return float(low), float(high)
+
+
+def _median(courses: Courses, paths: list[Path], name: str, seeds: int, what: str) -> list[float]:
+    values = [[getattr(courses[path, name, seed], what) for seed in range(seeds)] for path in paths]
+    return [round(float(np.median(each)), 5) for each in values]
+
+
+if __name__ == "__main__":
+    main()

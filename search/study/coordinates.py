@@ -1,0 +1,129 @@
+"""Configurations as points, for models of a search and for distances.
+
+N configurations, C coordinates, P dimensions of the space.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+
+from hybridtune.spaces.parameters import Config, Scalar
+
+Points = NDArray[np.float64]
+APART = 0.5**0.5
+"""Two values of a choice are then as far from each other as the ends of a range."""
+
+
+@dataclass(frozen=True)
+class Range:
+    """One coordinate: the low end of a range is at 0, the high end at 1; a log range is even in its logarithm."""
+
+    known: FloatDistribution | IntDistribution
+
+    width = 1
+
+    def point(self, value: Scalar) -> list[float]:
+        low, high = self._ends()
+        return [(self._scaled(float(value)) - low) / (high - low) if high > low else 0.0]
+
+    def value(self, point: Points) -> Scalar:
+        """The closest one."""
+        known, (low, high) = self.known, self._ends()
+        scaled = low + min(max(float(point[0]), 0.0), 1.0) * (high - low)
+        number = math.exp(scaled) if known.log else scaled
+        if known.step is not None:
+            number = known.low + known.step * round((number - known.low) / known.step)
+        number = min(max(number, known.low), known.high)
+        return int(number) if isinstance(known, IntDistribution) else number
+
+    def random(self, count: int, rng: np.random.Generator) -> Points:
+        return self.on_grid(rng.random((count, 1)))
+
+    def on_grid(self, points: Points) -> Points:
+        """The closest values to points that may lie beside the range or between its steps."""
+        points = points.clip(0.0, 1.0)
+        if self.known.step is None or self.known.log or self.known.high == self.known.low:
+            return points
+        steps = (self.known.high - self.known.low) / self.known.step
+        return np.asarray(np.round(points * steps) / steps)
+
+    def _ends(self) -> tuple[float, float]:
+        return self._scaled(self.known.low), self._scaled(self.known.high)
+
+    def _scaled(self, number: float) -> float:
+        return math.log(number) if self.known.log else number
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """A coordinate for each value of a choice."""
+
+    known: CategoricalDistribution
+
+    @property
+    def width(self) -> int:
+        return len(self.known.choices)
+
+    def point(self, value: Scalar) -> list[float]:
+        place = self.known.to_internal_repr(value)
+        return [APART * (number == place) for number in range(self.width)]
+
+    def value(self, point: Points) -> Scalar:
+        chosen = self.known.choices[int(np.argmax(point))]
+        assert chosen is not None
+        return chosen
+
+    def random(self, count: int, rng: np.random.Generator) -> Points:
+        return APART * np.eye(self.width)[rng.integers(self.width, size=count)]
+
+
+class Coordinates:
+    def __init__(self, search_space: Mapping[str, BaseDistribution]) -> None:
+        self.axes: dict[str, Range | OneOf] = {name: _axis(known) for name, known in search_space.items()}
+        ends = np.cumsum([axis.width for axis in self.axes.values()]).tolist()
+        self.columns = {
+            name: slice(end - axis.width, end) for (name, axis), end in zip(self.axes.items(), ends, strict=True)
+        }
+        """Where a dimension's coordinates are."""
+
+    def points(self, configurations: Sequence[Config]) -> Points:
+        """points_NC; each configuration has every dimension."""
+        rows = [
+            [coordinate for name, axis in self.axes.items() for coordinate in axis.point(params[name])]
+            for params in configurations
+        ]
+        return np.array(rows, dtype=np.float64).reshape(len(configurations), -1)
+
+    def config(self, point: Points) -> Config:
+        """The configuration that is closest to a point of C coordinates."""
+        return {name: axis.value(point[self.columns[name]]) for name, axis in self.axes.items()}
+
+    def random(self, count: int, rng: np.random.Generator) -> Points:
+        """points_NC of `count` configurations, uniform in every dimension."""
+        return np.hstack([axis.random(count, rng) for axis in self.axes.values()])
+
+    def neighbours(self, points_NC: Points, share: float, width: float, rng: np.random.Generator) -> Points:
+        """Of each configuration one that has each dimension drawn anew with probability `share`: a range normally
+        around its value, with a standard deviation of `width` of the range, a choice at random.
+        """
+        moved = points_NC.copy()
+        for name, axis in self.axes.items():
+            drawn = np.flatnonzero(rng.random(len(moved)) < share)
+            columns = self.columns[name]
+            if isinstance(axis, OneOf):
+                moved[drawn, columns] = axis.random(len(drawn), rng)
+            else:
+                steps = width * rng.standard_normal((len(drawn), 1))
+                moved[drawn, columns] = axis.on_grid(moved[drawn, columns] + steps)
+        return moved
+
+
+def _axis(known: BaseDistribution) -> Range | OneOf:
+    if isinstance(known, CategoricalDistribution):
+        return OneOf(known)
+    assert isinstance(known, FloatDistribution | IntDistribution)
+    return Range(known)
