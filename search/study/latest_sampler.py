@@ -78,9 +78,10 @@ class LatestSampler(BaseSampler):
         if at < near_default:
             assert self._space is not None
             return dict(near(self._space, self._space.default(), self._rng))
+        coordinates = Coordinates(search_space)
         if at < near_default + BLIND or len(known.params_N) < FEWEST:
-            return {}
-        return dict(self._most_promising(known, Coordinates(search_space)))
+            return dict(coordinates.config(coordinates.random(1, self._rng)[0]))
+        return dict(self._most_promising(known, coordinates))
 
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
