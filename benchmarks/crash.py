@@ -32,6 +32,7 @@ from benchmarks.machine import cpu_name, descendants
 from benchmarks.redone import redone_after
 from hybridtune.search.cluster.maps import cores
 from hybridtune.search.run.run_dir import RunDir
+from hybridtune.search.run.settings import Settings
 from hybridtune.search.study.study import best_first, open_study, started
 
 DRIVER_SECONDS, WORKER_SECONDS = 20.0, 6.0
@@ -67,21 +68,25 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--trials", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--scheduler", default=Settings.model_fields["scheduler"].default)
+    parser.add_argument("--sampler", default=Settings.model_fields["sampler"].default)
     parser.add_argument("--folder", type=Path)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
-        result = crash(given.folder or Path(temporary), given.kills, given.trials, given.seed)
+        how = ("--scheduler", given.scheduler, "--sampler", given.sampler)
+        result = crash(given.folder or Path(temporary), given.kills, given.trials, given.seed, how)
     claims = {"lost": 0, "twice": 0, "redone_at_most": CLAIM_REDONE, "resume_seconds_at_most": CLAIM_RESUME_SECONDS}
     holds = result["same_search"] and all(result[name] <= claim for name, claim in claims.items())
     machine = {"cpu": cpu_name(), "cores": cores()}
-    print(json.dumps({"benchmark": "crash", "machine": machine, **result, "claims": claims, "holds": holds}))
+    said = {"benchmark": "crash", "machine": machine, "scheduler": given.scheduler, "sampler": given.sampler}
+    print(json.dumps({**said, **result, "claims": claims, "holds": holds}))
 
 
-def crash(folder: Path, kills: int, trials: int, seed: int) -> dict[str, Any]:
-    """What the kills did; `folder` may hold an earlier part of the same."""
+def crash(folder: Path, kills: int, trials: int, seed: int, how: Sequence[str] = ()) -> dict[str, Any]:
+    """What the kills did; `folder` may hold an earlier part of the same. how: further options of the search."""
     place = Place(folder)
     place.prepare()
-    launch = ("launch", "dataset", "--space", "space.yaml", "--trials", str(trials), *BUDGET, "--run")
+    launch = ("launch", "dataset", "--space", "space.yaml", "--trials", str(trials), *BUDGET, *how, "--run")
     place.to_the_end(launch, "undisturbed")
     killed = place.kills()
     chance = random.Random(seed + len(killed))  # noqa: S311 no secret

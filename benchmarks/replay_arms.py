@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import optuna
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from benchmarks.machine import cpu_name
 from benchmarks.public_tables import read_public
@@ -121,6 +122,8 @@ def main() -> None:
 def course(task: tuple[Path, str, int], workers: int) -> Course:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.simplefilter("ignore")
+    # Small matrices: threads would only get into each other's way.
+    threadpool_limits(1)
     path, name, seed = task
     table = CurveTable.read(path) if path.parent == CURVES else read_public(path)
     contender = ARMS[name]

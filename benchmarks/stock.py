@@ -11,9 +11,8 @@ from ray.tune.search.optuna import OptunaSearch
 
 from hybridtune.search.replay.choosers import NearestRow, replace_params
 from hybridtune.search.replay.curve_table import CurveTable
-from hybridtune.search.replay.simulation import Report
+from hybridtune.search.replay.simulation import Promoted, Report
 from hybridtune.search.study.distributions import distribution
-from hybridtune.search.study.promotion import Promoted
 
 LOSS = "loss"
 
@@ -74,9 +73,10 @@ class StockSearch:
             return
         self._search.on_trial_result(str(report.number), self._result(report))
         if report.iteration == self._table.iterations:
-            self.stop(report.number)
+            self.stop(report.number, waits=False)
 
-    def stop(self, number: int) -> None:
+    def stop(self, number: int, *, waits: bool) -> None:
+        assert not waits
         self._search.on_trial_complete(str(number), self._result(self._latest[number]))
 
     def _result(self, report: Report) -> dict[str, float]:

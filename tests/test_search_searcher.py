@@ -11,8 +11,9 @@ from ray.tune.search import Searcher
 from hybridtune.models.training.progress import Progress
 from hybridtune.search.run.run_dir import RunDir
 from hybridtune.search.run.trial_report import Failed, Progressed
-from hybridtune.search.study.rungs import SuccessiveHalving
-from hybridtune.search.study.study import create_study
+from hybridtune.search.study.promotion import Promotion
+from hybridtune.search.study.rungs import SuccessiveHalving, decided_rungs, waits_at
+from hybridtune.search.study.study import best_first, create_study, started, stop_waiting
 from hybridtune.search.tuning.searcher import StudySearcher
 from hybridtune.search.workers.tasks import Retry
 from hybridtune.spaces.parameters import Choice, Config, Float, Space
@@ -43,6 +44,12 @@ class Search:
         """As Tune does: the report that the scheduler stops at goes to `on_trial_complete` alone."""
         assert not self.halving.passes(number, iteration, objective)
         self.searcher.on_trial_complete(name, result(iteration, objective))
+
+    def suggest_of(self, number: int, reported: int) -> dict[str, Any]:
+        """What a trial that is known is handed out as."""
+        params = self.trial(number).params
+        known = {"number": number, "params": params, "reported": reported, "micro_batch": 64}
+        return known | {"attempt": 0, "alone": False}
 
     def trial(self, number: int) -> FrozenTrial:
         return self.study.get_trials()[number]
@@ -254,6 +261,77 @@ def test_one_worker_that_is_resumed_at_every_step_asks_the_same_trials(tmp_path:
         return found
 
     assert drawn(tmp_path / "resumed", True) == drawn(tmp_path / "whole", False)
+
+
+class Promoting(Search):
+    """Three trials at rungs 1 and 3 of 9 iterations; the default is one of them."""
+
+    def __init__(self, path: Path, trials: int = 4) -> None:
+        super().__init__(path, trials, concurrent=1)
+        trials_so_far = started(self.study)
+        waiting = {trial.number: rung for trial in trials_so_far if (rung := waits_at(trial)) is not None}
+        self.promotion = Promotion(decided_rungs(trials_so_far, (1, 3)), 9, 3, False, waiting)
+        self.searcher = StudySearcher(self.study, SPACE, trials, lambda: 1, 0, self.promotion)
+
+    def train(self, name: str, to: int, objective: float) -> None:
+        """As Tune does, to where the trial stops."""
+        number = self.suggest(name)["number"]
+        for iteration in range(1, to):
+            assert self.promotion.passes(number, iteration, objective)
+            self.searcher.on_trial_result(name, result(iteration, objective))
+        assert self.promotion.passes(number, to, objective) == (to == 9)
+        self.searcher.on_trial_complete(name, result(to, objective, finished=to == 9))
+
+    def waiting(self) -> dict[int, int | None]:
+        return {trial.number: waits_at(trial) for trial in started(self.study)}
+
+
+def test_a_trial_that_waits_is_under_way_and_is_continued_before_another_starts(tmp_path: Path) -> None:
+    search = Promoting(tmp_path)
+    search.train("a", 9, 0.5)
+    search.train("b", 1, 0.6)
+    assert search.waiting() == {0: None, 1: 1}
+    assert search.trial(1).state == TrialState.RUNNING
+    search.train("c", 1, 0.7)
+    # Of three one goes on, and that is the default; a better one takes its place.
+    search.suggest("d")
+    assert search.promotion.passes(3, 1, 0.1)
+    search.searcher.on_trial_result("d", result(1, 0.1))
+    assert not search.promotion.passes(3, 3, 0.1)
+    search.searcher.on_trial_complete("d", result(3, 0.1))
+    assert search.waiting() == {0: None, 1: 1, 2: 1, 3: 3}
+    assert search.searcher.suggest("e") == Searcher.FINISHED
+
+
+def test_a_resume_continues_what_trains_and_lets_wait_what_waits(tmp_path: Path) -> None:
+    search = Promoting(tmp_path, trials=8)
+    search.train("a", 9, 0.5)
+    for name, objective in (("b", 0.4), ("c", 0.6)):
+        search.train(name, 1, objective)
+    assert search.waiting() == {0: None, 1: 1, 2: 1}
+    again = Promoting(tmp_path, trials=8)
+    assert again.promotion.waiting() == [1, 2]
+    # The best of the three is continued, with what it has reported; killed before it trains, it is handed out anew.
+    assert again.suggest("d") | {"attempt": 0} == again.suggest_of(1, reported=1)
+    assert again.waiting()[1] is None
+    third = Promoting(tmp_path, trials=8)
+    assert third.suggest("e") | {"attempt": 0} == third.suggest_of(1, reported=1)
+    assert third.promotion.passes(1, 1, 0.4)
+    assert third.promotion.target(1) == 3
+
+
+def test_who_waits_when_the_search_is_over_is_stopped_and_may_be_a_finalist(tmp_path: Path) -> None:
+    search = Promoting(tmp_path, trials=3)
+    search.train("a", 9, 0.5)
+    search.train("b", 1, 0.6)
+    search.train("c", 1, 0.55)
+    stop_waiting(search.study)
+    assert [trial.state for trial in started(search.study)] == [
+        TrialState.COMPLETE,
+        TrialState.PRUNED,
+        TrialState.PRUNED,
+    ]
+    assert [trial.number for trial in best_first(search.study)] == [0, 2, 1]
 
 
 def test_the_studys_direction_is_that_of_the_metric(tmp_path: Path) -> None:

@@ -54,9 +54,11 @@ def launch(
     reduction_factor: Annotated[int, typer.Option(help="ASHA keeps the best of so many at a rung.")] = _default(
         "reduction_factor"
     ),
-    scheduler: Annotated[str, typer.Option(help="asha, hyperband (its brackets) or none.")] = _default("scheduler"),
+    scheduler: Annotated[
+        str, typer.Option(help="asha, promotion (trials wait at rungs), hyperband (brackets) or none.")
+    ] = _default("scheduler"),
     sampler: Annotated[
-        str, typer.Option(help="tpe, random, gp, or module:function that takes a seed and returns an Optuna sampler.")
+        str, typer.Option(help="tpe, random, gp, latest, or module:function from a seed to a sampler of Optuna's.")
     ] = _default("sampler"),
     time_budget: Annotated[
         str | None, typer.Option(help="Time for the search, as 2h or 90m; the rest follows.", show_default="none")

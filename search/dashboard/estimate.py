@@ -47,7 +47,11 @@ class Estimate:
 
 
 def search_time_left(study: optuna.Study, trials: Sequence[FrozenTrial], settings: Settings) -> TimeLeft | None:
-    """trials: of the search, in the order of their numbers. None while too little is known."""
+    """trials: of the search, in the order of their numbers. None while too little is known, and where trials wait at
+    rungs: who is continued is not foreseen.
+    """
+    if settings.scheduler == "promotion":
+        return None
     began, now = search_began(study), search_now(study)
     # A trial that was begun by an earlier process has waited for this one.
     ended = [

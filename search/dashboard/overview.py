@@ -16,7 +16,7 @@ from hybridtune.search.run.settings import Settings
 from hybridtune.search.study.rungs import decided_rungs, rungs_of
 from hybridtune.search.study.standing import last_iteration
 from hybridtune.search.study.stopping import searched_seconds
-from hybridtune.search.study.study import STATE_NAMES, config_of, configurations_tried, of_search, ranked
+from hybridtune.search.study.study import config_of, configurations_tried, of_search, ranked, state_of, states
 from hybridtune.spaces.parameters import Config, Scalar
 
 CURVE_POINTS = 50
@@ -126,7 +126,7 @@ def overview(run: RunDir, study: optuna.Study | None, estimate: Estimate, *, dri
     everything = study.get_trials(deepcopy=False) if study is not None else []
     trials = of_search(everything)
     best_first = ranked(trials, study.direction) if study is not None else []
-    running = [trial for trial in trials if trial.state == TrialState.RUNNING]
+    running = [trial for trial in trials if state_of(trial) == "running"]
     searching = driven and document.status == "searching"
     failed = [trial for trial in trials if trial.state == TrialState.FAIL]
     return Overview(
@@ -139,7 +139,7 @@ def overview(run: RunDir, study: optuna.Study | None, estimate: Estimate, *, dri
         seed=settings.seed,
         dataset=document.dataset_fingerprint,
         wanted=settings.wanted_trials,
-        states={name: sum(trial.state == state for trial in trials) for state, name in STATE_NAMES.items()},
+        states=states(trials),
         tried=configurations_tried(study, everything) if study is not None else 0,
         searched_seconds=searched_seconds(study) if study is not None else 0.0,
         best=_best(trials, best_first),
@@ -220,7 +220,7 @@ def _hosts(trials: Sequence[FrozenTrial]) -> tuple[HostShown, ...]:
     found = []
     for host in sorted({host for host, _ in where}):
         here = [trial for other, trial in where if other == host]
-        running = tuple(trial.number for trial in here if trial.state == TrialState.RUNNING)
+        running = tuple(trial.number for trial in here if state_of(trial) == "running")
         runs_on = str(here[-1].user_attrs.get("runs_on", ""))
         found.append(HostShown(host=host, runs_on=runs_on, trials=running, ended=ended[host]))
     return tuple(found)

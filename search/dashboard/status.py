@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict
 from hybridtune.search.run.lease import latest
 from hybridtune.search.run.place import Place
 from hybridtune.search.run.run_dir import RunDir, Status
-from hybridtune.search.study.study import STATE_NAMES, best_first, config_of, open_study, started
+from hybridtune.search.study.study import best_first, config_of, open_study, started, states
 from hybridtune.spaces.parameters import Config
 
 
@@ -75,7 +75,7 @@ def read_status(run: RunDir) -> RunStatus:
         status=document.status,
         error=document.error,
         trials_wanted=document.settings.trials,
-        trials={name: sum(t.state == state for t in trials) for state, name in STATE_NAMES.items()},
+        trials=states(trials),
         best_trial=best.number if best else None,
         best_objective=best.value if best else None,
         best_config=config_of(best) if best else None,

@@ -7,7 +7,7 @@ from optuna.trial import FrozenTrial
 from hybridtune.search.dashboard.overview import Curve, Shown
 from hybridtune.search.run.curves import read_curves
 from hybridtune.search.run.run_dir import RunDir
-from hybridtune.search.study.study import STATE_NAMES, config_of
+from hybridtune.search.study.study import config_of, state_of
 from hybridtune.spaces.parameters import Config
 
 ROWS = 100
@@ -52,7 +52,7 @@ def trial_shown(run: RunDir, trials: Sequence[FrozenTrial], number: int) -> Tria
         trial=trial.number,
         before=numbers[place - 1] if place > 0 else None,
         after=numbers[place + 1] if place + 1 < len(numbers) else None,
-        state=STATE_NAMES[trial.state],
+        state=state_of(trial),
         objective=trial.value,
         params=config_of(trial),
         facts=_facts(trial),

@@ -10,6 +10,7 @@ from hybridtune.search.replay.simulation import Report
 from hybridtune.search.study.coordinates import Coordinates, Points
 from hybridtune.search.study.distributions import distribution
 from hybridtune.search.study.latest_sampler import LatestSampler
+from hybridtune.search.study.rungs import WAITS_AT
 from hybridtune.search.study.sampler import MakeSampler
 from hybridtune.search.study.storage import StudyMemory
 from hybridtune.search.study.study import ask, report_value
@@ -28,7 +29,7 @@ class AnyRow:
     def tell(self, report: Report) -> None:
         pass
 
-    def stop(self, number: int) -> None:
+    def stop(self, number: int, *, waits: bool) -> None:
         pass
 
 
@@ -57,11 +58,17 @@ class DrawnRow:
             self._study.tell(trial, state=TrialState.FAIL)
             return
         report_value(trial, report.iteration, report.best)
+        if trial.user_attrs.get(WAITS_AT) is not None:
+            trial.set_user_attr(WAITS_AT, None)
         if report.iteration == self._table.iterations:
             self._study.tell(trial, report.best)
 
-    def stop(self, number: int) -> None:
-        self._study.tell(self._trials[number], state=TrialState.PRUNED)
+    def stop(self, number: int, *, waits: bool) -> None:
+        trial = self._trials[number]
+        if waits:
+            trial.set_user_attr(WAITS_AT, max(self._study.get_trials(deepcopy=False)[number].intermediate_values))
+        else:
+            self._study.tell(trial, state=TrialState.PRUNED)
 
 
 class ModelledRow(DrawnRow):

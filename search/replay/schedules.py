@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from hybridtune.search.replay.simulation import Report
-from hybridtune.search.study.promotion import Promoted, Promotion
+from hybridtune.search.replay.simulation import Promoted, Report
+from hybridtune.search.study.promotion import Promotion
 from hybridtune.search.study.rungs import Rungs, SuccessiveHalving, rung_iterations
 
 
@@ -39,37 +39,20 @@ class Promoting:
     def __init__(self, iterations: int, grace_period: int, reduction_factor: int) -> None:
         rungs: Rungs = {rung: {} for rung in rung_iterations(grace_period, reduction_factor, iterations)}
         self._promotion = Promotion(rungs, iterations, reduction_factor, maximize=False)
-        self._iterations = iterations
-        self._target: dict[int, int] = {}
 
     def start(self, number: int) -> int:
-        # The default is trained to its end at once: all that is said of a search is said against it.
-        self._target[number] = self._iterations if number == 0 else self._promotion.first
-        return self._target[number]
+        return self._promotion.target(number)
 
     def report(self, report: Report) -> int:
-        number, iteration, value, _ = report
-        if iteration in self._promotion.rungs:
-            self._promotion.reach(number, iteration, value)
-        if iteration == self._target[number] < self._iterations:
-            self._promotion.wait(number, iteration)
-            candidate = self._promotion.candidate()
-            if candidate is not None and candidate.number == number:
-                self._continue(candidate)
-        return self._target[number]
+        goes_on = self._promotion.passes(report.number, report.iteration, report.best)
+        return self._promotion.target(report.number) if goes_on else report.iteration
 
     def next(self) -> Promoted | None:
-        candidate = self._promotion.candidate()
-        if candidate is not None:
-            self._continue(candidate)
-        return candidate
+        number = self._promotion.next()
+        return None if number is None else Promoted(number, self._promotion.target(number))
 
     def fail(self, number: int) -> None:
         self._promotion.forget(number)
-
-    def _continue(self, promoted: Promoted) -> None:
-        self._promotion.promote(promoted.number)
-        self._target[promoted.number] = promoted.to
 
 
 @dataclass

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hybridtune.search.replay.curve_table import CurveTable
-from hybridtune.search.study.promotion import Promoted
 
 
 class Report(NamedTuple):
@@ -22,6 +21,14 @@ class Report(NamedTuple):
     best: float
     """The lowest loss so far, infinite if the trial has just failed."""
     latest: float
+
+
+class Promoted(NamedTuple):
+    """A trial that is continued."""
+
+    number: int
+    to: int
+    """The iteration at which it is to stop next."""
 
 
 class Schedule(Protocol):
@@ -52,8 +59,8 @@ class Chooser(Protocol):
     def tell(self, report: Report) -> None:
         """A trial has ended an iteration."""
 
-    def stop(self, number: int) -> None:
-        """A trial was stopped before its end, and will not be continued."""
+    def stop(self, number: int, *, waits: bool) -> None:
+        """A trial has stopped before its end. waits: it may be continued."""
 
 
 class Moment(NamedTuple):
@@ -141,8 +148,8 @@ class _Search:
             return now, True
         to = self.schedule.report(report)
         if iteration >= min(to, self.table.iterations):
-            if iteration < self.table.iterations and not self.schedule.continues:
-                self.chooser.stop(number)
+            if iteration < self.table.iterations:
+                self.chooser.stop(number, waits=self.schedule.continues)
             return now, True
         self._run(now, number, to)
         return now, False

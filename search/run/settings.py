@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 AUTO = "auto"
 """For gpus_per_trial, of who wants it measured."""
 
-SchedulerName = Literal["asha", "hyperband", "none"]
+SchedulerName = Literal["asha", "promotion", "hyperband", "none"]
 
 
 class Settings(BaseModel):

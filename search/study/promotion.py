@@ -4,15 +4,11 @@ waits at every rung, and a free worker continues the best that wait before it st
 
 from bisect import bisect_left, insort
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 from hybridtune.search.study.rungs import Rungs
 
-
-class Promoted(NamedTuple):
-    number: int
-    to: int
-    """The iteration at which it is to stop next: a rung, or the full budget."""
+DEFAULT = 0
+"""Number of the trial that is trained to its end at once: all that is said of a search is said against it."""
 
 
 class Promotion:
@@ -20,61 +16,105 @@ class Promotion:
     the trial: one that is promoted still counts among those that its peers are measured against.
     """
 
-    def __init__(self, rungs: Rungs, iterations: int, reduction_factor: int, maximize: bool) -> None:
-        """rungs: with what is known already; all of these trials count as promoted until `wait` says otherwise.
-        iterations: the full budget.
+    def __init__(
+        self,
+        rungs: Rungs,
+        iterations: int,
+        reduction_factor: int,
+        maximize: bool,
+        waiting: Mapping[int, int] | None = None,
+    ) -> None:
+        """rungs: with what is known already. iterations: the full budget. waiting: number of each trial that waits ->
+        its rung, which is known.
         """
         self._rungs = rungs
-        self._targets = sorted(rungs)
-        self._next = dict(zip(self._targets, [*self._targets[1:], iterations], strict=True))
+        self._order = sorted(rungs)
+        self._iterations = iterations
+        self._next = dict(zip([0, *self._order], [*self._order, iterations], strict=True))
         self._reduction_factor = reduction_factor
         self._sign = -1 if maximize else 1
+        self._target: dict[int, int] = {}
         self._reached: dict[int, list[tuple[float, int]]] = {rung: [] for rung in rungs}
         self._waiting: dict[int, list[tuple[float, int]]] = {rung: [] for rung in rungs}
         """Of each rung (value, number), the best first."""
-        for rung, values in rungs.items():
-            for number, value in values.items():
+        self._waits_at: dict[int, int] = {}
+        for rung in self._order:
+            for number, value in rungs[rung].items():
                 insort(self._reached[rung], (self._sign * value, number))
+                self._target[number] = self._next[rung]
+        for number, rung in (waiting or {}).items():
+            self._wait(number, rung)
 
     @property
     def rungs(self) -> Mapping[int, Mapping[int, float]]:
         return self._rungs
 
-    @property
-    def first(self) -> int:
-        """The iteration at which a new trial stops first."""
-        return self._targets[0]
+    def target(self, number: int) -> int:
+        """The iteration at which the trial stops next: a rung, or the full budget."""
+        return self._iterations if number == DEFAULT else self._target.get(number, self._next[0])
 
-    def reach(self, number: int, rung: int, value: float) -> None:
-        """The trial has trained as far as the rung. A second report of it changes nothing."""
-        if number not in self._rungs[rung]:
-            self._rungs[rung][number] = value
-            insort(self._reached[rung], (self._sign * value, number))
+    def passes(self, number: int, iteration: int, value: float) -> bool:
+        """Whether the trial goes on after this iteration. At a rung its value is recorded; where it stops, it waits,
+        unless it is the one that is to be continued next.
+        """
+        if iteration in self._rungs and number not in self._rungs[iteration]:
+            self._rungs[iteration][number] = value
+            insort(self._reached[iteration], (self._sign * value, number))
+        if iteration != self.target(number) or iteration == self._iterations:
+            return True
+        self._wait(number, iteration)
+        if self._candidate() != number:
+            return False
+        self._continue(number)
+        return True
 
-    def wait(self, number: int, rung: int) -> None:
-        """The trial stops at the rung that it has reached, until it is promoted."""
-        insort(self._waiting[rung], (self._sign * self._rungs[rung][number], number))
+    def waits_at(self, number: int) -> int | None:
+        return self._waits_at.get(number)
 
-    def candidate(self) -> Promoted | None:
-        """The best waiting trial of the highest rung that has one among its best 1/reduction_factor."""
-        for rung in reversed(self._targets):
-            waiting, reached = self._waiting[rung], self._reached[rung]
-            if waiting and bisect_left(reached, waiting[0]) < len(reached) // self._reduction_factor:
-                return Promoted(waiting[0][1], self._next[rung])
-        return None
+    def stopped(self, number: int) -> bool:  # noqa: ARG002 the one signature
+        """Nobody is stopped for good."""
+        return False
 
-    def promote(self, number: int) -> None:
-        """The trial is continued."""
-        for waiting in self._waiting.values():
-            waiting[:] = [entry for entry in waiting if entry[1] != number]
+    def next(self) -> int | None:
+        """The waiting trial that is continued from now on: the best of the highest rung that has one among its best
+        1/reduction_factor. None if there is none.
+        """
+        number = self._candidate()
+        if number is not None:
+            self._continue(number)
+        return number
+
+    def leave(self, number: int) -> None:
+        """The trial has ended by itself. It keeps its places in the rungs."""
+        self._stop_waiting(number)
 
     def forget(self, number: int) -> None:
         """The trial failed: nobody is to be measured against it."""
-        self.promote(number)
+        self._stop_waiting(number)
         for rung, values in self._rungs.items():
             if number in values:
                 self._reached[rung].remove((self._sign * values.pop(number), number))
 
     def waiting(self) -> Sequence[int]:
         """Numbers of the trials that wait, those of the highest rung first, the best of each first."""
-        return [number for rung in reversed(self._targets) for _, number in self._waiting[rung]]
+        return [number for rung in reversed(self._order) for _, number in self._waiting[rung]]
+
+    def _candidate(self) -> int | None:
+        for rung in reversed(self._order):
+            waiting, reached = self._waiting[rung], self._reached[rung]
+            if waiting and bisect_left(reached, waiting[0]) < len(reached) // self._reduction_factor:
+                return waiting[0][1]
+        return None
+
+    def _wait(self, number: int, rung: int) -> None:
+        self._waits_at[number] = rung
+        insort(self._waiting[rung], (self._sign * self._rungs[rung][number], number))
+
+    def _continue(self, number: int) -> None:
+        self._target[number] = self._next[self._waits_at[number]]
+        self._stop_waiting(number)
+
+    def _stop_waiting(self, number: int) -> None:
+        rung = self._waits_at.pop(number, None)
+        if rung is not None:
+            self._waiting[rung].remove((self._sign * self._rungs[rung][number], number))

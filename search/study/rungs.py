@@ -15,6 +15,16 @@ from hybridtune.search.run.settings import Settings
 Rungs = dict[int, dict[int, float]]
 """Iteration of the rung -> number of the trial -> its objective there."""
 
+WAITS_AT = "waits_at"
+"""Attribute of a trial: the rung at which it waits to be continued, or waited when the search ended; None once it has
+been continued.
+"""
+
+
+def waits_at(trial: FrozenTrial) -> int | None:
+    """The rung at which a trial under way waits to be continued; None if it does not."""
+    return trial.user_attrs.get(WAITS_AT) if trial.state == TrialState.RUNNING else None
+
 
 def rung_iterations(grace_period: int, reduction_factor: int, iterations: int) -> tuple[int, ...]:
     """The iterations at which ASHA decides: grace * reduction^k below the full budget."""
@@ -73,7 +83,7 @@ def decided_rungs(trials: Sequence[FrozenTrial], iterations: Sequence[int]) -> R
             continue
         last = max(trial.intermediate_values, default=0)
         for iteration in iterations:
-            decided = iteration < last or trial.state != TrialState.RUNNING
+            decided = iteration < last or trial.state != TrialState.RUNNING or waits_at(trial) == iteration
             if iteration in trial.intermediate_values and decided:
                 rungs[iteration][trial.number] = trial.intermediate_values[iteration]
     return rungs
@@ -123,6 +133,17 @@ class SuccessiveHalving:
     def stopped(self, number: int) -> bool:
         """Whether the trial did not pass one of its rungs."""
         return number in self._stopped
+
+    def waits_at(self, number: int) -> int | None:  # noqa: ARG002 the one signature
+        """Nobody waits."""
+        return None
+
+    def next(self) -> int | None:
+        """Nobody is continued."""
+        return None
+
+    def leave(self, number: int) -> None:
+        """The trial has ended by itself, which changes nothing for the others."""
 
     def forget(self, number: int) -> None:
         """The trial failed: nobody is to be measured against it."""

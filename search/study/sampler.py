@@ -1,5 +1,6 @@
 """Optuna's samplers by name, or a user's own."""
 
+import copy
 import sys
 import warnings
 from collections.abc import Callable, Mapping
@@ -16,6 +17,7 @@ from optuna.trial import FrozenTrial, TrialState
 from hybridtune.data.schema import InputError
 from hybridtune.search.study.distributions import distribution
 from hybridtune.search.study.latest_sampler import LatestSampler
+from hybridtune.search.study.rungs import waits_at
 from hybridtune.spaces.parameters import Space
 
 LATEST, BEST = 1000, 25
@@ -48,6 +50,7 @@ class SpaceTPESampler(TPESampler):
 class _Lately:
     """A study of which only the best trials and the latest are known, so that a draw costs no more the longer a
     search goes on. TPE tells the best ones from the rest, and among the rest it gives the old ones hardly any weight.
+    Those that wait at a rung are known as stopped there: TPE learns nothing from what is under way.
     """
 
     def __init__(self, study: optuna.Study) -> None:
@@ -57,13 +60,21 @@ class _Lately:
         return getattr(self._study, name)
 
     def _get_trials(self, **asked: Any) -> list[FrozenTrial]:
-        trials: list[FrozenTrial] = self._study._get_trials(**asked)
+        trials = [_stopped(trial) for trial in self._study._get_trials(**asked)]
         if len(trials) <= LATEST:
             return trials
         sign = -1 if self._study.direction == optuna.study.StudyDirection.MAXIMIZE else 1
         earlier = [trial for trial in trials[:-LATEST] if trial.state == TrialState.COMPLETE]
         best = nsmallest(BEST, earlier, key=lambda trial: sign * (trial.value or 0.0))
         return [*best, *trials[-LATEST:]]
+
+
+def _stopped(trial: FrozenTrial) -> FrozenTrial:
+    if waits_at(trial) is None:
+        return trial
+    stopped = copy.copy(trial)
+    stopped.state = TrialState.PRUNED
+    return stopped
 
 
 def _random(space: Space, seed: int) -> BaseSampler:  # noqa: ARG001 one signature

@@ -7,6 +7,7 @@ search was interrupted.
 
 import math
 import warnings
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
@@ -18,6 +19,7 @@ from hybridtune.data.schema import InputError
 from hybridtune.models.training.config import Metric, higher_is_better
 from hybridtune.search.run.run_dir import RunDir
 from hybridtune.search.study.backup import check_study, has_study
+from hybridtune.search.study.rungs import WAITS_AT, waits_at
 from hybridtune.search.study.sampler import MakeSampler, make_sampler
 from hybridtune.search.study.storage import StudyFile, StudyMemory
 from hybridtune.spaces.parameters import Choice, Config, Dimension, Float, Space
@@ -41,6 +43,8 @@ STATE_NAMES = {
     TrialState.FAIL: "failed",
     TrialState.RUNNING: "running",
 }
+WAITING = "waiting"
+"""Of a trial under way that waits at a rung."""
 
 
 def create_study(run: RunDir, space: Space, metric: Metric) -> optuna.Study:
@@ -129,6 +133,25 @@ def tell(study: optuna.Study, trial: Trial, state: TrialState, objective: float 
     study.tell(trial, objective if state == TrialState.COMPLETE else None, state=state)
 
 
+def stop_waiting(study: optuna.Study) -> None:
+    """The search is over: whoever waits is not continued any more."""
+    for trial in started(study):
+        if waits_at(trial) is not None:
+            study.tell(trial.number, state=TrialState.PRUNED)
+
+
+def state_of(trial: FrozenTrial) -> str:
+    """For people and tables."""
+    return WAITING if waits_at(trial) is not None else STATE_NAMES[trial.state]
+
+
+def states(trials: Sequence[FrozenTrial]) -> dict[str, int]:
+    """How many are in which state; that some wait is said only where some do."""
+    counted = Counter(map(state_of, trials))
+    shown = {name: counted[name] for name in STATE_NAMES.values()}
+    return shown | {WAITING: counted[WAITING]} if counted[WAITING] else shown
+
+
 def started(study: optuna.Study) -> list[FrozenTrial]:
     """All trials of this search but those still in the queue, in order of number."""
     return of_search(study.get_trials(deepcopy=False))
@@ -140,16 +163,24 @@ def of_search(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
 
 
 def best_first(study: optuna.Study) -> list[FrozenTrial]:
-    """Completed trials, the best first, one per distinct configuration."""
+    """The trials that a search can be said to have judged, the best first, one per distinct configuration: those that
+    were trained to their end, and those that were good enough at their last rung to wait there until the search was
+    over.
+    """
     return ranked(started(study), study.direction)
 
 
 def ranked(trials: Sequence[FrozenTrial], direction: optuna.study.StudyDirection) -> list[FrozenTrial]:
     """As `best_first`, of trials that are at hand."""
-    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    judged = [
+        trial
+        for trial in trials
+        if trial.state == TrialState.COMPLETE
+        or (trial.state == TrialState.PRUNED and trial.user_attrs.get(WAITS_AT) is not None)
+    ]
     sign = -1 if direction == optuna.study.StudyDirection.MAXIMIZE else 1
     distinct: dict[frozenset[tuple[str, Any]], FrozenTrial] = {}
-    for trial in sorted(complete, key=lambda t: (sign * (t.value or 0.0), t.number)):
+    for trial in sorted(judged, key=lambda t: (sign * (t.value or 0.0), t.number)):
         distinct.setdefault(_key(trial), trial)
     return list(distinct.values())
 

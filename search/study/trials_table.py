@@ -9,7 +9,7 @@ from optuna.trial import FrozenTrial
 from hybridtune.data.document import new_file
 from hybridtune.search.run.curves import read_curves
 from hybridtune.search.run.run_dir import RunDir
-from hybridtune.search.study.study import STATE_NAMES, started
+from hybridtune.search.study.study import started, state_of
 
 
 def trials_table(study: optuna.Study, curves: pd.DataFrame) -> pd.DataFrame:
@@ -32,7 +32,7 @@ def _trial_row(trial: FrozenTrial, spent: dict[int, dict[Any, Any]]) -> dict[str
     used = spent.get(trial.number, {"iteration": 0, "samples": 0, "seconds": 0.0})
     return {
         "trial": trial.number,
-        "state": STATE_NAMES[trial.state],
+        "state": state_of(trial),
         "iterations": used["iteration"],
         "samples": used["samples"],
         "objective": trial.value,

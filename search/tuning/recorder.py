@@ -13,6 +13,7 @@ from hybridtune.search.run.run_dir import RunDir, trial_name
 from hybridtune.search.run.say import Say
 from hybridtune.search.run.trial_report import Progressed, TrialReport
 from hybridtune.search.study.backup import back_up
+from hybridtune.search.study.rungs import waits_at
 from hybridtune.search.study.standing import Standing, last_iteration
 from hybridtune.search.study.stopping import StoppingRule
 from hybridtune.search.tuning.events import EventFile
@@ -121,6 +122,8 @@ def describe_end(trial: FrozenTrial) -> str:
             return f"complete after iteration {last}: {trial.value:.4f}"
         case TrialState.PRUNED:
             return f"stopped at iteration {last}: {trial.value:.4f}"
+        case TrialState.RUNNING if waits_at(trial) is not None:
+            return f"waits at iteration {last}: {trial.intermediate_values[last]:.4f}"
         case TrialState.RUNNING:
             return f"interrupted after iteration {last}, the search's time is over: a resume with more time goes on"
         case _:

@@ -7,7 +7,7 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 
 from hybridtune.search.run.trial_report import Progressed, report_from_tune
-from hybridtune.search.study.rungs import SuccessiveHalving
+from hybridtune.search.study.halving import Halving
 from hybridtune.search.workers.placing import Placing
 from hybridtune.search.workers.trainable import TrialTask
 
@@ -20,7 +20,7 @@ class Asha(Placing):
 
     def __init__(
         self,
-        halving: SuccessiveHalving,
+        halving: Halving,
         is_over: Callable[[], bool] = lambda: False,
         gpus: float = 0.0,
         avoided: Callable[[], frozenset[str]] = frozenset,
@@ -37,5 +37,6 @@ class Asha(Placing):
         goes_on = self._halving.passes(number, report.progress.iteration, report.progress.decisive)
         # A trial that is finished has nothing left to stop; it counts as complete.
         if report.finished:
+            self._halving.leave(number)
             return str(TrialScheduler.CONTINUE)
         return str(TrialScheduler.CONTINUE if goes_on and not self._is_over() else TrialScheduler.STOP)

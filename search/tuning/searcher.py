@@ -12,7 +12,8 @@ import optuna
 from optuna.trial import Trial, TrialState
 
 from hybridtune.search.run.trial_report import Failed, Progressed, TrialReport
-from hybridtune.search.study.rungs import SuccessiveHalving
+from hybridtune.search.study.halving import Halving
+from hybridtune.search.study.rungs import WAITS_AT, waits_at
 from hybridtune.search.study.study import ask, config_of, reopen, report_value, started, tell
 from hybridtune.search.workers.tasks import Retry, Tasks
 from hybridtune.search.workers.trainable import TrialTask
@@ -29,14 +30,15 @@ class StudySearcher(Tasks[Trial]):
         trials: int,
         concurrent: Callable[[], int],
         seed: int,
-        halving: SuccessiveHalving,
+        halving: Halving,
         sampler: str = "tpe",
         enough: Callable[[], bool] = lambda: False,
     ) -> None:
-        """halving: tells a trial that did not pass a rung from one whose time was over. sampler: see
+        """halving: tells a trial that did not pass a rung, or waits at it, from one whose time was over. sampler: see
         search.study.sampler. enough: whether no further trial is wanted, though there are fewer.
         """
-        running = [trial for trial in started(study) if trial.state == TrialState.RUNNING]
+        open_ones = [trial for trial in started(study) if trial.state == TrialState.RUNNING]
+        running = [trial for trial in open_ones if waits_at(trial) is None]
         super().__init__(concurrent, [reopen(study, trial, space) for trial in running])
         self._study = study
         self._space = space
@@ -48,6 +50,10 @@ class StudySearcher(Tasks[Trial]):
         self._asked = len(started(study))
 
     def _draw(self) -> Trial | None:
+        if not self._enough() and (number := self._halving.next()) is not None:
+            waiting = reopen(self._study, self._study.get_trials(deepcopy=False)[number], self._space)
+            waiting.set_user_attr(WAITS_AT, None)
+            return waiting
         if self._undrawn() == 0:
             return None
         self._asked += 1
@@ -85,6 +91,8 @@ class StudySearcher(Tasks[Trial]):
                 self._progress(task, last)
                 if last.finished:
                     tell(self._study, task, TrialState.COMPLETE, last.progress.decisive)
+                elif (rung := self._halving.waits_at(task.number)) is not None:
+                    task.set_user_attr(WAITS_AT, rung)
                 elif self._halving.stopped(task.number):
                     tell(self._study, task, TrialState.PRUNED)
                 # Else the search's time is over: the trial stays under way, and a resume takes it up again.

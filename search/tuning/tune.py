@@ -6,16 +6,16 @@ from ray import tune
 from ray.tune.experiment import Trial
 from ray.tune.result import EXPR_ERROR_FILE
 
-from hybridtune.models.training.config import higher_is_better
 from hybridtune.search.cluster.shared_dataset import share_dataset
 from hybridtune.search.cluster.workers import Workers
 from hybridtune.search.run.run_dir import TRIALS, RunDir, trial_name
 from hybridtune.search.run.say import Say
 from hybridtune.search.run.settings import Settings
 from hybridtune.search.study.backup import back_up
-from hybridtune.search.study.rungs import SuccessiveHalving, brackets_of, decided_rungs, rungs_of
+from hybridtune.search.study.halving import halving_of
+from hybridtune.search.study.rungs import rungs_of, waits_at
 from hybridtune.search.study.stopping import StoppingRule
-from hybridtune.search.study.study import best_first, create_study, started
+from hybridtune.search.study.study import best_first, create_study, started, stop_waiting
 from hybridtune.search.study.trials_table import write_tables
 from hybridtune.search.study.warm_start import warm_start
 from hybridtune.search.tuning.recorder import Recorder
@@ -59,7 +59,7 @@ def search(run: RunDir, say: Say, workers: Workers) -> None:
         )
         workers.start(workers.at_once(settings))
         _run_trials(run, settings, study, rungs, stopping, say, workers)
-        left = wanted - sum(t.state.is_finished() for t in started(study))
+        left = wanted - sum(t.state.is_finished() or waits_at(t) is not None for t in started(study))
         reason = stopping.reached()
         if left > 0 and (reason is None or (_under_way(study) and not stopping.stops_running())):
             raise SearchUnfinishedError(
@@ -68,6 +68,7 @@ def search(run: RunDir, say: Say, workers: Workers) -> None:
             )
         if left > 0:
             say(f"the search ends early: {reason}")
+        stop_waiting(study)
     back_up(run)
     run.keeper.flush()
     _remove_left_checkpoints(run, study)
@@ -84,7 +85,7 @@ def _remove_left_checkpoints(run: RunDir, study: optuna.Study) -> None:
 
 
 def _under_way(study: optuna.Study) -> bool:
-    return any(not trial.state.is_finished() for trial in started(study))
+    return any(not trial.state.is_finished() and waits_at(trial) is None for trial in started(study))
 
 
 def _run_trials(
@@ -96,12 +97,7 @@ def _run_trials(
     say: Say,
     workers: Workers,
 ) -> None:
-    halving = SuccessiveHalving(
-        decided_rungs(started(study), rungs),
-        settings.reduction_factor,
-        higher_is_better(settings.metric),
-        brackets_of(settings),
-    )
+    halving = halving_of(settings, started(study))
     searcher = StudySearcher(
         study,
         settings.space,
