@@ -6,7 +6,8 @@ retraining is worse than the best of the table, in the held-out loss. Told for e
 together, until it hands on one that is as good, as a share of what plain Ray Tune spends; the interval is that of a
 bootstrap over tables and, within them, seeds. An arm that ends before counts with the seeds that never get there.
 
-`python -m benchmarks.replay_arms FOLDER_OF_PUBLIC_TABLES`; tables of benchmarks/curves are taken as well.
+`python -m benchmarks.replay_arms FOLDER_OF_PUBLIC_TABLES`; those of benchmarks/curves that hold enough configurations
+are taken as well. `--dense` replays on what a forest makes of each table, see benchmarks.surrogate.
 """
 
 import argparse
@@ -14,7 +15,7 @@ import json
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from threadpoolctl import threadpool_limits
 from benchmarks.machine import cpu_name
 from benchmarks.public_tables import read_public
 from benchmarks.stock import StockSchedule, StockSearch
+from benchmarks.surrogate import dense
 from hybridtune.search.cluster.maps import cores, process_map
 from hybridtune.search.replay.choosers import AnyRow, DrawnRow, ModelledRow
 from hybridtune.search.replay.curve_table import CurveTable
@@ -34,6 +36,7 @@ from hybridtune.search.replay.simulation import Chooser, Replayed, Schedule, reg
 CURVES = Path(__file__).parent / "curves"
 TRIALS, MORE_TRIALS = 100, 300
 BOOTSTRAPS = 2000
+FEWEST_ROWS = 200
 
 Arm = Callable[[CurveTable, int], tuple[Schedule, Chooser]]
 """From a table and a seed."""
@@ -78,6 +81,9 @@ ARMS = {
     "random, promotion": Contender(_promoting(1, None), MORE_TRIALS),
     "TPE, promotion": Contender(_promoting(1, "tpe"), MORE_TRIALS),
     "latest, stopping 4/3": Contender(_stopping(4, 3, "latest")),
+    "latest by the closest row, promotion": Contender(
+        lambda table, seed: (Promoting(table.iterations, 1, 3), DrawnRow(table, "latest", seed)), MORE_TRIALS
+    ),
     "latest, promotion": Contender(_promoting(1, "latest"), MORE_TRIALS),
 }
 STOCKS = ("stock 4/3", "stock 1/4")
@@ -107,28 +113,37 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=50)
     parser.add_argument("--workers", type=int, default=4)
     parser.add_argument("--arms", nargs="*", default=list(ARMS))
+    parser.add_argument("--dense", action="store_true")
     given = parser.parse_args()
-    paths = [*sorted(CURVES.glob("*.parquet")), *sorted(given.public.glob("*.parquet") if given.public else [])]
+    own = [path for path in sorted(CURVES.glob("*.parquet")) if len(CurveTable.read(path).params) >= FEWEST_ROWS]
+    paths = [*own, *sorted(given.public.glob("*.parquet") if given.public else [])]
     names = list(dict.fromkeys([*STOCKS, *given.arms]))
     tasks = [(path, name, seed) for path in paths for name in names for seed in range(given.seeds)]
     with process_map(cores()) as parallel_map:
-        found = list(parallel_map(partial(course, workers=given.workers), tasks))
+        found = list(parallel_map(partial(course, workers=given.workers, as_dense=given.dense), tasks))
     courses = dict(zip(tasks, found, strict=True))
     said = {"benchmark": "replay_arms", "machine": {"cpu": cpu_name(), "cores": cores()}, "seeds": given.seeds}
-    said |= {"workers": given.workers, "tables": [path.stem for path in paths]}
+    said |= {"workers": given.workers, "dense": given.dense, "tables": [path.stem for path in paths]}
     print(json.dumps(said | dict(compared(courses, paths, names, given.seeds))))
 
 
-def course(task: tuple[Path, str, int], workers: int) -> Course:
+def course(task: tuple[Path, str, int], workers: int, as_dense: bool = False) -> Course:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.simplefilter("ignore")
     # Small matrices: threads would only get into each other's way.
     threadpool_limits(1)
     path, name, seed = task
-    table = CurveTable.read(path) if path.parent == CURVES else read_public(path)
+    table = read(path, as_dense)
     contender = ARMS[name]
     replayed = simulate(table, *contender.make(table, seed), trials=contender.trials, workers=workers)
     return changes(table, replayed)
+
+
+@cache
+def read(path: Path, as_dense: bool) -> CurveTable:
+    """Once in each process."""
+    table = CurveTable.read(path) if path.parent == CURVES else read_public(path)
+    return dense(table) if as_dense else table
 
 
 def changes(table: CurveTable, replayed: Replayed) -> Course:

@@ -7,7 +7,8 @@ ASHA with the same rungs:
 - stock_reused: Tune's OptunaSearch and ASHAScheduler, workers reused, study in SQLite;
 - stock: the same with a worker for each trial, Tune's default.
 
-Also the time that the sampler needs to draw a trial when the study has 500, and with that trial's record in study.db.
+Also the time that a sampler needs to draw a trial when the study has 500, alone and with that trial's record in
+study.db: at most 20 ms for TPE in the median, and for the sampler on latest values in 95 of 100 draws, alone.
 """
 
 import argparse
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.trial import TrialState
 from ray import tune
 from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search import ConcurrencyLimiter
@@ -36,6 +38,7 @@ from hybridtune.search.run.trial_report import Progressed
 from hybridtune.search.study.distributions import distribution
 from hybridtune.search.study.rungs import SuccessiveHalving, rung_iterations
 from hybridtune.search.study.stopping import StoppingRule
+from hybridtune.search.study.storage import StudyMemory
 from hybridtune.search.study.study import ask, create_study, tell
 from hybridtune.search.tuning.recorder import Recorder
 from hybridtune.search.tuning.scheduler import Asha
@@ -48,7 +51,8 @@ from hybridtune.spaces.hybrid import HYBRID
 
 REPORTS, GRACE, REDUCTION, WORKERS = 3, 1, 3, 2
 CLAIM_SECONDS, CLAIM_SAMPLER_MS = 0.12, 20.0
-KNOWN_TRIALS, DRAWS = 500, 20
+KNOWN_TRIALS, DRAWS = 500, 60
+SAMPLERS = ("tpe", "latest")
 
 
 def main() -> None:
@@ -57,7 +61,7 @@ def main() -> None:
     trials = parser.parse_args().trials
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     arms = {name: seconds_per_trial(arm, trials) for name, arm in ARMS.items()}
-    sampler = sampler_ms()
+    draws = {sampler: draw_ms(sampler) for sampler in SAMPLERS}
     print(
         json.dumps(
             {
@@ -65,11 +69,12 @@ def main() -> None:
                 "machine": {"cpu": cpu_name(), "cores": cores()},
                 "trials": trials,
                 "seconds_per_trial": arms,
-                f"sampler_ms_at_{KNOWN_TRIALS}": sampler,
+                f"draw_ms_at_{KNOWN_TRIALS}": draws,
                 "claims": {"seconds_per_trial": CLAIM_SECONDS, "sampler_ms": CLAIM_SAMPLER_MS},
                 "holds": {
                     "seconds_per_trial": arms["ours"] <= min(CLAIM_SECONDS, arms["stock_reused"]),
-                    "sampler_ms": sampler["draw"] <= CLAIM_SAMPLER_MS,
+                    "tpe_ms": draws["tpe"]["alone"]["median"] <= CLAIM_SAMPLER_MS,
+                    "latest_ms": draws["latest"]["alone"]["95%"] <= CLAIM_SAMPLER_MS,
                 },
             }
         )
@@ -151,27 +156,28 @@ def null_stock_trial(config: dict[str, Any]) -> None:
         tune.report({"objective": config["dropout"] - iteration / 1000})
 
 
-def sampler_ms() -> dict[str, float]:
-    """The median of some draws: the draw alone, and with its record in study.db."""
+def draw_ms(sampler: str) -> dict[str, dict[str, float]]:
+    """Of some draws: the draw alone, and with its record in study.db."""
     with tempfile.TemporaryDirectory() as folder:
         studies = {
-            "draw": optuna.create_study(),
+            "alone": optuna.create_study(storage=StudyMemory()),
             "with_record": create_study(RunDir(Path(folder)), HYBRID, "tune_loss"),
         }
-        return {name: _median_draw_ms(study) for name, study in studies.items()}
+        return {name: _draws_ms(study, sampler) for name, study in studies.items()}
 
 
-def _median_draw_ms(study: optuna.Study) -> float:
+def _draws_ms(study: optuna.Study, sampler: str) -> dict[str, float]:
     for number in range(KNOWN_TRIALS):
         known = ask(study, HYBRID, seed=0, sampler="random")
-        tell(study, known, optuna.trial.TrialState.COMPLETE, 0.6 + number % 7 / 100)
+        tell(study, known, TrialState.COMPLETE, 0.6 + number % 7 / 100)
     draws = []
     for _ in range(DRAWS):
         started = time.perf_counter()
-        trial = ask(study, HYBRID, seed=0)
+        trial = ask(study, HYBRID, seed=0, sampler=sampler)
         draws.append(time.perf_counter() - started)
-        tell(study, trial, optuna.trial.TrialState.COMPLETE, 0.6)
-    return round(1000 * statistics.median(draws), 1)
+        tell(study, trial, TrialState.COMPLETE, 0.6)
+    latest = statistics.quantiles(draws, n=20)[-1]
+    return {"median": round(1000 * statistics.median(draws), 1), "95%": round(1000 * latest, 1)}
 
 
 if __name__ == "__main__":

@@ -10,13 +10,14 @@ from optuna.samplers import BaseSampler
 from optuna.testing.pytest_samplers import BasicSamplerTestCase, RelativeSamplerTestCase, SingleOnlySamplerTestCase
 from optuna.trial import TrialState, create_trial
 from scipy.optimize import check_grad
+from scipy.spatial.distance import cdist
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import Matern
 
 from hybridtune.search.study import gaussian_process
 from hybridtune.search.study.coordinates import Coordinates
 from hybridtune.search.study.distributions import distribution
-from hybridtune.search.study.gaussian_process import GaussianProcess, Kernel, fitted_kernel, squared_distances
+from hybridtune.search.study.gaussian_process import GaussianProcess, Kernel, fitted_kernel
 from hybridtune.search.study.latest_sampler import FEWEST, LatestSampler, expected_improvement, known_of, normal_scores
 from hybridtune.spaces.load import SHIPPED
 from hybridtune.spaces.parameters import Choice, Config, Float, Int, Space
@@ -171,8 +172,7 @@ def test_the_process_predicts_as_scikit_learns_does() -> None:
     rng = np.random.default_rng(0)
     x, z, y = rng.random((30, 3)), rng.random((7, 3)), rng.standard_normal(30)
     lengths = np.array([0.5, 1.0, 3.0])
-    columns = [slice(0, 1), slice(1, 2), slice(2, 3)]
-    mean, deviation = GaussianProcess(x, y, columns, Kernel(lengths, 0.1)).predict(z)
+    mean, deviation = GaussianProcess(x, y, Kernel(lengths, 0.1)).predict(z)
     reference = GaussianProcessRegressor(Matern(lengths, nu=2.5), alpha=0.1 + gaussian_process.JITTER, optimizer=None)
     expected_mean, expected_deviation = reference.fit(x, y).predict(z, return_std=True)
     np.testing.assert_allclose(mean, expected_mean, atol=1e-9)
@@ -182,7 +182,7 @@ def test_the_process_predicts_as_scikit_learns_does() -> None:
 def test_the_gradient_is_that_of_the_loss() -> None:
     rng = np.random.default_rng(0)
     x, y = rng.random((25, 4)), rng.standard_normal(25)
-    squared = squared_distances(x, x, [slice(0, 1), slice(1, 3), slice(3, 4)])
+    squared = np.stack([cdist(x[:, each], x[:, each], "sqeuclidean") for each in np.s_[0:1, 1:3, 3:4]])
 
     def value(logs: np.ndarray) -> float:
         return gaussian_process._loss_and_gradient(logs, squared, y, 1.5)[0]
@@ -198,7 +198,7 @@ def test_the_fitted_kernel_tells_what_matters_from_what_does_not() -> None:
     x = rng.random((60, 2))
     y = np.sin(6 * x[:, 0])
     kernel = fitted_kernel(x, (y - y.mean()) / y.std(), [slice(0, 1), slice(1, 2)])
-    assert kernel.length_P[0] * 4 < kernel.length_P[1]
+    assert kernel.length_C[0] * 4 < kernel.length_C[1]
     assert kernel.noise < 0.01
 
 

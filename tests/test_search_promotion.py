@@ -74,6 +74,16 @@ def test_a_failed_trial_is_measured_against_by_nobody() -> None:
     assert rule.rungs[1].keys() == {2, 3, 4}
 
 
+def test_those_for_which_the_most_others_would_have_to_arrive_are_unlikely() -> None:
+    known: Rungs = {1: {n: 0.5 + n / 100 for n in range(1, 10)}, 3: {21: 0.2, 20: 0.3, 22: 0.4}}
+    rule = Promotion(known, 10, 3, False, {number: rung for rung, values in known.items() for number in values})
+    # At rung 1 the best three are to be continued; the fourth needs three more there, as does the second of rung 3.
+    assert rule.unlikely(4) == [4, 20, 5, 22, 6, 7, 8, 9]
+    assert rule.unlikely(0)[:4] == [1, 2, 3, 21]
+    rule.next()
+    assert 21 not in rule.unlikely(0)
+
+
 def test_one_that_ended_by_itself_is_not_continued_and_keeps_its_place() -> None:
     rule = promotion(1)
     arrive(rule, 1, {1: 0.1, 2: 0.5, 3: 0.6})

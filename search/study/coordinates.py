@@ -26,9 +26,12 @@ class Range:
 
     width = 1
 
-    def point(self, value: Scalar) -> list[float]:
+    def points(self, values: Sequence[Scalar]) -> Points:
+        """(N, 1)"""
+        numbers = np.array(values, dtype=np.float64)[:, None]
         low, high = self._ends()
-        return [(self._scaled(float(value)) - low) / (high - low) if high > low else 0.0]
+        scaled = np.log(numbers) if self.known.log else numbers
+        return np.asarray((scaled - low) / (high - low)) if high > low else np.zeros_like(numbers)
 
     def value(self, point: Points) -> Scalar:
         """The closest one."""
@@ -52,10 +55,8 @@ class Range:
         return np.asarray(np.round(points * steps) / steps)
 
     def _ends(self) -> tuple[float, float]:
-        return self._scaled(self.known.low), self._scaled(self.known.high)
-
-    def _scaled(self, number: float) -> float:
-        return math.log(number) if self.known.log else number
+        low, high = self.known.low, self.known.high
+        return (math.log(low), math.log(high)) if self.known.log else (low, high)
 
 
 @dataclass(frozen=True)
@@ -68,9 +69,9 @@ class OneOf:
     def width(self) -> int:
         return len(self.known.choices)
 
-    def point(self, value: Scalar) -> list[float]:
-        place = self.known.to_internal_repr(value)
-        return [APART * (number == place) for number in range(self.width)]
+    def points(self, values: Sequence[Scalar]) -> Points:
+        """(N, width)"""
+        return APART * np.eye(self.width)[[int(self.known.to_internal_repr(value)) for value in values]]
 
     def value(self, point: Points) -> Scalar:
         chosen = self.known.choices[int(np.argmax(point))]
@@ -92,11 +93,9 @@ class Coordinates:
 
     def points(self, configurations: Sequence[Config]) -> Points:
         """points_NC; each configuration has every dimension."""
-        rows = [
-            [coordinate for name, axis in self.axes.items() for coordinate in axis.point(params[name])]
-            for params in configurations
-        ]
-        return np.array(rows, dtype=np.float64).reshape(len(configurations), -1)
+        if not configurations:
+            return np.empty((0, sum(axis.width for axis in self.axes.values())))
+        return np.hstack([axis.points([params[name] for params in configurations]) for name, axis in self.axes.items()])
 
     def config(self, point: Points) -> Config:
         """The configuration that is closest to a point of C coordinates."""

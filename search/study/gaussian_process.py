@@ -10,26 +10,27 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_solve, cholesky, solve_triangular
 from scipy.optimize import minimize
+from scipy.spatial.distance import cdist
 
 Array = NDArray[np.float64]
 SQRT5 = 5.0**0.5
 NOISE_RANGE = (1e-3, 1.0)
 """Of the variance of the noise, where the values have a variance of one."""
 LENGTH_RANGE = (0.05, 30.0)
-FIT_STEPS = 25
+FIT_STEPS = 20
 JITTER = 1e-8
 
 
 @dataclass(frozen=True)
 class Kernel:
-    """Matern 5/2 with a length scale for each dimension, of variance one, and noise."""
+    """Matern 5/2 of variance one, with a length scale for each coordinate, those of a dimension alike, and noise."""
 
-    length_P: Array
+    length_C: Array
     noise: float
 
-    def of(self, squared_PNN: Array) -> Array:
-        """Without noise; squared_PNN: squared distances in each dimension."""
-        return matern(np.sqrt(np.tensordot(self.length_P**-2.0, squared_PNN, axes=1)))
+    def between(self, x_NC: Array, z_NC: Array) -> Array:
+        """(points of x, points of z), without noise."""
+        return matern(cdist(x_NC / self.length_C, z_NC / self.length_C))
 
 
 def matern(distance: Array) -> Array:
@@ -37,41 +38,31 @@ def matern(distance: Array) -> Array:
     return np.asarray((1 + scaled + scaled**2 / 3) * np.exp(-scaled))
 
 
-def squared_distances(x_NC: Array, z_NC: Array, columns: Sequence[slice]) -> Array:
-    """(P, points of x, points of z)."""
-    parts = []
-    for each in columns:
-        x, z = x_NC[:, each], z_NC[:, each]
-        parts.append(((x[:, None] - z[None]) ** 2).sum(axis=-1))
-    return np.stack(parts)
-
-
 class GaussianProcess:
-    def __init__(self, x_NC: Array, y_N: Array, columns: Sequence[slice], kernel: Kernel) -> None:
-        """columns: where the coordinates of each dimension are."""
+    def __init__(self, x_NC: Array, y_N: Array, kernel: Kernel) -> None:
         self._x_NC = x_NC
-        self._columns = columns
         self._kernel = kernel
-        covariance = kernel.of(squared_distances(x_NC, x_NC, columns))
+        covariance = kernel.between(x_NC, x_NC)
         covariance[np.diag_indices(len(x_NC))] += kernel.noise + JITTER
         self._factor = cholesky(covariance, lower=True, check_finite=False)
         self._weights_N = cho_solve((self._factor, True), y_N, check_finite=False)
 
     def predict(self, z_NC: Array) -> tuple[Array, Array]:
         """Mean and standard deviation of the function, without noise, at each point."""
-        cross = self._kernel.of(squared_distances(z_NC, self._x_NC, self._columns))
+        cross = self._kernel.between(z_NC, self._x_NC)
         half = solve_triangular(self._factor, cross.T, lower=True, check_finite=False)
         variance = 1.0 - (half**2).sum(axis=0)
         return cross @ self._weights_N, np.sqrt(variance.clip(min=1e-12))
 
 
 def fitted_kernel(x_NC: Array, y_N: Array, columns: Sequence[slice]) -> Kernel:
-    """The kernel of the highest posterior density, found from a fixed start.
+    """The kernel of the highest posterior density, found from a fixed start. columns: where the coordinates of each
+    dimension are.
 
     Length scales have the prior of Hvarfner et al. (2024), which grows with the number of dimensions, so that few
     points do not make up structure; the noise has a log-normal one.
     """
-    squared_PNN = squared_distances(x_NC, x_NC, columns)
+    squared_PNN = np.stack([cdist(x_NC[:, each], x_NC[:, each], "sqeuclidean") for each in columns])
     dimensions = len(columns)
     centre = 2**0.5 + 0.5 * np.log(dimensions)
     start = np.append(np.full(dimensions, centre - 1.0), np.log(0.1))
@@ -85,8 +76,10 @@ def fitted_kernel(x_NC: Array, y_N: Array, columns: Sequence[slice]) -> Kernel:
         bounds=bounds,
         options={"maxiter": FIT_STEPS},
     )
-    logs = found.x
-    return Kernel(np.exp(logs[:-1]), float(np.exp(logs[-1])))
+    length_C = np.empty(x_NC.shape[1])
+    for each, log in zip(columns, found.x[:-1], strict=True):
+        length_C[each] = np.exp(log)
+    return Kernel(length_C, float(np.exp(found.x[-1])))
 
 
 def _loss_and_gradient(logs: Array, squared_PNN: Array, y_N: Array, centre: float) -> tuple[float, Array]:

@@ -28,6 +28,9 @@ class Halving(Protocol):
     def next(self) -> int | None:
         """A trial that waited and is continued from now on, before another is started."""
 
+    def unlikely(self, likely: int) -> Sequence[int]:
+        """Trials that wait and are the least likely to be continued, all but the `likely` most likely ones."""
+
     def leave(self, number: int) -> None:
         """The trial has ended by itself."""
 

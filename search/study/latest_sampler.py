@@ -19,7 +19,7 @@ from scipy.stats import rankdata
 
 from hybridtune.search.study.coordinates import Coordinates, Points
 from hybridtune.search.study.distributions import distribution
-from hybridtune.search.study.gaussian_process import GaussianProcess, fitted_kernel, squared_distances
+from hybridtune.search.study.gaussian_process import GaussianProcess, fitted_kernel
 from hybridtune.spaces.draws import near
 from hybridtune.spaces.parameters import Config, Space
 
@@ -32,7 +32,7 @@ FEWEST = 20
 """Known trials before which a model is not asked."""
 KEPT_BEST, KEPT_ANY = 150, 70
 """Of more known trials than that, the best and some others: a model's cost grows with the cube of their number."""
-FITTED_TO = 80
+FITTED_TO = 64
 """Known trials by which the kernel is chosen."""
 RANDOM_CANDIDATES, LOCAL_CANDIDATES, LOCAL_CENTRES = 500, 100, 5
 LOCAL_SHARE, LOCAL_WIDTH = 0.3, 0.1
@@ -116,17 +116,16 @@ class LatestSampler(BaseSampler):
             order = np.concatenate([order[:KEPT_BEST], order[others]])
         best_first = coordinates.points([known.params_N[number] for number in order])
         scores_N = normal_scores(known.loss_N[order])
-        columns = list(coordinates.columns.values())
         some = np.unique(np.linspace(0, len(order) - 1, FITTED_TO).astype(int))
-        kernel = fitted_kernel(best_first[some], scores_N[some], columns)
-        model = GaussianProcess(best_first, scores_N, columns, kernel)
+        kernel = fitted_kernel(best_first[some], scores_N[some], list(coordinates.columns.values()))
+        model = GaussianProcess(best_first, scores_N, kernel)
         candidates = self.candidates(coordinates, best_first)
         lowest = model.predict(best_first[:LOCAL_CENTRES])[0].min()
         gain = expected_improvement(*model.predict(candidates), lowest)
         if known.live_L:
             live = coordinates.points(known.live_L)
             # What is under way will tell of its neighbourhood.
-            gain *= (1 - kernel.of(squared_distances(candidates, live, columns))).prod(axis=1)
+            gain *= (1 - kernel.between(candidates, live)).prod(axis=1)
         return coordinates.config(candidates[int(np.argmax(gain))])
 
 

@@ -95,6 +95,18 @@ class Promotion:
             if number in values:
                 self._reached[rung].remove((self._sign * values.pop(number), number))
 
+    def unlikely(self, likely: int) -> Sequence[int]:
+        """Numbers of the trials that wait and that are the least likely to be continued, all but the `likely` most
+        likely ones: those for which the most others would have to reach their rung before.
+        """
+        missing = {
+            number: (bisect_left(self._reached[rung], entry) + 1) * self._reduction_factor - len(self._reached[rung])
+            for rung, waiting in self._waiting.items()
+            for entry in waiting
+            for number in entry[1:]
+        }
+        return sorted(missing, key=lambda number: (missing[number], number))[likely:]
+
     def waiting(self) -> Sequence[int]:
         """Numbers of the trials that wait, those of the highest rung first, the best of each first."""
         return [number for rung in reversed(self._order) for _, number in self._waiting[rung]]

@@ -142,6 +142,9 @@ class SuccessiveHalving:
         """Nobody is continued."""
         return None
 
+    def unlikely(self, likely: int) -> Sequence[int]:  # noqa: ARG002 the one signature
+        return ()
+
     def leave(self, number: int) -> None:
         """The trial has ended by itself, which changes nothing for the others."""
 

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 
 import optuna
@@ -23,6 +23,10 @@ from hybridtune.search.workers.trainable import TrialTask
 
 COPY_SHARE = 0.02
 """Of the time that copies of the study may take: of a large one they are rarer."""
+LIKELY_A_WORKER = 4
+"""So many of the waiting trials, for each that trains, keep their checkpoints: those that are the most likely to be
+continued. If one of the others is continued all the same, it trains again what it had reached.
+"""
 SCALARS = ("train_loss", "tune_loss", "tune_auc", "objective")
 
 
@@ -37,7 +41,9 @@ class Recorder:
         rungs: tuple[int, ...],
         stopping: StoppingRule,
         say: Say,
+        unlikely: Callable[[], Sequence[int]] = tuple,
     ) -> None:
+        """unlikely: trials that wait, and whose checkpoints are not worth their space."""
         self._run = run
         document = run.document()
         self._epoch = document.epoch
@@ -47,6 +53,8 @@ class Recorder:
         self._rungs = rungs
         self._stopping = stopping
         self._say = say
+        self._unlikely = unlikely
+        self._without_checkpoint: set[int] = set()
         self._events: dict[int, EventFile] = {}
         self._standing = Standing(study)
         self._copied, self._copy_seconds = -math.inf, 0.0
@@ -87,7 +95,10 @@ class Recorder:
         # The finalists are trained anew. A trial under way goes on from its checkpoint, a failed one keeps what was
         # good to the last, for who wants to know why.
         over = ended.state in (TrialState.COMPLETE, TrialState.PRUNED)
-        self._keep(partial(self._remove_checkpoints, task.number) if over else None)
+        self._without_checkpoint.discard(task.number)
+        dispensable = {*self._unlikely(), *([task.number] if over else [])} - self._without_checkpoint
+        self._without_checkpoint |= dispensable
+        self._keep(partial(self._remove_checkpoints, dispensable) if dispensable else None)
         self._standing.look()
         best = self._standing.best
         so_far = f"best so far {best.value:.4f} (trial {best.number})" if best else "none complete yet"
@@ -102,8 +113,9 @@ class Recorder:
             self._copy_seconds = self._copied - began
         self._run.keeper.keep_search(then)
 
-    def _remove_checkpoints(self, number: int) -> None:
-        remove_checkpoints(self._run.place, trial_name(number), self._epoch)
+    def _remove_checkpoints(self, numbers: Collection[int]) -> None:
+        for number in sorted(numbers):
+            remove_checkpoints(self._run.place, trial_name(number), self._epoch)
 
     def _tell_result(self, task: TrialTask, ended: FrozenTrial) -> None:
         # A trial whose worker was lost before it began has no events.
