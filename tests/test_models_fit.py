@@ -324,3 +324,11 @@ def test_every_configuration_is_judged_on_the_same_anchors_whatever_its_windows_
     ):
         model = build_model(model_config(architecture, shape | values), 0)
         assert len(predict_slice(model, dataset, "tune", CPU, "fp32")) == expected
+
+
+@pytest.mark.parametrize("architecture", OWN)
+def test_a_batch_of_one_anchor_trains(dataset: Dataset, architecture: str) -> None:
+    one = dataclasses.replace(QUICK, batch_size=1, iterations=1, samples_per_iteration=12)
+    trained = run(training(dataset, one, architecture=architecture))
+    assert trained.history[0].samples == 12
+    assert np.isfinite(trained.history[0].tune_loss)

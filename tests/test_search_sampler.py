@@ -10,8 +10,11 @@ from optuna.trial import TrialState, create_trial
 
 from hybridtune.data.schema import InputError
 from hybridtune.search.run.run_dir import RunDir
-from hybridtune.search.study.sampler import SAMPLERS, check_sampler, distribution, make_sampler
-from hybridtune.search.study.study import ask, config_of, create_study, report_value, started, tell
+from hybridtune.search.study.distributions import distribution
+from hybridtune.search.study.sampler import SAMPLERS, check_sampler, make_sampler
+from hybridtune.search.study.standing import Standing
+from hybridtune.search.study.storage import StudyMemory
+from hybridtune.search.study.study import ask, best_first, config_of, create_study, report_value, started, tell
 from hybridtune.spaces.hybrid import HYBRID
 from hybridtune.spaces.parameters import Config, Float, Space
 
@@ -122,3 +125,29 @@ def test_tpe_learns_from_the_latest_trials_and_the_best_before_them(
     assert good == [0, 1, 2, 3, 4, 5]
     assert rest == [*range(6, 25), *range(171, 200)]
     assert sum(rate < 0.35 for rate in drawn) >= 8
+
+
+@pytest.fixture(scope="module")
+def hopeless() -> optuna.Study:
+    """10,000 failed trials."""
+    study = optuna.create_study(storage=StudyMemory())
+    known = {name: distribution(dimension) for name, dimension in HYBRID.dimensions.items()}
+    failed = create_trial(state=TrialState.FAIL, params=HYBRID.default(), distributions=known)
+    study.add_trials([failed] * 10_000)
+    return study
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_where_nothing_but_10000_trials_failed_the_next_is_drawn_all_the_same(
+    hopeless: optuna.Study, sampler: str
+) -> None:
+    before = len(started(hopeless))
+    HYBRID.check_inside(config_of(ask(hopeless, HYBRID, 0, sampler)))
+    assert len(started(hopeless)) == before + 1
+
+
+def test_what_10000_failed_trials_come_to_is_told(hopeless: optuna.Study) -> None:
+    standing = Standing(hopeless)
+    assert (standing.failed, standing.best) == (10_000, None)
+    assert standing.hopeless()
+    assert best_first(hopeless) == []
