@@ -144,7 +144,7 @@ class Dataset:
             batch = self._bars.get_batch(series)
             batch.validate()
             column = batch.column(name)
-            values: NDArray[Any] = column.flatten().to_numpy(zero_copy_only=True)
+            values: NDArray[Any] = column.values.to_numpy(zero_copy_only=True)
             matrix = values.reshape(-1, column.type.list_size)
         if len(matrix) != self.series.bars_M[series]:
             raise self._damaged(f"series {series} has {len(matrix)} bars, {SERIES} says {self.series.bars_M[series]}")
@@ -224,7 +224,7 @@ def dataset_fingerprint(info: DatasetInfo, series: SeriesTable) -> str:
 
 def usable_minutes(y_TH: NDArray[np.int8]) -> NDArray[np.int64]:
     """Minutes at which an anchor may stand: at least one label is known, which takes enough bars before, too."""
-    return np.flatnonzero(np.any(y_TH >= 0, axis=1))
+    return np.flatnonzero((y_TH >= 0).any(axis=1))
 
 
 class BarsWriter:
