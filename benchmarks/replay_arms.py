@@ -96,6 +96,8 @@ OURS = "latest, promotion"
 RIVALS = ("random, stopping 4/3", "first iteration's top of 100", "first iteration's top of 300")
 BUDGETS = 12
 MARGIN = 0.05
+BAD = 2.0
+"""In gaps from the median configuration to the best."""
 
 
 @dataclass(frozen=True)
@@ -206,7 +208,10 @@ def worse(courses: Courses, paths: list[Path], gaps: list[float], rival: str, se
         budgets = np.geomspace(most / 100, most, BUDGETS)
         for seed in range(seeds):
             ours, theirs = courses[path, OURS, seed], courses[path, rival, seed]
-            differences[place, seed] = [(ours.after(budget) - theirs.after(budget)) / gap for budget in budgets]
+            # A failed configuration has no loss: it counts as a bad one.
+            differences[place, seed] = [
+                min(ours.after(budget) / gap, BAD) - min(theirs.after(budget) / gap, BAD) for budget in budgets
+            ]
     mean = differences.mean(axis=(0, 1))
     rng = np.random.default_rng(0)
     drawn = np.empty((BOOTSTRAPS, BUDGETS))
