@@ -35,7 +35,7 @@ from benchmarks.surrogate import dense
 from hybridtune.search.cluster.maps import cores, process_map
 from hybridtune.search.replay.choosers import AnyRow, DrawnRow, ModelledRow
 from hybridtune.search.replay.curve_table import CurveTable
-from hybridtune.search.replay.schedules import FirstTop, Promoting, Stopping, ToTheEnd
+from hybridtune.search.replay.schedules import FirstTop, ToTheEnd, promoting, stopping
 from hybridtune.search.replay.simulation import Chooser, Replayed, Schedule, regret, simulate
 
 CURVES = Path(__file__).parent / "curves"
@@ -52,11 +52,11 @@ def _stock(grace: int, factor: int) -> Arm:
 
 
 def _stopping(grace: int, factor: int, sampler: str | None) -> Arm:
-    return lambda table, seed: (Stopping(table.iterations, grace, factor), _chooser(table, sampler, seed))
+    return lambda table, seed: (stopping(table.iterations, grace, factor), _chooser(table, sampler, seed))
 
 
 def _promoting(grace: int, sampler: str | None) -> Arm:
-    return lambda table, seed: (Promoting(table.iterations, grace, 3), _chooser(table, sampler, seed))
+    return lambda table, seed: (promoting(table.iterations, grace, 3), _chooser(table, sampler, seed))
 
 
 def _chooser(table: CurveTable, sampler: str | None, seed: int) -> Chooser:
@@ -74,20 +74,18 @@ class Contender:
 ARMS = {
     "stock 4/3": Contender(_stock(4, 3)),
     "stock 1/4": Contender(_stock(1, 4)),
-    "random": Contender(lambda table, seed: (ToTheEnd(table.iterations), AnyRow(seed))),
+    "random": Contender(lambda table, seed: (ToTheEnd(), AnyRow(seed))),
     "random, stopping 4/3": Contender(_stopping(4, 3, None)),
     "random, stopping 1/3": Contender(_stopping(1, 3, None)),
     "TPE, stopping 4/3": Contender(_stopping(4, 3, "tpe")),
     "TPE, stopping 1/3": Contender(_stopping(1, 3, "tpe")),
-    "first iteration's top of 100": Contender(lambda table, seed: (FirstTop(table.iterations, TRIALS), AnyRow(seed))),
-    "first iteration's top of 300": Contender(
-        lambda table, seed: (FirstTop(table.iterations, MORE_TRIALS), AnyRow(seed)), MORE_TRIALS
-    ),
+    "first iteration's top of 100": Contender(lambda table, seed: (FirstTop(TRIALS), AnyRow(seed))),
+    "first iteration's top of 300": Contender(lambda table, seed: (FirstTop(MORE_TRIALS), AnyRow(seed)), MORE_TRIALS),
     "random, promotion": Contender(_promoting(1, None), MORE_TRIALS),
     "TPE, promotion": Contender(_promoting(1, "tpe"), MORE_TRIALS),
     "latest, stopping 4/3": Contender(_stopping(4, 3, "latest")),
     "latest by the closest row, promotion": Contender(
-        lambda table, seed: (Promoting(table.iterations, 1, 3), DrawnRow(table, "latest", seed)), MORE_TRIALS
+        lambda table, seed: (promoting(table.iterations, 1, 3), DrawnRow(table, "latest", seed)), MORE_TRIALS
     ),
     "latest, promotion": Contender(_promoting(1, "latest"), MORE_TRIALS),
 }

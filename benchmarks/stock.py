@@ -11,7 +11,7 @@ from ray.tune.search.optuna import OptunaSearch
 
 from hybridtune.search.replay.choosers import NearestRow, replace_params
 from hybridtune.search.replay.curve_table import CurveTable
-from hybridtune.search.replay.simulation import Promoted, Report
+from hybridtune.search.replay.simulation import Report
 from hybridtune.search.study.distributions import distribution
 
 LOSS = "loss"
@@ -28,18 +28,15 @@ class StockSchedule:
             grace_period=grace_period,
             reduction_factor=reduction_factor,
         )
-        self._iterations = iterations
 
-    def start(self, number: int) -> int:
-        self._scheduler.on_trial_add(None, _trial(number))
-        return self._iterations
-
-    def report(self, report: Report) -> int:
+    def report(self, report: Report) -> bool:
+        if report.iteration == 1:
+            self._scheduler.on_trial_add(None, _trial(report.number))
         result = {TRAINING_ITERATION: report.iteration, LOSS: report.latest}
         action = self._scheduler.on_trial_result(None, _trial(report.number), result)
-        return report.iteration if action == TrialScheduler.STOP else self._iterations
+        return bool(action != TrialScheduler.STOP)
 
-    def next(self) -> Promoted | None:
+    def next(self) -> int | None:
         return None
 
     def fail(self, number: int) -> None:

@@ -11,7 +11,7 @@ import pytest
 from hybridtune.data.schema import InputError
 from hybridtune.search.replay.choosers import AnyRow, DrawnRow, ModelledRow
 from hybridtune.search.replay.curve_table import CurveTable, Recorded, TableInfo, read_rows, write_rows
-from hybridtune.search.replay.schedules import FirstTop, Promoting, Stopping, ToTheEnd
+from hybridtune.search.replay.schedules import FirstTop, ToTheEnd, promoting, stopping
 from hybridtune.search.replay.simulation import Chooser, Report, Schedule, regret, simulate
 from hybridtune.spaces.parameters import Config, Float, Space
 
@@ -50,7 +50,7 @@ class InOrder(AnyRow):
 
 def test_everybody_to_the_end_costs_the_whole_table_and_hands_on_the_best() -> None:
     lines = table([0.5, 0.9, 0.2, 0.7])
-    done = simulate(lines, ToTheEnd(ITERATIONS), InOrder(0), trials=4, workers=2)
+    done = simulate(lines, ToTheEnd(), InOrder(0), trials=4, workers=2)
     assert done.reached == [ITERATIONS] * 4
     assert done.moments[-1].iterations == 4 * ITERATIONS
     assert done.seconds == 2 * ITERATIONS
@@ -62,7 +62,7 @@ def test_everybody_to_the_end_costs_the_whole_table_and_hands_on_the_best() -> N
 
 def test_promotion_trains_the_default_to_its_end_and_of_the_others_a_third() -> None:
     losses = [0.5, *np.linspace(0.1, 0.9, 9).tolist()]
-    done = simulate(table(losses), Promoting(ITERATIONS, 1, 3), InOrder(0), trials=10, workers=1)
+    done = simulate(table(losses), promoting(ITERATIONS, 1, 3), InOrder(0), trials=10, workers=1)
     reached = dict(zip(done.rows, done.reached, strict=True))
     # Ten are at rung 1, of which three went on; of the four at rung 3, the default among them, one more did.
     assert reached == {0: ITERATIONS, 1: ITERATIONS, 2: 3, 3: 3} | dict.fromkeys(range(4, 10), 1)
@@ -72,7 +72,7 @@ def test_promotion_trains_the_default_to_its_end_and_of_the_others_a_third() -> 
 def test_a_waiting_trial_goes_on_before_another_is_started() -> None:
     # Three at the first rung, the default among them, let the best of them go on, with trials left to start.
     chooser = InOrder(0)
-    simulate(table([0.5, 0.1, 0.8, 0.9, 0.95]), Promoting(ITERATIONS, 1, 3), chooser, trials=5, workers=1)
+    simulate(table([0.5, 0.1, 0.8, 0.9, 0.95]), promoting(ITERATIONS, 1, 3), chooser, trials=5, workers=1)
     assert [(told.number, told.iteration) for told in chooser.told[ITERATIONS:]] == [
         *[(1, 1), (2, 1), (1, 2), (1, 3)],
         *[(3, 1), (4, 1)],
@@ -80,24 +80,17 @@ def test_a_waiting_trial_goes_on_before_another_is_started() -> None:
 
 
 def test_the_first_iterations_top_waits_for_all() -> None:
-    done = simulate(table([0.5, 0.3, 0.8, 0.2]), FirstTop(ITERATIONS, 4), InOrder(0), trials=4, workers=2)
+    done = simulate(table([0.5, 0.3, 0.8, 0.2]), FirstTop(4), InOrder(0), trials=4, workers=2)
     assert dict(zip(done.rows, done.reached, strict=True)) == {0: ITERATIONS, 1: 1, 2: 1, 3: ITERATIONS}
 
 
-@pytest.mark.parametrize(
-    "make",
-    [
-        ToTheEnd,
-        partial(Stopping, grace_period=1, reduction_factor=3),
-        partial(Promoting, grace_period=1, reduction_factor=3),
-    ],
-)
+@pytest.mark.parametrize("make", [ToTheEnd, partial(stopping, ITERATIONS, 1, 3), partial(promoting, ITERATIONS, 1, 3)])
 @pytest.mark.parametrize("sampler", ["tpe", "latest", "modelled"])
-def test_every_row_is_tried_once_and_a_failed_one_is_given_up(make: Callable[[int], Schedule], sampler: str) -> None:
+def test_every_row_is_tried_once_and_a_failed_one_is_given_up(make: Callable[[], Schedule], sampler: str) -> None:
     losses = [0.5, np.inf, *np.linspace(0.1, 0.9, 28).tolist()]
     lines = table(losses)
     chooser: Chooser = ModelledRow(lines, 0) if sampler == "modelled" else DrawnRow(lines, sampler, 0)
-    done = simulate(lines, make(ITERATIONS), chooser, trials=100, workers=3)
+    done = simulate(lines, make(), chooser, trials=100, workers=3)
     assert sorted(done.rows) == list(range(30))
     assert done.reached[done.rows.index(1)] == 1
     assert done.moments[-1].row != 1
@@ -105,8 +98,8 @@ def test_every_row_is_tried_once_and_a_failed_one_is_given_up(make: Callable[[in
 
 def test_a_slow_driver_keeps_workers_waiting() -> None:
     lines = table([0.5] * 12)
-    quick = simulate(lines, ToTheEnd(ITERATIONS), InOrder(0), trials=12, workers=6)
-    slow = simulate(lines, ToTheEnd(ITERATIONS), InOrder(0), trials=12, workers=6, decision_seconds=0.5)
+    quick = simulate(lines, ToTheEnd(), InOrder(0), trials=12, workers=6)
+    slow = simulate(lines, ToTheEnd(), InOrder(0), trials=12, workers=6, decision_seconds=0.5)
     assert quick.seconds == 2 * ITERATIONS
     assert slow.seconds > quick.seconds + 3
     assert slow.busy_seconds == quick.busy_seconds

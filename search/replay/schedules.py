@@ -1,90 +1,69 @@
-"""The schedules of a replay, each around the object that decides in a search."""
+"""The schedules of a replay: those of a search, and two that are simpler."""
 
-from dataclasses import dataclass, field
-
-from hybridtune.search.replay.simulation import Promoted, Report
+from hybridtune.search.replay.simulation import Report
+from hybridtune.search.study.halving import Halving
 from hybridtune.search.study.promotion import Promotion
 from hybridtune.search.study.rungs import Rungs, SuccessiveHalving, rung_iterations
 
 
-class Stopping:
-    """ASHA that stops: whoever does not pass a rung is never continued."""
+class Halved:
+    """By the object that decides in a search."""
 
-    continues = False
+    def __init__(self, halving: Halving, *, continues: bool) -> None:
+        self._halving = halving
+        self.continues = continues
 
-    def __init__(self, iterations: int, grace_period: int, reduction_factor: int) -> None:
-        rungs: Rungs = {rung: {} for rung in rung_iterations(grace_period, reduction_factor, iterations)}
-        self._halving = SuccessiveHalving(rungs, reduction_factor, maximize=False)
-        self._iterations = iterations
+    def report(self, report: Report) -> bool:
+        return self._halving.passes(report.number, report.iteration, report.best)
 
-    def start(self, number: int) -> int:  # noqa: ARG002 one signature
-        return self._iterations
-
-    def report(self, report: Report) -> int:
-        goes_on = self._halving.passes(report.number, report.iteration, report.best)
-        return self._iterations if goes_on else report.iteration
-
-    def next(self) -> Promoted | None:
-        return None
+    def next(self) -> int | None:
+        return self._halving.next()
 
     def fail(self, number: int) -> None:
         self._halving.forget(number)
 
 
-class Promoting:
+def stopping(iterations: int, grace_period: int, reduction_factor: int) -> Halved:
+    """ASHA that stops: whoever does not pass a rung is never continued."""
+    rungs: Rungs = {rung: {} for rung in rung_iterations(grace_period, reduction_factor, iterations)}
+    return Halved(SuccessiveHalving(rungs, reduction_factor, maximize=False), continues=False)
+
+
+def promoting(iterations: int, grace_period: int, reduction_factor: int) -> Halved:
     """ASHA that promotes."""
+    rungs: Rungs = {rung: {} for rung in rung_iterations(grace_period, reduction_factor, iterations)}
+    return Halved(Promotion(rungs, iterations, reduction_factor, maximize=False), continues=True)
+
+
+class FirstTop:
+    """All trials train for one iteration, the default to its end; once all have, the best goes on to its end too (Egele
+    et al. 2023, "Is One Epoch All You Need For Multi-Fidelity Hyperparameter Optimization?").
+    """
 
     continues = True
 
-    def __init__(self, iterations: int, grace_period: int, reduction_factor: int) -> None:
-        rungs: Rungs = {rung: {} for rung in rung_iterations(grace_period, reduction_factor, iterations)}
-        self._promotion = Promotion(rungs, iterations, reduction_factor, maximize=False)
+    def __init__(self, trials: int) -> None:
+        self._trials = trials
+        self._values: dict[int, float] = {}
+        self._best: int | None = None
 
-    def start(self, number: int) -> int:
-        return self._promotion.target(number)
-
-    def report(self, report: Report) -> int:
-        goes_on = self._promotion.passes(report.number, report.iteration, report.best)
-        return self._promotion.target(report.number) if goes_on else report.iteration
-
-    def next(self) -> Promoted | None:
-        number = self._promotion.next()
-        return None if number is None else Promoted(number, self._promotion.target(number))
-
-    def fail(self, number: int) -> None:
-        self._promotion.forget(number)
-
-
-@dataclass
-class FirstTop:
-    """All trials train for one iteration; the best of them, once all have, to their end (Egele et al. 2023)."""
-
-    iterations: int
-    trials: int
-    kept: int = 1
-    continues: bool = True
-    _values: dict[int, float] = field(default_factory=dict)
-    _top: list[int] = field(default_factory=list)
-
-    def start(self, number: int) -> int:
-        return self.iterations if number == 0 else 1
-
-    def report(self, report: Report) -> int:
+    def report(self, report: Report) -> bool:
         if report.iteration == 1:
             self._reach(report.number, report.best)
-        return self.iterations if report.number == 0 or report.iteration > 1 else 1
+        return report.number == 0 or report.iteration > 1
 
-    def next(self) -> Promoted | None:
-        return Promoted(self._top.pop(), self.iterations) if self._top else None
+    def next(self) -> int | None:
+        best, self._best = self._best, None
+        return best
 
     def fail(self, number: int) -> None:
         self._reach(number, float("inf"))
 
     def _reach(self, number: int, value: float) -> None:
         self._values[number] = value
-        if len(self._values) == self.trials:
-            best = sorted(self._values, key=self._values.__getitem__)[: self.kept]
-            self._top = [one for one in reversed(best) if one != 0]
+        if len(self._values) == self._trials:
+            best = min(self._values, key=self._values.__getitem__)
+            self._best = best if best > 0 else None
 
 
 class ToTheEnd:
@@ -92,16 +71,10 @@ class ToTheEnd:
 
     continues = False
 
-    def __init__(self, iterations: int) -> None:
-        self._iterations = iterations
+    def report(self, report: Report) -> bool:  # noqa: ARG002 the one signature
+        return True
 
-    def start(self, number: int) -> int:  # noqa: ARG002 one signature
-        return self._iterations
-
-    def report(self, report: Report) -> int:  # noqa: ARG002
-        return self._iterations
-
-    def next(self) -> Promoted | None:
+    def next(self) -> int | None:
         return None
 
     def fail(self, number: int) -> None:

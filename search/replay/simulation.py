@@ -23,27 +23,16 @@ class Report(NamedTuple):
     latest: float
 
 
-class Promoted(NamedTuple):
-    """A trial that is continued."""
-
-    number: int
-    to: int
-    """The iteration at which it is to stop next."""
-
-
 class Schedule(Protocol):
     """How far trials train."""
 
     continues: bool
     """Whether a trial that has stopped may be continued."""
 
-    def start(self, number: int) -> int:
-        """The iteration at which a new trial is to stop."""
+    def report(self, report: Report) -> bool:
+        """Whether the trial goes on; if not, it stops for good, or until it is continued."""
 
-    def report(self, report: Report) -> int:
-        """What the trial is to train to now; no more than it has: it stops, for good or until it is continued."""
-
-    def next(self) -> Promoted | None:
+    def next(self) -> int | None:
         """A trial that has stopped and is continued by a free worker, before any other is started."""
 
     def fail(self, number: int) -> None:
@@ -103,8 +92,8 @@ class _Search:
     rows: list[int] = field(default_factory=list)
     reached: list[int] = field(default_factory=list)
     moments: list[Moment] = field(default_factory=list)
-    events: list[tuple[float, int, int, int]] = field(default_factory=list)
-    """(when an iteration ends, tie, number of the trial, what it trains to)"""
+    events: list[tuple[float, int, int]] = field(default_factory=list)
+    """(when an iteration ends, how many were before it began, number of the trial)"""
     spent: int = 0
     busy: float = 0.0
     driver_free: float = 0.0
@@ -112,8 +101,8 @@ class _Search:
 
     def hand_out(self, now: float) -> bool:
         """Gives a free worker the next training; False if there is none now."""
-        if (promoted := self.schedule.next()) is not None:
-            self._run(self._decided(now), promoted.number, promoted.to)
+        if (continued := self.schedule.next()) is not None:
+            self._run(self._decided(now), continued)
             return True
         if len(self.rows) >= self.trials:
             return False
@@ -123,12 +112,12 @@ class _Search:
         self.rows.append(row)
         self.reached.append(0)
         number = len(self.rows) - 1
-        self._run(self._decided(now), number, self.schedule.start(number))
+        self._run(self._decided(now), number)
         return True
 
     def end_iteration(self) -> tuple[float, bool]:
         """The next event: when it was, and whether its worker is free after it."""
-        now, _, number, to = heappop(self.events)
+        now, _, number = heappop(self.events)
         row = self.rows[number]
         self.reached[number] += 1
         self.spent += 1
@@ -136,33 +125,33 @@ class _Search:
         value = float(self.table.tune_NI[row, :iteration].min())
         latest = float(self.table.tune_NI[row, iteration - 1])
         failed = not np.isfinite(latest)
-        if value < self.best and not failed:
-            self.best = value
-            self.moments.append(Moment(now, self.spent, row))
-        else:
-            self.moments.append(Moment(now, self.spent, self.moments[-1].row if self.moments else row))
+        better = value < self.best and not failed
+        self.best = value if better else self.best
+        self.moments.append(Moment(now, self.spent, row if better or not self.moments else self.moments[-1].row))
         report = Report(number, iteration, np.inf if failed else value, latest)
         self.chooser.tell(report)
         if failed:
             self.schedule.fail(number)
             return now, True
-        to = self.schedule.report(report)
-        if iteration >= min(to, self.table.iterations):
-            if iteration < self.table.iterations:
-                self.chooser.stop(number, waits=self.schedule.continues)
+        goes_on = self.schedule.report(report)
+        if iteration == self.table.iterations:
             return now, True
-        self._run(now, number, to)
-        return now, False
+        if goes_on:
+            self._run(now, number)
+        else:
+            self.chooser.stop(number, waits=self.schedule.continues)
+        return now, not goes_on
 
     def _decided(self, now: float) -> float:
         """When a decision that is asked for now is there: the driver makes one after another."""
         self.driver_free = max(now, self.driver_free) + self.decision_seconds
         return self.driver_free
 
-    def _run(self, now: float, number: int, to: int) -> None:
+    def _run(self, now: float, number: int) -> None:
+        """One iteration."""
         seconds = float(self.table.seconds_NI[self.rows[number], self.reached[number]])
         self.busy += seconds
-        heappush(self.events, (now + seconds, self.spent * 1_000_000 + number, number, to))
+        heappush(self.events, (now + seconds, self.spent, number))
 
 
 def simulate(
