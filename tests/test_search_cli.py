@@ -149,6 +149,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write_series: WriteS
         ("launch dataset --run new --space option.yaml", "option.yaml:2: dimension: Extra inputs are not permitted"),
         ("launch dataset --run new --space dimension.yaml", "dimension.yaml:3: hybrid has no dimension 'hidden_sice'"),
         ("launch dataset --run new --space bounds.yaml", "bounds.yaml:3: dropout: low <= high must hold"),
+        ("demo good", "good exists already: name another path or remove it"),
         ("launch dataset --run new --sampler best", "sampler must be one of tpe, random, gp, latest or a function"),
         ("launch dataset --run new --sampler no.module:f", "sampler 'no.module:f' cannot be made: No module"),
         ("launch dataset --run new --scheduler fifo", "scheduler: Input should be 'asha', 'promotion', 'hyperband' or"),
