@@ -15,11 +15,8 @@ GOOD = (0.05, 0.2)
 """Ranks among which the default is drawn, as shares of the configurations: they recorded none."""
 
 
-def read_public(path: Path, worst_half: bool = False) -> CurveTable:
-    """Losses of the validation set stand for tune, those of the test set for blend.
-
-    worst_half: with a default from the worse half of the configurations.
-    """
+def read_public(path: Path) -> CurveTable:
+    """Losses of the validation set stand for tune, those of the test set for blend."""
     frame = pd.read_parquet(path)
     values_ND = _shown(frame[list(HYPERPARAMETERS)])
     params: list[Config] = [dict(zip(NAMES, row, strict=True)) for row in values_ND.tolist()]
@@ -29,9 +26,8 @@ def read_public(path: Path, worst_half: bool = False) -> CurveTable:
     tune_NI = np.where(failed_NI, np.inf, tune_NI)
     best_N = np.argmin(tune_NI, axis=1)
     final_N = np.where(failed_NI.any(axis=1), np.inf, np.take_along_axis(test_NI, best_N[:, None], axis=1)[:, 0])
-    low, high = (0.5, 1.0) if worst_half else GOOD
     ranked = np.argsort(final_N)[: np.isfinite(final_N).sum()]
-    place = np.random.default_rng(25).uniform(low, high)
+    place = np.random.default_rng(25).uniform(*GOOD)
     default = int(ranked[int(place * (len(ranked) - 1))])
     ranges = zip(NAMES, values_ND.min(axis=0).tolist(), values_ND.max(axis=0).tolist(), strict=True)
     return CurveTable(

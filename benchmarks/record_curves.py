@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from benchmarks.training import new_training
-from hybridtune.data.batches import labels_at
+from hybridtune.data.batches import frozen_labels
 from hybridtune.data.prepare import prepare
 from hybridtune.data.prepare_config import PrepareConfig
 from hybridtune.data.store import Dataset
@@ -81,9 +81,9 @@ def main() -> None:
         path = CURVES / f"{name}.parquet"
         space = load_space(str(SPACE), Shape.of(dataset.info))
         info = table_info(name, given.market, dataset, space)
-        known = read_rows(path)[1] if path.exists() else []
+        wanted = list(pilot(space) if given.half_warmup else all_rows(space))
+        known = known_rows(path, info, wanted)
         done = {(row.configuration, row.seed) for row in known}
-        wanted = pilot(space) if given.half_warmup else all_rows(space)
         left = [row for row in wanted if (row.configuration, row.seed) not in done][: given.rows]
         train = partial(record, path=Path(folder) / "dataset", half_warmup=given.half_warmup)
         for recorded in parallel_map(train, left):
@@ -101,6 +101,17 @@ def prepared(folder: Path, name: str, real: Path | None) -> Dataset:
         raise SystemExit(f"{name} needs the folder of its series")
     prepare(real, folder / "dataset", PrepareConfig(anchor_stride=60), map)
     return Dataset(folder / "dataset")
+
+
+def known_rows(path: Path, info: TableInfo, wanted: list[Row]) -> list[Recorded]:
+    """Those that the table holds. They go with new ones only if all are of the same data, budget and configurations."""
+    if not path.exists():
+        return []
+    recorded, rows = read_rows(path)
+    params = {(row.configuration, row.seed): row.params for row in wanted}
+    if recorded != info or any(params.get((row.configuration, row.seed)) != row.params for row in rows):
+        raise SystemExit(f"{path} was recorded of other data, budgets or configurations than these: move it away")
+    return rows
 
 
 def table_info(name: str, market: str, dataset: Dataset, space: Space) -> TableInfo:
@@ -144,7 +155,7 @@ def record(row: Row, path: Path, half_warmup: bool) -> Recorded:
 
 def _record(row: Row, dataset: Dataset) -> Recorded:
     training = new_training(dataset, row.params, BUDGET, row.seed)
-    blend_AH = labels_at(dataset, dataset.frozen_anchors("blend"))
+    blend_AH = frozen_labels(dataset, "blend")
     held_out: list[float] = []
     failed = False
     while not training.finished and not failed:

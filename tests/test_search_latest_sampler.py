@@ -133,6 +133,15 @@ def test_the_same_seed_draws_the_same_and_live_trials_are_kept_clear_of() -> Non
     assert drawn(crowded, seed) != alone
 
 
+def test_a_space_of_a_single_point_gives_that_point() -> None:
+    point = Space(
+        "point", {"kind": Choice(choices=("plain",)), "size": Int(low=8, high=8)}, {"kind": "plain", "size": 8}
+    )
+    study = optuna.create_study(sampler=LatestSampler(point, 0))
+    trial = study.ask({name: distribution(dimension) for name, dimension in point.dimensions.items()})
+    assert trial.params == point.default()
+
+
 @pytest.mark.parametrize("name", SHIPPED)
 def test_draws_of_the_shipped_spaces_are_inside(name: str) -> None:
     space = SHIPPED[name]

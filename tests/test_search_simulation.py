@@ -96,6 +96,20 @@ def test_every_row_is_tried_once_and_a_failed_one_is_given_up(make: Callable[[],
     assert done.moments[-1].row != 1
 
 
+def test_a_lowest_rung_beyond_the_budget_stops_nobody() -> None:
+    done = simulate(table([0.5, 0.9, 0.2]), promoting(ITERATIONS, 20, 3), InOrder(0), trials=3, workers=1)
+    assert done.reached == [ITERATIONS] * 3
+
+
+@pytest.mark.parametrize("make", [partial(stopping, ITERATIONS, 1, 3), partial(promoting, ITERATIONS, 1, 3)])
+def test_a_default_that_fails_costs_only_itself(make: Callable[[], Schedule]) -> None:
+    lines = table([np.inf, *np.linspace(0.1, 0.9, 9).tolist()])
+    done = simulate(lines, make(), DrawnRow(lines, "latest", 0), trials=10, workers=2)
+    assert (done.rows[0], done.reached[0]) == (0, 1)
+    assert sorted(done.rows) == list(range(10))
+    assert done.moments[-1].row == 1
+
+
 def test_a_slow_driver_keeps_workers_waiting() -> None:
     lines = table([0.5] * 12)
     quick = simulate(lines, ToTheEnd(), InOrder(0), trials=12, workers=6)

@@ -163,9 +163,8 @@ def of_search(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
 
 
 def best_first(study: optuna.Study) -> list[FrozenTrial]:
-    """The trials that a search can be said to have judged, the best first, one per distinct configuration: those that
-    were trained to their end, and those that were good enough at their last rung to wait there until the search was
-    over.
+    """The trials that may be finalists, the best first, one per distinct configuration: those that were trained to
+    their end, and those that still waited at a rung when the search was over, by what they had reached there.
     """
     return ranked(started(study), study.direction)
 
