@@ -27,7 +27,7 @@ UNLIKE = 0.6
 """Of nine searches of 50 trials, after 13 of them: the standard deviation of the logarithm of what was told of the time
 left over what was true. It is less the more of the trials that the sampler chose have ended.
 """
-REFRESHED = 0.02
+REFRESHED, AT_LEAST_SECONDS = 0.02, 5.0
 """An estimate stands until so much of it has passed: it costs more than all else that is seen of a run."""
 
 
@@ -42,7 +42,9 @@ class Estimate:
     def __call__(self, study: optuna.Study, trials: Sequence[FrozenTrial], settings: Settings) -> TimeLeft | None:
         if self._clock() >= self._due:
             self._found = search_time_left(study, trials, settings)
-            self._due = self._clock() + (REFRESHED * self._found.seconds if self._found else 0.0)
+            self._due = (
+                self._clock() + max(AT_LEAST_SECONDS, REFRESHED * self._found.seconds) if self._found else -math.inf
+            )
         return self._found
 
 

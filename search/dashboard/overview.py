@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Sequence
+from itertools import islice
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
@@ -125,7 +126,7 @@ def overview(run: RunDir, study: optuna.Study | None, estimate: Estimate, *, dri
     # Once: each time, the file is asked which of them have changed.
     everything = study.get_trials(deepcopy=False) if study is not None else []
     trials = of_search(everything)
-    best_first = ranked(trials, study.direction) if study is not None else []
+    leaders = list(islice(ranked(trials, study.direction), LEADERS)) if study is not None else []
     running = [trial for trial in trials if state_of(trial) == "running"]
     searching = driven and document.status == "searching"
     failed = [trial for trial in trials if trial.state == TrialState.FAIL]
@@ -142,9 +143,9 @@ def overview(run: RunDir, study: optuna.Study | None, estimate: Estimate, *, dri
         states=states(trials),
         tried=configurations_tried(study, everything) if study is not None else 0,
         searched_seconds=searched_seconds(study) if study is not None else 0.0,
-        best=_best(trials, best_first),
-        leaders=tuple(map(_leader, best_first[:LEADERS])),
-        curves=_curves(trials, best_first, running),
+        best=_best(trials, leaders),
+        leaders=tuple(map(_leader, leaders)),
+        curves=_curves(trials, leaders, running),
         rungs=_rungs(trials, settings),
         hosts=_hosts(trials),
         failures=tuple((trial.number, _first_line(trial)) for trial in failed[: -FAILURES - 1 : -1]),
@@ -159,10 +160,10 @@ def overview(run: RunDir, study: optuna.Study | None, estimate: Estimate, *, dri
     )
 
 
-def _best(trials: Sequence[FrozenTrial], best_first: Sequence[FrozenTrial]) -> Best | None:
-    if not best_first:
+def _best(trials: Sequence[FrozenTrial], leaders: Sequence[FrozenTrial]) -> Best | None:
+    if not leaders:
         return None
-    first = best_first[0]
+    first = leaders[0]
     assert first.value is not None
     # Trial 0 is the reference configuration, in every search.
     reference = trials[0]
@@ -181,11 +182,11 @@ def _leader(trial: FrozenTrial) -> Leader:
 
 
 def _curves(
-    trials: Sequence[FrozenTrial], best_first: Sequence[FrozenTrial], running: Sequence[FrozenTrial]
+    trials: Sequence[FrozenTrial], leaders: Sequence[FrozenTrial], running: Sequence[FrozenTrial]
 ) -> tuple[Curve, ...]:
     shown = {trials[0].number: ("reference", trials[0])} if trials else {}
-    if best_first:
-        shown[best_first[0].number] = ("best", best_first[0])
+    if leaders:
+        shown[leaders[0].number] = ("best", leaders[0])
     for trial in running:
         shown.setdefault(trial.number, ("running", trial))
     return tuple(

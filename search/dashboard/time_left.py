@@ -97,7 +97,7 @@ def time_left(
         return None
     chance = np.random.default_rng(0)
     lived = np.minimum([one.iterations for one in (*ended, *running)], budget)
-    paced = [one for one in (*ended, *running) if one.seconds is not None]
+    paced = np.array([(one.iterations, one.seconds) for one in (*ended, *running) if one.seconds is not None])
     over = np.array([*(halving is None or not one.at_rung for one in ended), *(False for _ in running)], dtype=bool)
     considered = min(to_come, CONSIDERED)
     so_far = np.concatenate([lived[len(ended) :], np.zeros(considered, dtype=int)])
@@ -114,15 +114,14 @@ def time_left(
     return TimeLeft(seconds=middle, low=low, high=high)
 
 
-def _costs(trainings: Sequence[Spent], chance: np.random.Generator, rest: np.ndarray, begins: np.ndarray) -> np.ndarray:
+def _costs(trainings: np.ndarray, chance: np.random.Generator, rest: np.ndarray, begins: np.ndarray) -> np.ndarray:
     """(n,): seconds of trainings that go on for `rest` iterations, those of which `begins` have to start first.
+    trainings: (trainings, 2), iterations and seconds of others.
 
-    From a resample of others: a line through their seconds by their iterations, which parts the start from the rest,
+    From a resample of them: a line through their seconds by their iterations, which parts the start from the rest,
     and for each the deviation of one of them from it. In sum the line and the deviations give what all of them took.
     """
-    drawn = [trainings[index] for index in chance.integers(len(trainings), size=len(trainings))]
-    iterations = np.array([one.iterations for one in drawn], dtype=float)
-    seconds = np.array([one.seconds for one in drawn], dtype=float)
+    iterations, seconds = trainings[chance.integers(len(trainings), size=len(trainings))].T
     away = iterations - iterations.mean()
     most = seconds.mean() / max(iterations.mean(), 1e-9)
     slope = (away * seconds).mean() / (away**2).mean() if away.any() else most

@@ -10,8 +10,6 @@ from threading import Lock
 from typing import Any, Self
 
 import optuna
-from optuna.exceptions import StorageInternalError
-from sqlalchemy.exc import OperationalError
 
 from hybridtune.data.schema import InputError
 from hybridtune.search.dashboard.estimate import Estimate
@@ -21,13 +19,14 @@ from hybridtune.search.run import copies
 from hybridtune.search.run.opening import open_run
 from hybridtune.search.run.run_dir import RunDir
 from hybridtune.search.run.stop import is_driven
-from hybridtune.search.study.backup import check_study
-from hybridtune.search.study.study import STUDY_NAME, started, watched_storage
+from hybridtune.search.study.backup import check_study, has_study
+from hybridtune.search.study.reading import StudyView
+from hybridtune.search.study.study import STUDY_NAME, WAIT_SECONDS, started, viewed
 
 FileIdentity = tuple[int, int]
 """Device and number."""
 
-BUSY = (OSError, OperationalError, StorageInternalError, sqlite3.Error)
+BUSY = (OSError, sqlite3.Error)
 """What a look may raise while somebody writes."""
 PASSING = (InputError, *BUSY)
 """What does not end the watching: a file that is just being replaced is damaged for a moment."""
@@ -50,6 +49,7 @@ class Look:
         self.run = run
         self._fetch = fetch
         self._is_driven = is_driven
+        self._view: StudyView | None = None
         self._study: optuna.Study | None = None
         self._study_file: FileIdentity | None = None
         self._seen: Any = None
@@ -91,7 +91,7 @@ class Look:
         if seen != self._seen or self._found is None:
             try:
                 self._found = overview(self.run, self._open_study(driven=driven), self._estimate, driven=driven)
-            except (OperationalError, StorageInternalError, sqlite3.OperationalError):
+            except sqlite3.OperationalError:
                 # Somebody writes for long, or was killed in the middle of a write.
                 if self._found is None:
                     raise
@@ -103,14 +103,15 @@ class Look:
         file = identity(self.run.study)
         if file is None:
             return None
-        if self._study is None or file != self._study_file:
-            if not driven:
-                check_study(self.run)
-            storage = watched_storage(self.run)
-            if storage is None:
-                return None
-            self._study = optuna.load_study(storage=storage, study_name=STUDY_NAME)
-            self._study_file = file
+        if self._view is not None and file == self._study_file:
+            self._view.catch_up()
+            return self._study
+        if not driven:
+            check_study(self.run)
+        if not has_study(self.run):
+            return None
+        self._view = StudyView(self.run.study, STUDY_NAME, WAIT_SECONDS)
+        self._study, self._study_file = viewed(self._view), file
         return self._study
 
 

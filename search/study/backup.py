@@ -5,11 +5,11 @@ import sqlite3
 import time
 from contextlib import closing
 from pathlib import Path
-from urllib.parse import quote
 
 from hybridtune.data.document import new_file
 from hybridtune.data.schema import InputError
 from hybridtune.search.run.run_dir import RunDir
+from hybridtune.search.study.reading import connect
 
 LOCK_SECONDS = 30.0
 """How long another program may hold the file."""
@@ -21,7 +21,7 @@ def back_up(run: RunDir) -> None:
     """Replaces the copy, in one step (SQLite's online backup: what others write meanwhile is in it or not at all)."""
     with (
         new_file(run.study_backup) as file,
-        closing(_connect(run.study)) as source,
+        closing(connect(run.study, READ_SECONDS)) as source,
         closing(sqlite3.connect(file)) as target,
     ):
         source.backup(target, progress=_Deadline(), sleep=0.05)
@@ -47,7 +47,7 @@ def has_study(run: RunDir) -> bool:
     if not run.study.exists():
         return False
     try:
-        with closing(_connect(run.study)) as connection:
+        with closing(connect(run.study, READ_SECONDS)) as connection:
             return bool(connection.execute("SELECT count(*) FROM studies").fetchone()[0])
     except sqlite3.OperationalError as error:
         if "no such table" in str(error):
@@ -76,16 +76,9 @@ def check_study(run: RunDir) -> None:
 
 def _problem(path: Path) -> str | None:
     try:
-        with closing(_connect(path)) as connection:
+        with closing(connect(path, READ_SECONDS)) as connection:
             (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
             connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     except sqlite3.Error as error:
         return str(error)
     return None if found == "ok" else str(found)
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    """Able to write, though all that is wanted is to read: what a process that was killed in the middle of a write left
-    has to be rolled back first, which SQLite refuses in mode=ro. Never makes the file.
-    """
-    return sqlite3.connect(f"file:{quote(str(path))}?mode=rw", uri=True, timeout=READ_SECONDS)

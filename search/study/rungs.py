@@ -81,9 +81,10 @@ def decided_rungs(trials: Sequence[FrozenTrial], iterations: Sequence[int]) -> R
     for trial in trials:
         if trial.state == TrialState.FAIL:
             continue
-        last = max(trial.intermediate_values, default=0)
+        under_way = trial.state == TrialState.RUNNING
+        last = max(trial.intermediate_values, default=0) if under_way else 0
         for iteration in iterations:
-            decided = iteration < last or trial.state != TrialState.RUNNING or waits_at(trial) == iteration
+            decided = not under_way or iteration < last or waits_at(trial) == iteration
             if iteration in trial.intermediate_values and decided:
                 rungs[iteration][trial.number] = trial.intermediate_values[iteration]
     return rungs

@@ -8,7 +8,7 @@ search was interrupted.
 import math
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -19,6 +19,7 @@ from hybridtune.data.schema import InputError
 from hybridtune.models.training.config import Metric, higher_is_better
 from hybridtune.search.run.run_dir import RunDir
 from hybridtune.search.study.backup import check_study, has_study
+from hybridtune.search.study.reading import StudyView
 from hybridtune.search.study.rungs import WAITS_AT, waits_at
 from hybridtune.search.study.sampler import MakeSampler, make_sampler
 from hybridtune.search.study.storage import StudyFile, StudyMemory
@@ -26,7 +27,7 @@ from hybridtune.spaces.parameters import Choice, Config, Dimension, Float, Space
 
 STUDY_NAME = "hybridtune"
 DATABASE_TIMEOUT_SECONDS = 60
-LOOK_SECONDS = 2
+WAIT_SECONDS = 2
 """How long somebody who only looks waits for one who writes."""
 WARM_START = "warm_start"
 """Attribute of a trial that an earlier run made, its number there; it is no trial of this search."""
@@ -73,16 +74,20 @@ def open_study(run: RunDir) -> optuna.Study:
     # Opened by Optuna, an unfinished file would get its tables: the launch that makes them right now would fail.
     if not has_study(run):
         raise none_yet
-    return optuna.load_study(storage=_file(run), study_name=STUDY_NAME)
+    return viewed(StudyView(run.study, STUDY_NAME, DATABASE_TIMEOUT_SECONDS))
+
+
+def viewed(view: StudyView) -> optuna.Study:
+    return optuna.load_study(storage=view, study_name=STUDY_NAME)
 
 
 def watched_storage(run: RunDir) -> optuna.storages.BaseStorage | None:
-    """The file for who only looks, while others write: nothing can be changed through it. None if there is no study."""
+    """The file for programs of others that only look: nothing can be changed through it. None if there is no study."""
     if not has_study(run):
         return None
     file = optuna.storages.RDBStorage(
         f"sqlite:///file:{quote(str(run.study))}?mode=ro&uri=true",
-        engine_kwargs={"connect_args": {"timeout": LOOK_SECONDS}},
+        engine_kwargs={"connect_args": {"timeout": WAIT_SECONDS}},
         skip_table_creation=True,
     )
     # Trials that have ended are read once.
@@ -166,10 +171,10 @@ def best_first(study: optuna.Study) -> list[FrozenTrial]:
     """The trials that may be finalists, the best first, one per distinct configuration: those that were trained to
     their end, and those that still waited at a rung when the search was over, by what they had reached there.
     """
-    return ranked(started(study), study.direction)
+    return list(ranked(started(study), study.direction))
 
 
-def ranked(trials: Sequence[FrozenTrial], direction: optuna.study.StudyDirection) -> list[FrozenTrial]:
+def ranked(trials: Sequence[FrozenTrial], direction: optuna.study.StudyDirection) -> Iterator[FrozenTrial]:
     """As `best_first`, of trials that are at hand."""
     judged = [
         trial
@@ -178,10 +183,12 @@ def ranked(trials: Sequence[FrozenTrial], direction: optuna.study.StudyDirection
         or (trial.state == TrialState.PRUNED and trial.user_attrs.get(WAITS_AT) is not None)
     ]
     sign = -1 if direction == optuna.study.StudyDirection.MAXIMIZE else 1
-    distinct: dict[frozenset[tuple[str, Any]], FrozenTrial] = {}
+    seen = set()
     for trial in sorted(judged, key=lambda t: (sign * (t.value or 0.0), t.number)):
-        distinct.setdefault(_key(trial), trial)
-    return list(distinct.values())
+        key = _key(trial)
+        if key not in seen:
+            seen.add(key)
+            yield trial
 
 
 def configurations_tried(study: optuna.Study, trials: Sequence[FrozenTrial] | None = None) -> int:
