@@ -1,8 +1,7 @@
 """What the dashboard shows of a run: everything is read from its files, nothing is asked of the search."""
 
 import json
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
 
 import optuna
@@ -17,7 +16,7 @@ from hybridtune.search.run.settings import Settings
 from hybridtune.search.study.rungs import decided_rungs, rungs_of
 from hybridtune.search.study.standing import last_iteration
 from hybridtune.search.study.stopping import searched_seconds
-from hybridtune.search.study.study import config_of, configurations_tried, of_search, ranked, state_of, states
+from hybridtune.search.study.study import Tried, config_of, of_search, ranked, state_of, states
 from hybridtune.spaces.parameters import Config, Scalar
 
 CURVE_POINTS = 50
@@ -119,8 +118,24 @@ class Overview(Shown):
     next_command: str
 
 
-def overview(run: RunDir, study: optuna.Study | None, estimate: Estimate, *, driven: bool) -> Overview:
-    """study: None before there is one. estimate: of this run. driven: whether a process works on it."""
+class Known:
+    """What one look at a run leaves to the next."""
+
+    def __init__(self) -> None:
+        self.estimate = Estimate()
+        self.tried = Tried()
+        self._ended: dict[int, int] = {}
+
+    def last_iterations(self, trials: Sequence[FrozenTrial]) -> dict[int, int]:
+        """By the numbers of the trials. One that has ended is asked once."""
+        for trial in trials:
+            if trial.number not in self._ended and trial.state.is_finished():
+                self._ended[trial.number] = last_iteration(trial)
+        return self._ended | {t.number: last_iteration(t) for t in trials if t.number not in self._ended}
+
+
+def overview(run: RunDir, study: optuna.Study | None, known: Known, *, driven: bool) -> Overview:
+    """study: None before there is one. known: of this run. driven: whether a process works on it."""
     document = run.document()
     settings = document.settings
     # Once: each time, the file is asked which of them have changed.
@@ -130,6 +145,7 @@ def overview(run: RunDir, study: optuna.Study | None, estimate: Estimate, *, dri
     running = [trial for trial in trials if state_of(trial) == "running"]
     searching = driven and document.status == "searching"
     failed = [trial for trial in trials if trial.state == TrialState.FAIL]
+    last = known.last_iterations(trials)
     return Overview(
         run=run.name,
         status=document.status,
@@ -141,20 +157,20 @@ def overview(run: RunDir, study: optuna.Study | None, estimate: Estimate, *, dri
         dataset=document.dataset_fingerprint,
         wanted=settings.wanted_trials,
         states=states(trials),
-        tried=configurations_tried(study, everything) if study is not None else 0,
+        tried=known.tried(study, everything) if study is not None else 0,
         searched_seconds=searched_seconds(study) if study is not None else 0.0,
         best=_best(trials, leaders),
         leaders=tuple(map(_leader, leaders)),
         curves=_curves(trials, leaders, running),
-        rungs=_rungs(trials, settings),
+        rungs=_rungs(trials, last, settings),
         hosts=_hosts(trials),
         failures=tuple((trial.number, _first_line(trial)) for trial in failed[: -FAILURES - 1 : -1]),
         failed=len(failed),
-        samples_per_second=_samples_per_second(study, trials, settings) if study is not None else None,
+        samples_per_second=_samples_per_second(study, sum(last.values()), settings) if study is not None else None,
         members_wanted=_members_wanted(run),
         members=len(list((run.path / "members").glob("*/member.json"))),
         reported=run.report.exists(),
-        time_left=estimate(study, trials, settings) if searching and study is not None else None,
+        time_left=known.estimate(study, trials, settings) if searching and study is not None else None,
         again=len(running),
         next_command=_next_command(run.name, document, driven=driven),
     )
@@ -201,8 +217,7 @@ def _points(trial: FrozenTrial, last: int | None) -> tuple[tuple[int, float], ..
     return tuple(points if last is None else points[-last:])
 
 
-def _rungs(trials: Sequence[FrozenTrial], settings: Settings) -> tuple[Rung, ...]:
-    last = {trial.number: last_iteration(trial) for trial in trials}
+def _rungs(trials: Sequence[FrozenTrial], last: Mapping[int, int], settings: Settings) -> tuple[Rung, ...]:
     pick = max if higher_is_better(settings.metric) else min
     return tuple(
         Rung(
@@ -216,20 +231,25 @@ def _rungs(trials: Sequence[FrozenTrial], settings: Settings) -> tuple[Rung, ...
 
 
 def _hosts(trials: Sequence[FrozenTrial]) -> tuple[HostShown, ...]:
-    where = [(str(trial.user_attrs.get("host", "")), trial) for trial in trials if "host" in trial.user_attrs]
-    ended = Counter(host for host, trial in where if trial.state.is_finished())
-    found = []
-    for host in sorted({host for host, _ in where}):
-        here = [trial for other, trial in where if other == host]
-        running = tuple(trial.number for trial in here if state_of(trial) == "running")
-        runs_on = str(here[-1].user_attrs.get("runs_on", ""))
-        found.append(HostShown(host=host, runs_on=runs_on, trials=running, ended=ended[host]))
-    return tuple(found)
+    by_host: dict[str, list[FrozenTrial]] = {}
+    for trial in trials:
+        if "host" in trial.user_attrs:
+            by_host.setdefault(str(trial.user_attrs["host"]), []).append(trial)
+    return tuple(
+        HostShown(
+            host=host,
+            runs_on=str(here[-1].user_attrs.get("runs_on", "")),
+            trials=tuple(trial.number for trial in here if state_of(trial) == "running"),
+            ended=sum(trial.state.is_finished() for trial in here),
+        )
+        for host, here in sorted(by_host.items())
+    )
 
 
-def _samples_per_second(study: optuna.Study, trials: Sequence[FrozenTrial], settings: Settings) -> float | None:
+def _samples_per_second(study: optuna.Study, iterations: int, settings: Settings) -> float | None:
+    """iterations: of all trials together."""
     seconds = searched_seconds(study)
-    return settings.samples_per_iteration * sum(map(last_iteration, trials)) / seconds if seconds > 0 else None
+    return settings.samples_per_iteration * iterations / seconds if seconds > 0 else None
 
 
 def _members_wanted(run: RunDir) -> int | None:

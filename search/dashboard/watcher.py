@@ -12,8 +12,7 @@ from typing import Any, Self
 import optuna
 
 from hybridtune.data.schema import InputError
-from hybridtune.search.dashboard.estimate import Estimate
-from hybridtune.search.dashboard.overview import Overview, overview
+from hybridtune.search.dashboard.overview import Known, Overview, overview
 from hybridtune.search.dashboard.trial_page import TrialShown, trial_shown
 from hybridtune.search.run import copies
 from hybridtune.search.run.opening import open_run
@@ -54,7 +53,7 @@ class Look:
         self._study_file: FileIdentity | None = None
         self._seen: Any = None
         self._found: Overview | None = None
-        self._estimate = Estimate()
+        self._known = Known()
         self._one_at_a_time = Lock()
 
     @classmethod
@@ -90,7 +89,7 @@ class Look:
         seen = (*_state(self.run), driven)
         if seen != self._seen or self._found is None:
             try:
-                self._found = overview(self.run, self._open_study(driven=driven), self._estimate, driven=driven)
+                self._found = overview(self.run, self._open_study(driven=driven), self._known, driven=driven)
             except sqlite3.OperationalError:
                 # Somebody writes for long, or was killed in the middle of a write.
                 if self._found is None:
@@ -110,7 +109,8 @@ class Look:
             check_study(self.run)
         if not has_study(self.run):
             return None
-        self._view = StudyView(self.run.study, STUDY_NAME, WAIT_SECONDS)
+        # Another file may hold another past: a copy that was put back.
+        self._view, self._known = StudyView(self.run.study, STUDY_NAME, WAIT_SECONDS), Known()
         self._study, self._study_file = viewed(self._view), file
         return self._study
 

@@ -191,15 +191,28 @@ def ranked(trials: Sequence[FrozenTrial], direction: optuna.study.StudyDirection
             yield trial
 
 
-def configurations_tried(study: optuna.Study, trials: Sequence[FrozenTrial] | None = None) -> int:
-    """Distinct configurations that were begun, those of the runs from which a warm start learnt included.
+def configurations_tried(study: optuna.Study) -> int:
+    """Distinct configurations that were begun, those of the runs from which a warm start learnt included."""
+    return Tried()(study, study.get_trials(deepcopy=False))
 
-    trials: all of the study, if they are at hand.
-    """
-    trials = study.get_trials(deepcopy=False) if trials is None else trials
-    earlier = {_key(trial) for trial in trials if WARM_START in trial.user_attrs}
-    own = {_key(trial) for trial in of_search(trials)}
-    return int(study.user_attrs.get(EARLIER_CONFIGURATIONS, 0)) + len(own - earlier)
+
+class Tried:
+    """As `configurations_tried`, for who asks again and again: each trial is looked at once."""
+
+    def __init__(self) -> None:
+        self._seen = 0
+        self._queued: list[int] = []
+        self._earlier: set[frozenset[tuple[str, Any]]] = set()
+        self._own: set[frozenset[tuple[str, Any]]] = set()
+
+    def __call__(self, study: optuna.Study, trials: Sequence[FrozenTrial]) -> int:
+        """trials: all of the study."""
+        new = [trials[number] for number in (*self._queued, *range(self._seen, len(trials)))]
+        self._seen = len(trials)
+        self._queued = [trial.number for trial in new if trial.state == TrialState.WAITING]
+        self._earlier |= {_key(trial) for trial in new if WARM_START in trial.user_attrs}
+        self._own |= {_key(trial) for trial in of_search(new)}
+        return int(study.user_attrs.get(EARLIER_CONFIGURATIONS, 0)) + len(self._own - self._earlier)
 
 
 def _key(trial: Trial | FrozenTrial) -> frozenset[tuple[str, Any]]:
