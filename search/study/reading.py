@@ -54,14 +54,15 @@ class StudyReader:
 
         seconds: how long a reading waits for one who writes.
         """
+        self.name = name
         self._connection = connect(path, seconds)
         with self._one_moment():
             found = self._rows("SELECT study_id FROM studies WHERE study_name = ?", name).fetchone()
             if found is None:
                 raise KeyError(name)
-            (self._study,) = found
+            (self.study_id,) = found
             directions = "SELECT direction FROM study_directions WHERE study_id = ? ORDER BY objective"
-            self.directions = [StudyDirection[name] for (name,) in self._rows(directions, self._study)]
+            self.directions = [StudyDirection[name] for (name,) in self._rows(directions, self.study_id)]
         self._latest = 0
         """Id of the latest trial that has been read."""
         self._latest_report = 0
@@ -70,9 +71,11 @@ class StudyReader:
 
     def read(self) -> Found:
         with self._one_moment():
-            user_attrs = self._rows("SELECT key, value_json FROM study_user_attributes WHERE study_id = ?", self._study)
+            user_attrs = self._rows(
+                "SELECT key, value_json FROM study_user_attributes WHERE study_id = ?", self.study_id
+            )
             system_attrs = self._rows(
-                "SELECT key, value_json FROM study_system_attributes WHERE study_id = ?", self._study
+                "SELECT key, value_json FROM study_system_attributes WHERE study_id = ?", self.study_id
             )
             return Found(
                 {key: json.loads(value) for key, value in user_attrs},
@@ -84,8 +87,8 @@ class StudyReader:
         rows = self._of_trials("trials", "number, state, datetime_start, datetime_complete", "trial_id")
         params = self._params()
         values = self._values()
-        user_attrs = self._attributes("trial_user_attributes")
-        system_attrs = self._attributes("trial_system_attributes")
+        user_attrs = self._attributes("user")
+        system_attrs = self._attributes("system")
         # Last, and nothing is read any more after it: a reading that fails has taken nothing for known.
         reports = self._reports()
         trials = []
@@ -130,9 +133,11 @@ class StudyReader:
             found[trial].append(_number(value, kind))
         return found
 
-    def _attributes(self, table: str) -> dict[int, dict[str, Any]]:
+    def _attributes(self, whose: str) -> dict[int, dict[str, Any]]:
         found: dict[int, dict[str, Any]] = defaultdict(dict)
-        for trial, key, value in self._of_trials(table, "key, value_json", f"{table[:-1]}_id"):
+        for trial, key, value in self._of_trials(
+            f"trial_{whose}_attributes", "key, value_json", f"trial_{whose}_attribute_id"
+        ):
             found[trial][key] = json.loads(value)
         return found
 
@@ -159,7 +164,7 @@ class StudyReader:
             f" WHERE (trial_id > ? OR trial_id IN ({unfinished})) {of_study} ORDER BY {order}",
             self._latest,
             *self._open,
-            *([self._study] if of_study else []),
+            *([self.study_id] if of_study else []),
         ).fetchall()
 
     def _rows(self, query: str, *values: Any) -> sqlite3.Cursor:

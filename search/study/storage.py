@@ -7,6 +7,8 @@ from optuna.distributions import BaseDistribution
 from optuna.storages import InMemoryStorage, RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
+from hybridtune.search.study.reading import StudyReader
+
 
 class StudyMemory(InMemoryStorage):
     """A study of which the latest trial can be taken back, until it is kept."""
@@ -30,18 +32,19 @@ class StudyFile(StudyMemory):
     A draw is in the file from `keep` on. Every other change is there when the method returns.
     """
 
-    def __init__(self, file: RDBStorage, study_name: str) -> None:
-        """Raises KeyError if the file has no such study."""
+    def __init__(self, file: RDBStorage, reader: StudyReader) -> None:
+        """reader: of the same file, which has read nothing yet."""
         super().__init__()
         self._file = file
-        self._file_study = file.get_study_id_from_name(study_name)
-        study = super().create_new_study(file.get_study_directions(self._file_study), study_name)
-        for key, value in file.get_study_user_attrs(self._file_study).items():
+        self._file_study = reader.study_id
+        study = super().create_new_study(reader.directions, reader.name)
+        found = reader.read()
+        for key, value in found.user_attrs.items():
             super().set_study_user_attr(study, key, value)
-        for key, value in file.get_study_system_attrs(self._file_study).items():
+        for key, value in found.system_attrs.items():
             super().set_study_system_attr(study, key, value)
         self._in_file: dict[int, int] = {}
-        for trial in file.get_all_trials(self._file_study, deepcopy=False):
+        for trial in found.trials:
             self._in_file[super().create_new_trial(study, trial)] = trial._trial_id
 
     def keep(self, trial_id: int) -> None:

@@ -19,7 +19,7 @@ from hybridtune.data.schema import InputError
 from hybridtune.models.training.config import Metric, higher_is_better
 from hybridtune.search.run.run_dir import RunDir
 from hybridtune.search.study.backup import check_study, has_study
-from hybridtune.search.study.reading import StudyView
+from hybridtune.search.study.reading import StudyReader, StudyView
 from hybridtune.search.study.rungs import WAITS_AT, waits_at
 from hybridtune.search.study.sampler import MakeSampler, make_sampler
 from hybridtune.search.study.storage import StudyFile, StudyMemory
@@ -60,7 +60,8 @@ def create_study(run: RunDir, space: Space, metric: Metric) -> optuna.Study:
         direction="maximize" if higher_is_better(metric) else "minimize",
         load_if_exists=True,
     )
-    study = optuna.load_study(storage=StudyFile(file, STUDY_NAME), study_name=STUDY_NAME)
+    reader = StudyReader(run.study, STUDY_NAME, DATABASE_TIMEOUT_SECONDS)
+    study = optuna.load_study(storage=StudyFile(file, reader), study_name=STUDY_NAME)
     # A launch that was killed right here is resumed by creating the study again.
     if not study.get_trials(deepcopy=False):
         study.enqueue_trial(space.default(), user_attrs={"origin": "reference"})
