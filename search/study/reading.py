@@ -71,17 +71,14 @@ class StudyReader:
 
     def read(self) -> Found:
         with self._one_moment():
-            user_attrs = self._rows(
-                "SELECT key, value_json FROM study_user_attributes WHERE study_id = ?", self.study_id
-            )
-            system_attrs = self._rows(
-                "SELECT key, value_json FROM study_system_attributes WHERE study_id = ?", self.study_id
-            )
-            return Found(
-                {key: json.loads(value) for key, value in user_attrs},
-                {key: json.loads(value) for key, value in system_attrs},
-                self._trials(),
-            )
+            return Found(self._of_study("user"), self._of_study("system"), self._trials())
+
+    def _of_study(self, whose: str) -> dict[str, Any]:
+        rows = self._rows(
+            f"SELECT key, value_json FROM study_{whose}_attributes WHERE study_id = ?",  # noqa: S608 names of ours
+            self.study_id,
+        )
+        return {key: json.loads(value) for key, value in rows}
 
     def _trials(self) -> list[FrozenTrial]:
         rows = self._of_trials("trials", "number, state, datetime_start, datetime_complete", "trial_id")
