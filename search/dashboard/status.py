@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict
 from hybridtune.search.run.lease import latest
 from hybridtune.search.run.place import Place
 from hybridtune.search.run.run_dir import RunDir, Status
-from hybridtune.search.study.study import best_first, config_of, open_study, started, states
+from hybridtune.search.study.study import config_of, open_study, ranked, started, states
 from hybridtune.spaces.parameters import Config
 
 
@@ -69,7 +69,7 @@ def read_status(run: RunDir) -> RunStatus:
     document = run.document()
     study = open_study(run) if run.study.exists() else None
     trials = started(study) if study is not None else []
-    best = best_first(study)[0] if study is not None and best_first(study) else None
+    best = next(ranked(trials, study.direction), None) if study is not None else None
     return RunStatus(
         run=run.name,
         status=document.status,
