@@ -19,16 +19,18 @@ import argparse
 import json
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
 import optuna
 from numpy.typing import NDArray
+from optuna.pruners import BasePruner, HyperbandPruner, SuccessiveHalvingPruner
 from threadpoolctl import threadpool_limits
 
 from benchmarks.machine import cpu_name
+from benchmarks.plain_optuna import PlainOptuna
 from benchmarks.public_tables import read_public
 from benchmarks.stock import StockSchedule, StockSearch
 from benchmarks.surrogate import dense
@@ -37,6 +39,7 @@ from hybridtune.search.replay.choosers import AnyRow, DrawnRow, ModelledRow
 from hybridtune.search.replay.curve_table import CurveTable
 from hybridtune.search.replay.schedules import FirstTop, ToTheEnd, promoting, stopping
 from hybridtune.search.replay.simulation import Chooser, Replayed, Schedule, regret, simulate
+from hybridtune.spaces.parameters import Space
 
 CURVES = Path(__file__).parent / "curves"
 TRIALS, MORE_TRIALS = 100, 300
@@ -59,6 +62,16 @@ def _promoting(grace: int, sampler: str | None) -> Arm:
     return lambda table, seed: (promoting(table.iterations, grace, 3), _chooser(table, sampler, seed))
 
 
+def _optuna(make: Callable[[int], BasePruner]) -> Arm:
+    """make: from the budget."""
+
+    def arm(table: CurveTable, seed: int) -> tuple[Schedule, Chooser]:
+        plain = PlainOptuna(table, make(table.iterations), seed)
+        return plain, plain
+
+    return arm
+
+
 def _chooser(table: CurveTable, sampler: str | None, seed: int) -> Chooser:
     if sampler is None:
         return AnyRow(seed)
@@ -69,6 +82,8 @@ def _chooser(table: CurveTable, sampler: str | None, seed: int) -> Chooser:
 class Contender:
     make: Arm
     trials: int = TRIALS
+    bad_default: bool = False
+    """Whether it begins with a configuration of the worse half of the table in place of the default."""
 
 
 ARMS = {
@@ -77,8 +92,11 @@ ARMS = {
     "random": Contender(lambda table, seed: (ToTheEnd(), AnyRow(seed))),
     "random, stopping 4/3": Contender(_stopping(4, 3, None)),
     "random, stopping 1/3": Contender(_stopping(1, 3, None)),
+    "random, stopping 1/4": Contender(_stopping(1, 4, None)),
     "TPE, stopping 4/3": Contender(_stopping(4, 3, "tpe")),
     "TPE, stopping 1/3": Contender(_stopping(1, 3, "tpe")),
+    "Optuna's TPE and SuccessiveHalving": Contender(_optuna(lambda iterations: SuccessiveHalvingPruner())),
+    "Optuna's TPE and Hyperband": Contender(_optuna(lambda iterations: HyperbandPruner(max_resource=iterations))),
     "first iteration's top of 100": Contender(lambda table, seed: (FirstTop(TRIALS), AnyRow(seed))),
     "first iteration's top of 300": Contender(lambda table, seed: (FirstTop(MORE_TRIALS), AnyRow(seed)), MORE_TRIALS),
     "random, promotion": Contender(_promoting(1, None), MORE_TRIALS),
@@ -87,9 +105,14 @@ ARMS = {
     "latest by the closest row, promotion": Contender(
         lambda table, seed: (promoting(table.iterations, 1, 3), DrawnRow(table, "latest", seed)), MORE_TRIALS
     ),
+    "latest without a prior, promotion": Contender(
+        lambda table, seed: (promoting(table.iterations, 1, 3), ModelledRow(table, seed, prior=False)), MORE_TRIALS
+    ),
     "latest, promotion": Contender(_promoting(1, "latest"), MORE_TRIALS),
+    "stock 4/3, bad default": Contender(_stock(4, 3), bad_default=True),
+    "latest, promotion, bad default": Contender(_promoting(1, "latest"), MORE_TRIALS, bad_default=True),
 }
-STOCKS = ("stock 4/3", "stock 1/4")
+STOCKS = ("stock 4/3", "stock 1/4", "stock 4/3, bad default")
 OURS = "latest, promotion"
 RIVALS = ("random, stopping 4/3", "first iteration's top of 100", "first iteration's top of 300")
 BUDGETS = 12
@@ -148,6 +171,7 @@ def course(task: tuple[Path, str, int], workers: int, as_dense: bool = False) ->
     path, name, seed = task
     table = read(path, as_dense)
     contender = ARMS[name]
+    table = with_bad_default(table, seed) if contender.bad_default else table
     replayed = simulate(table, *contender.make(table, seed), trials=contender.trials, workers=workers)
     return changes(table, replayed)
 
@@ -157,6 +181,14 @@ def read(path: Path, as_dense: bool) -> CurveTable:
     """Once in each process."""
     table = CurveTable.read(path) if path.parent == CURVES else read_public(path)
     return dense(table) if as_dense else table
+
+
+def with_bad_default(table: CurveTable, seed: int) -> CurveTable:
+    """The default is a configuration of the worse half of those that did not fail, by chance."""
+    ranked = np.argsort(table.final_N)[: np.isfinite(table.final_N).sum()]
+    default = int(np.random.default_rng([seed, 25]).choice(ranked[len(ranked) // 2 :]))
+    space = Space(table.space.name, table.space.dimensions, table.params[default])
+    return replace(table, space=space, default=default)
 
 
 def changes(table: CurveTable, replayed: Replayed) -> Course:

@@ -7,7 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from optuna.pruners import BasePruner, HyperbandPruner, SuccessiveHalvingPruner
 
+from benchmarks.plain_optuna import PlainOptuna
+from benchmarks.replay_arms import with_bad_default
 from hybridtune.data.schema import InputError
 from hybridtune.search.replay.choosers import AnyRow, DrawnRow, ModelledRow
 from hybridtune.search.replay.curve_table import CurveTable, Recorded, TableInfo, read_rows, write_rows
@@ -94,6 +97,32 @@ def test_every_row_is_tried_once_and_a_failed_one_is_given_up(make: Callable[[],
     assert sorted(done.rows) == list(range(30))
     assert done.reached[done.rows.index(1)] == 1
     assert done.moments[-1].row != 1
+
+
+@pytest.mark.parametrize("pruner", [SuccessiveHalvingPruner(min_resource=1), HyperbandPruner(max_resource=ITERATIONS)])
+def test_plain_optuna_prunes_and_loses_no_row(pruner: BasePruner) -> None:
+    lines = table([0.5, np.inf, *np.linspace(0.1, 0.9, 28).tolist()])
+    plain = PlainOptuna(lines, pruner, 0)
+    done = simulate(lines, plain, plain, trials=100, workers=3)
+    assert (done.rows[0], sorted(done.rows)) == (0, list(range(30)))
+    assert 1 < sum(reached == ITERATIONS for reached in done.reached) < 29
+    again = PlainOptuna(lines, pruner, 0)
+    assert simulate(lines, again, again, trials=100, workers=3) == done
+
+
+def test_a_model_without_a_prior_draws_nothing_near_the_default() -> None:
+    lines = table([0.5, *np.linspace(0.1, 0.9, 99).tolist()])
+    far = simulate(lines, promoting(ITERATIONS, 1, 3), ModelledRow(lines, 0, prior=False), trials=19, workers=1)
+    near = simulate(lines, promoting(ITERATIONS, 1, 3), ModelledRow(lines, 0), trials=19, workers=1)
+    assert far.rows != near.rows
+
+
+def test_a_bad_default_is_of_the_worse_half_and_the_one_that_the_space_has() -> None:
+    lines = table([0.1, np.inf, *np.linspace(0.2, 0.9, 8).tolist()])
+    for seed in range(5):
+        bad = with_bad_default(lines, seed)
+        assert 0.5 <= bad.final_N[bad.default] < 1.0
+        assert bad.space.default() == bad.params[bad.default]
 
 
 def test_a_lowest_rung_beyond_the_budget_stops_nobody() -> None:

@@ -147,7 +147,7 @@ def settings(**changes: Any) -> Settings:
     )
 
 
-def test_an_estimate_stands_until_a_fiftieth_of_it_has_passed() -> None:
+def test_an_estimate_stands_until_a_fiftieth_of_it_has_passed_and_for_five_seconds() -> None:
     now = [0.0]
     estimate = Estimate(clock=lambda: now[0])
     study, given = optuna.create_study(), settings(iterations=10, scheduler="none", sampler="random")
@@ -162,6 +162,10 @@ def test_an_estimate_stands_until_a_fiftieth_of_it_has_passed() -> None:
     assert seconds(0.5, some[:10]) == pytest.approx(30 * 100.0)
     assert seconds(60.0, some) == pytest.approx(30 * 100.0)
     assert seconds(61.0, some) == pytest.approx(20 * 100.0)
+    nearly_all = [trained(number, 1.0, 10) for number in range(39)]
+    assert seconds(101.0, nearly_all) == pytest.approx(1.0)
+    assert seconds(105.9, [*nearly_all, trained(39, 1.0, 10)]) == pytest.approx(1.0)
+    assert seconds(106.0, [*nearly_all, trained(39, 1.0, 10)]) == 0.0
 
 
 def test_what_a_sampler_that_learns_will_do_is_less_known_until_it_has_done_some() -> None:

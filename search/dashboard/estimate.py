@@ -42,9 +42,8 @@ class Estimate:
     def __call__(self, study: optuna.Study, trials: Sequence[FrozenTrial], settings: Settings) -> TimeLeft | None:
         if self._clock() >= self._due:
             self._found = search_time_left(study, trials, settings)
-            self._due = (
-                self._clock() + max(AT_LEAST_SECONDS, REFRESHED * self._found.seconds) if self._found else -math.inf
-            )
+            stands = 0.0 if self._found is None else max(AT_LEAST_SECONDS, REFRESHED * self._found.seconds)
+            self._due = self._clock() + stands
         return self._found
 
 

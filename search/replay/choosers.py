@@ -74,8 +74,10 @@ class DrawnRow:
 class ModelledRow(DrawnRow):
     """As DrawnRow, by LatestSampler; its model chooses among the rows themselves."""
 
-    def __init__(self, table: CurveTable, seed: int) -> None:
+    def __init__(self, table: CurveTable, seed: int, *, prior: bool = True) -> None:
+        """prior: whether some draws are near the default."""
         super().__init__(table, self._make_sampler, seed)
+        self._prior = prior
         self._left = np.arange(len(table.params))
 
     def choose(self, left: NDArray[np.int64]) -> int:
@@ -83,16 +85,20 @@ class ModelledRow(DrawnRow):
         return super().choose(left)
 
     def _make_sampler(self, space: Space, seed: int) -> LatestSampler:
-        return _AmongRows(space, seed, self._nearest.points_NC[self._left])
+        return _AmongRows(space, seed, self._nearest.points_NC[self._left], prior=self._prior)
 
 
 class _AmongRows(LatestSampler):
-    def __init__(self, space: Space, seed: int, left: Points) -> None:
+    def __init__(self, space: Space, seed: int, left: Points, *, prior: bool) -> None:
         super().__init__(space, seed)
         self._left = left
+        self._prior = prior
 
     def candidates(self, coordinates: Coordinates, best_first: Points) -> Points:  # noqa: ARG002
         return self._left
+
+    def near_default(self, known: int) -> float:
+        return super().near_default(known) if self._prior else 0.0
 
 
 class NearestRow:

@@ -74,7 +74,7 @@ class LatestSampler(BaseSampler):
             return {}
         known = known_of(study, trial.number, search_space, self._defaults())
         at = self._rng.random()
-        near_default = 0.0 if self._space is None else self._near_default(len(known.params_N))
+        near_default = 0.0 if self._space is None else self.near_default(len(known.params_N))
         if at < near_default:
             assert self._space is not None
             return dict(near(self._space, self._space.default(), self._rng))
@@ -99,7 +99,8 @@ class LatestSampler(BaseSampler):
             ]
         )
 
-    def _near_default(self, known: int) -> float:
+    def near_default(self, known: int) -> float:
+        """Share of the draws near the default, once so many trials are known."""
         return NEAR_DEFAULT if known >= EARLY else NEAR_DEFAULT_EARLY
 
     def _defaults(self) -> Config:
