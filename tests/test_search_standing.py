@@ -5,6 +5,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState, create_trial
 
+from hybridtune.search.study.rungs import WAITS_AT, waits_at
 from hybridtune.search.study.standing import Standing, last_iteration
 from hybridtune.search.study.study import WARM_START, best_first, started
 
@@ -16,6 +17,7 @@ def assert_equals_a_look_at_all(standing: Standing, study: optuna.Study) -> None
     assert standing.failed == sum(trial.state == TrialState.FAIL for trial in trials)
     assert (standing.best and standing.best.number) == (best[0].number if best else None)
     assert standing.begun == bool(trials)
+    assert standing.waiting == sum(waits_at(trial) is not None for trial in trials)
     furthest = max((last_iteration(trial) for trial in trials if trial.state == TrialState.FAIL), default=0)
     better = any(
         last_iteration(trial) > furthest if trial.state == TrialState.RUNNING else trial.state != TrialState.FAIL
@@ -40,6 +42,7 @@ def test_a_standing_that_catches_up_knows_what_a_new_one_does(direction: str, se
             trial = running[int(chance.integers(len(running)))]
             step = last_iteration(study.get_trials()[trial.number]) + 1
             trial.report(float(chance.normal()), step)
+            trial.set_user_attr(WAITS_AT, step if step < 2 and chance.random() < 0.3 else None)
             if step >= 2:
                 running.remove(trial)
                 state = states[int(chance.integers(3))]

@@ -6,6 +6,7 @@ from datetime import datetime
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from hybridtune.search.study.rungs import waits_at
 from hybridtune.search.study.study import of_search
 
 
@@ -47,6 +48,11 @@ class Standing:
     def begun(self) -> bool:
         """Whether there is any trial."""
         return self.finished > 0 or any(True for _ in self._running())
+
+    @property
+    def waiting(self) -> int:
+        """How many trials wait at a rung to be continued."""
+        return sum(waits_at(trial) is not None for trial in self._running())
 
     def _running(self) -> Iterator[FrozenTrial]:
         trials = self._study.get_trials(deepcopy=False)

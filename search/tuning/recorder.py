@@ -102,7 +102,9 @@ class Recorder:
         self._standing.look()
         best = self._standing.best
         so_far = f"best so far {best.value:.4f} (trial {best.number})" if best else "none complete yet"
-        self._say(f"{task.name} {describe_end(ended)}; {self._standing.finished} of {self._trials} done; {so_far}")
+        wait = f", {waiting} waiting" if (waiting := self._standing.waiting) else ""
+        done = f"{self._standing.finished} of {self._trials} done{wait}"
+        self._say(f"{task.name} {describe_end(ended)}; {done}; {so_far}")
 
     def _keep(self, then: Callable[[], None] | None = None) -> None:
         # What is kept elsewhere is the copy: it has to be of now.
