@@ -7,7 +7,7 @@ from optuna.pruners import BasePruner
 from optuna.samplers import TPESampler
 from optuna.trial import Trial, TrialState
 
-from hybridtune.search.replay.choosers import NearestRow, replace_params
+from hybridtune.search.replay.choosers import NearestRow
 from hybridtune.search.replay.curve_table import CurveTable
 from hybridtune.search.replay.simulation import Report
 from hybridtune.search.study.distributions import distribution
@@ -21,7 +21,7 @@ class PlainOptuna:
     continues = False
 
     def __init__(self, table: CurveTable, pruner: BasePruner, seed: int) -> None:
-        self._table = table
+        self._iterations = table.iterations
         self._nearest = NearestRow(table)
         self._distributions = {name: distribution(dimension) for name, dimension in table.space.dimensions.items()}
         # Hyperband's brackets depend on the name.
@@ -32,22 +32,19 @@ class PlainOptuna:
         self._trials: list[Trial] = []
 
     def choose(self, left: NDArray[np.int64]) -> int:
-        trial = self._study.ask(self._distributions)
-        row = self._nearest.among(left, trial.params)
-        replace_params(trial, self._table, row)
-        self._trials.append(trial)
-        return row
+        self._trials.append(self._study.ask(self._distributions))
+        return self._nearest.stand_in(self._trials[-1], left)
 
     def tell(self, report: Report) -> None:
         trial = self._trials[report.number]
         if not np.isfinite(report.best):
             return
         trial.report(report.best, report.iteration)
-        if report.iteration == self._table.iterations:
+        if report.iteration == self._iterations:
             self._study.tell(trial, report.best)
 
     def report(self, report: Report) -> bool:
-        return report.iteration == self._table.iterations or not self._trials[report.number].should_prune()
+        return report.iteration == self._iterations or not self._trials[report.number].should_prune()
 
     def stop(self, number: int, *, waits: bool) -> None:
         assert not waits

@@ -9,7 +9,7 @@ from ray.tune.result import TRAINING_ITERATION
 from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 from ray.tune.search.optuna import OptunaSearch
 
-from hybridtune.search.replay.choosers import NearestRow, replace_params
+from hybridtune.search.replay.choosers import NearestRow
 from hybridtune.search.replay.curve_table import CurveTable
 from hybridtune.search.replay.simulation import Report
 from hybridtune.search.study.distributions import distribution
@@ -59,9 +59,7 @@ class StockSearch:
         self._asked += 1
         params = self._search.suggest(name)
         assert params is not None
-        row = self._nearest.among(left, params)
-        replace_params(self._search._ot_trials[name], self._table, row)
-        return row
+        return self._nearest.stand_in(self._search._ot_trials[name], left)
 
     def tell(self, report: Report) -> None:
         self._latest[report.number] = report

@@ -46,11 +46,8 @@ class DrawnRow:
         self._trials: list[Trial] = []
 
     def choose(self, left: NDArray[np.int64]) -> int:
-        trial = ask(self._study, self._table.space, self._seed, self._sampler)
-        row = self._nearest.among(left, trial.params)
-        replace_params(trial, self._table, row)
-        self._trials.append(trial)
-        return row
+        self._trials.append(ask(self._study, self._table.space, self._seed, self._sampler))
+        return self._nearest.stand_in(self._trials[-1], left)
 
     def tell(self, report: Report) -> None:
         trial = self._trials[report.number]
@@ -102,19 +99,24 @@ class _AmongRows(LatestSampler):
 
 
 class NearestRow:
+    """The row of a table that is closest to a configuration."""
+
     def __init__(self, table: CurveTable) -> None:
+        self._table = table
         known = {name: distribution(dimension) for name, dimension in table.space.dimensions.items()}
         self._coordinates = Coordinates({name: one for name, one in known.items() if not one.single()})
         self.points_NC = self._coordinates.points(table.params)
 
-    def among(self, left: NDArray[np.int64], params: Config) -> int:
-        """The row of `left` whose configuration is closest to this one."""
+    def stand_in(self, trial: Trial, left: NDArray[np.int64]) -> int:
+        """The row of `left` that is closest to the trial's configuration. The study knows the trial with the row's from
+        now on.
+        """
+        row = self._among(left, trial.params)
+        for name, value in self._table.params[row].items():
+            known = distribution(self._table.space.dimensions[name])
+            trial.storage.set_trial_param(trial._trial_id, name, known.to_internal_repr(value), known)
+        return row
+
+    def _among(self, left: NDArray[np.int64], params: Config) -> int:
         point_1C = self._coordinates.points([params])
         return int(left[np.argmin(((self.points_NC[left] - point_1C) ** 2).sum(axis=1))])
-
-
-def replace_params(trial: Trial, table: CurveTable, row: int) -> None:
-    """The study knows the trial with the row's configuration from now on."""
-    for name, value in table.params[row].items():
-        known = distribution(table.space.dimensions[name])
-        trial.storage.set_trial_param(trial._trial_id, name, known.to_internal_repr(value), known)
