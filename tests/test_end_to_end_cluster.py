@@ -137,8 +137,8 @@ def test_a_wrong_host_is_refused_by_its_name(
 
 
 DISTURBED = (
-    *("--space", "basic.yaml", "--trials", "8", "--iterations", "12", "--samples-per-iteration", "8192"),
-    *("--scheduler", "none", "--sampler", "random", "--patience", "12", "--top-k", "1", "--seeds", "1"),
+    *("--space", "basic.yaml", "--trials", "8", "--iterations", "8", "--samples-per-iteration", "4096"),
+    *("--scheduler", "none", "--sampler", "random", "--patience", "8", "--top-k", "1", "--seeds", "1"),
 )
 """What trial n is then depends on the seed and n alone, whatever happens to the others."""
 
