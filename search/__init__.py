@@ -34,3 +34,5 @@ for _name, _value in RAY_ENVIRONMENT.items():
     os.environ.setdefault(_name, _value)
 # It lists the trials that failed, each of which had its line.
 logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)
+# Whoever reads a study holds it in memory, and Optuna would announce that as a new one.
+logging.getLogger("optuna.storages._in_memory").setLevel(logging.WARNING)

@@ -78,6 +78,16 @@ def test_every_step_is_seen_by_who_has_read_before_and_by_who_has_not(tmp_path: 
     }
 
 
+@pytest.mark.usefixtures("written")
+def test_a_reading_says_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    optuna.logging.set_verbosity(optuna.logging.INFO)
+    optuna.logging.enable_propagation()
+    caplog.clear()
+    StudyView(tmp_path / "study.db", STUDY_NAME, WAIT)
+    optuna.logging.disable_propagation()
+    assert caplog.messages == []
+
+
 def test_only_what_is_new_is_read(tmp_path: Path, written: optuna.Study) -> None:
     reader = StudyReader(tmp_path / "study.db", STUDY_NAME, WAIT)
     first, second = written.ask(), written.ask()
