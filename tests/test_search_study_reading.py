@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from hybridtune.search.study.reading import StudyReader, StudyView
 from hybridtune.search.study.sampler import make_sampler
-from hybridtune.search.study.study import STUDY_NAME, viewed
+from hybridtune.search.study.study import STUDY_NAME, Tried, configurations_tried, viewed
 from hybridtune.spaces.hybrid import HYBRID
 
 WAIT = 0.2
@@ -80,11 +80,15 @@ def test_every_step_is_seen_by_who_has_read_before_and_by_who_has_not(tmp_path: 
 
 @pytest.mark.usefixtures("written")
 def test_a_reading_says_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    before = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.INFO)
     optuna.logging.enable_propagation()
     caplog.clear()
-    StudyView(tmp_path / "study.db", STUDY_NAME, WAIT)
-    optuna.logging.disable_propagation()
+    try:
+        StudyView(tmp_path / "study.db", STUDY_NAME, WAIT)
+    finally:
+        optuna.logging.disable_propagation()
+        optuna.logging.set_verbosity(before)
     assert caplog.messages == []
 
 
@@ -129,3 +133,15 @@ def test_nothing_can_be_written_and_no_file_is_made(tmp_path: Path, written: opt
 
 def numbers(trials: list[FrozenTrial]) -> list[int]:
     return [trial.number for trial in trials]
+
+
+def test_a_trial_that_is_seen_before_it_has_its_parameters_is_counted_by_what_it_gets(written: optuna.Study) -> None:
+    tried = Tried()
+    first, second = written.ask(), written.ask()
+    assert tried(written, written.get_trials()) == 1
+    first.suggest_float("dropout", 0.2, 0.5)
+    second.suggest_float("dropout", 0.2, 0.5)
+    assert tried(written, written.get_trials()) == configurations_tried(written) == 2
+    for trial in (first, second):
+        written.tell(trial, 0.5)
+    assert tried(written, written.get_trials()) == 2

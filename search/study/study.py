@@ -198,22 +198,27 @@ def configurations_tried(study: optuna.Study) -> int:
 
 
 class Tried:
-    """As `configurations_tried`, for who asks again and again: each trial is looked at once."""
+    """As `configurations_tried`, for who asks again and again: each trial is looked at until it has ended, as one that
+    comes from the queue gets its parameters one after another.
+    """
 
     def __init__(self) -> None:
         self._seen = 0
-        self._queued: list[int] = []
+        self._open: list[int] = []
         self._earlier: set[frozenset[tuple[str, Any]]] = set()
         self._own: set[frozenset[tuple[str, Any]]] = set()
 
     def __call__(self, study: optuna.Study, trials: Sequence[FrozenTrial]) -> int:
         """trials: all of the study."""
-        new = [trials[number] for number in (*self._queued, *range(self._seen, len(trials)))]
+        new = [trials[number] for number in (*self._open, *range(self._seen, len(trials)))]
         self._seen = len(trials)
-        self._queued = [trial.number for trial in new if trial.state == TrialState.WAITING]
-        self._earlier |= {_key(trial) for trial in new if WARM_START in trial.user_attrs}
-        self._own |= {_key(trial) for trial in of_search(new)}
-        return int(study.user_attrs.get(EARLIER_CONFIGURATIONS, 0)) + len(self._own - self._earlier)
+        ended = [trial for trial in new if trial.state.is_finished()]
+        under_way = [trial for trial in new if not trial.state.is_finished()]
+        self._open = [trial.number for trial in under_way]
+        self._earlier |= {_key(trial) for trial in ended if WARM_START in trial.user_attrs}
+        self._own |= {_key(trial) for trial in of_search(ended)}
+        own = self._own | {_key(trial) for trial in of_search(under_way)}
+        return int(study.user_attrs.get(EARLIER_CONFIGURATIONS, 0)) + len(own - self._earlier)
 
 
 def _key(trial: Trial | FrozenTrial) -> frozenset[tuple[str, Any]]:
