@@ -64,6 +64,10 @@ def judged(info: TableInfo, rows: Sequence[Recorded]) -> dict[str, Any]:
         "recall": {f"{share:.0%}": [recall(now_N, end_N, share) for now_N in now] for share in BEST},
         "rank_correlation": [rank_correlation(now_N, end_N) for now_N in now],
         "rank_correlation_with_held_out": [rank_correlation(now_N, held_out_N) for now_N in (*now, end_N)],
+        "worse_than_best": {
+            "default": round(float(table.final_N[table.default] - table.final_N.min()), 4),
+            "median": round(float(np.median(table.final_N) - table.final_N.min()), 4),
+        },
     }
 
 

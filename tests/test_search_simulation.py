@@ -16,6 +16,7 @@ from hybridtune.search.replay.choosers import AnyRow, DrawnRow, ModelledRow
 from hybridtune.search.replay.curve_table import CurveTable, Recorded, TableInfo, read_rows, write_rows
 from hybridtune.search.replay.schedules import FirstTop, ToTheEnd, promoting, stopping
 from hybridtune.search.replay.simulation import Chooser, Report, Schedule, regret, simulate
+from hybridtune.search.study import latest_sampler
 from hybridtune.spaces.parameters import Config, Float, Space
 
 ITERATIONS = 9
@@ -110,11 +111,13 @@ def test_plain_optuna_prunes_and_loses_no_row(pruner: BasePruner) -> None:
     assert simulate(lines, again, again, trials=100, workers=3) == done
 
 
-def test_a_model_without_a_prior_draws_nothing_near_the_default() -> None:
+def test_a_model_without_a_prior_draws_nothing_near_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
     lines = table([0.5, *np.linspace(0.1, 0.9, 99).tolist()])
-    far = simulate(lines, promoting(ITERATIONS, 1, 3), ModelledRow(lines, 0, prior=False), trials=19, workers=1)
-    near = simulate(lines, promoting(ITERATIONS, 1, 3), ModelledRow(lines, 0), trials=19, workers=1)
-    assert far.rows != near.rows
+    drawn: list[object] = []
+    monkeypatch.setattr(latest_sampler, "near", lambda *given: drawn.append(given) or {"x": 0.5})
+    for prior in (False, True):
+        simulate(lines, promoting(ITERATIONS, 1, 3), ModelledRow(lines, 0, prior=prior), trials=19, workers=1)
+        assert bool(drawn) == prior
 
 
 def test_a_bad_default_is_of_the_worse_half_and_the_one_that_the_space_has() -> None:

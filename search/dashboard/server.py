@@ -42,7 +42,7 @@ def serve(name: str, port: int, say: Say, ray: RayAddress | None = None, *, brow
     there or damaged, or if the port is in use.
     """
     look = Look.at(name)
-    # A long study takes seconds to read for the first time. What is wrong with it only for a moment is read again.
+    # Whoever opens the page finds the study read. What is wrong with it only for a moment is read again.
     with suppress(*BUSY):
         look()
     of_ray = None if ray is None else ray_pages(ray)
