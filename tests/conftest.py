@@ -189,7 +189,7 @@ class Command:
     def stderr(self) -> str:
         return self.err.read_text()
 
-    def wait(self, seconds: float = 300) -> int:
+    def wait(self, seconds: float = 600) -> int:
         return self.process.wait(timeout=seconds)
 
     def descendants(self) -> dict[int, str]:

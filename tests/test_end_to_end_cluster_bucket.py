@@ -11,6 +11,7 @@ import pytest
 from conftest import HYBRIDTUNE, Workplace
 
 from benchmarks.hosts import HEAD, PORT, Hosts, why_not
+from hybridtune.search.run.lease import SILENT_SECONDS
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(why_not() is not None, reason=str(why_not()))]
 
@@ -21,8 +22,6 @@ LAUNCH = (
     *("--scheduler", "none", "--sampler", "random", "--top-k", "1", "--seeds", "1"),
 )
 SPACE = "base: basic\ndimensions:\n  hidden_size: {choices: [16, 32]}\n  layers: 1\n"
-AGAIN_SECONDS = 75
-"""From the resume to the next training, 60 being what is promised: four hosts share this machine with other tests."""
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +61,10 @@ def test_a_search_outlives_its_head_and_all_disks(
     home = start_cluster(hosts, bucket)
     shutil.copytree(finished.path / "dataset", home / "dataset")
     (home / "basic.yaml").write_text(SPACE)
+    began = time.monotonic()
     launched = hosts.start("head", [HYBRIDTUNE, "launch", "dataset", "--run", RUN, *LAUNCH, *ADDRESS], bucket, cwd=home)
+    hosts.wait_for_line("head", r"trial \d starts", launched)
+    launch_seconds = time.monotonic() - began
     hosts.wait_for_line("head", r"trial 1 complete", launched)
     hosts.wait_for_line("head", r"trial 3 starts", launched)
     told = set(re.findall(r"(trial \d) complete", hosts.log("head").read_text()))
@@ -76,7 +78,8 @@ def test_a_search_outlives_its_head_and_all_disks(
     began = time.monotonic()
     resumed = hosts.start("head", [HYBRIDTUNE, "resume", RUN, *ADDRESS], bucket, cwd=home)
     hosts.wait_for_line("head", r"trial \d starts", resumed)
-    assert time.monotonic() - began < AGAIN_SECONDS
+    # In seconds only benchmarks/head_lost says it: this machine has other tests to run.
+    assert time.monotonic() - began < SILENT_SECONDS + 2 * launch_seconds
     assert resumed.wait(300) == 0, hosts.log("head").read_text()
     again = set(re.findall(r"(trial \d) starts", hosts.log("head").read_text()))
     assert not again & told
