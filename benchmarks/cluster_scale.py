@@ -107,7 +107,8 @@ def drive(asked: Search) -> dict[str, float]:
         searcher = StudySearcher(
             study, HYBRID, asked.trials, lambda: workers.at_once(settings), 0, halving, settings.sampler
         )
-        counted = Counted(run, study, asked.trials, (), StoppingRule(study, None, None), say)
+        stopping = StoppingRule(study, None, None)
+        counted = Counted(run, study, asked.trials, (), stopping, say, halving, lambda: asked.concurrent)
         callback = TrainingCallback(TrialTask.from_tune, searcher, counted, settings, workers, run.keeper, say)
         began = time.monotonic()
         trial = partial(sleeping_trial, seconds=asked.sleep)

@@ -90,7 +90,7 @@ class Driver:
         self._searcher = StudySearcher(
             self.study, HYBRID, trials, lambda: 2, 0, self._halving, enough=lambda: stopping.reached() is not None
         )
-        self._recorder = Recorder(run, self.study, trials, rungs, stopping, lambda text: None)
+        self._recorder = Recorder(run, self.study, trials, rungs, stopping, lambda text: None, self._halving, lambda: 2)
         self._chance = np.random.default_rng(0)
 
     def one_trial(self) -> None:

@@ -111,7 +111,7 @@ def ours(folder: Path, trials: int) -> None:
     def say(text: str) -> None:
         """Words cost nothing here."""
 
-    recorder = Recorder(run, study, trials, rungs, StoppingRule(study, None, None), say)
+    recorder = Recorder(run, study, trials, rungs, StoppingRule(study, None, None), say, halving, lambda: WORKERS)
     callback = TrainingCallback(TrialTask.from_tune, searcher, recorder, settings, OwnWorkers(), run.keeper, say)
     run_tasks(null_trial, searcher, callback, run.path / "tune", trial_folder, scheduler=Asha(halving))
     assert sum(trial.state.is_finished() for trial in study.get_trials()) == trials

@@ -19,9 +19,9 @@ WORST = 0.9
 """Losses beyond this quantile of the final ones are as bad as that: a forest of means would smear them."""
 
 
-def dense(table: CurveTable) -> CurveTable:
+def dense(table: CurveTable, rows: int = ROWS) -> CurveTable:
     rng = np.random.default_rng(25)
-    params = (table.space.default(), *(anywhere(table.space, rng) for _ in range(ROWS - 1)))
+    params = (table.space.default(), *(anywhere(table.space, rng) for _ in range(rows - 1)))
     known_NC = NearestRow(table).points_NC
     worst = float(np.quantile(table.final_N[np.isfinite(table.final_N)], WORST))
     target = np.column_stack([table.tune_NI, table.final_N]).clip(max=worst)
@@ -34,7 +34,7 @@ def dense(table: CurveTable) -> CurveTable:
         params=params,
         default=0,
         tune_NI=found[:, :-1],
-        seconds_NI=np.full((ROWS, table.iterations), float(np.median(table.seconds_NI))),
+        seconds_NI=np.full((rows, table.iterations), float(np.median(table.seconds_NI))),
         final_N=found[:, -1],
         seed_deviation=table.seed_deviation,
     )

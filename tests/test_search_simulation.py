@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from optuna.pruners import BasePruner, HyperbandPruner, SuccessiveHalvingPruner
 
+from benchmarks.many_workers import busy_share
 from benchmarks.plain_optuna import PlainOptuna
 from benchmarks.replay_arms import with_bad_default
 from hybridtune.data.schema import InputError
@@ -149,6 +150,10 @@ def test_a_slow_driver_keeps_workers_waiting() -> None:
     assert quick.seconds == 2 * ITERATIONS
     assert slow.seconds > quick.seconds + 3
     assert slow.busy_seconds == quick.busy_seconds
+    # Six begin at 0.5, 1.0, ..., 3.0; the last of all when the last of them is decided after the first six have ended.
+    assert slow.last_begun == 3.0 + ITERATIONS + 0.5
+    # 54 seconds of the first six and 0.5, 1.0, ..., 2.5 of the next five; nothing of the last one.
+    assert busy_share(slow, 1.0, workers=6) == pytest.approx((6 * ITERATIONS + 7.5) / (6 * 12.5))
 
 
 INFO = TableInfo(

@@ -71,6 +71,8 @@ class Replayed:
     """Iterations of each trial."""
     busy_seconds: float
     """Of all workers together."""
+    last_begun: float
+    """When the last configuration was begun, in seconds; what comes after it only ends what is under way."""
 
     @property
     def seconds(self) -> float:
@@ -97,7 +99,12 @@ class _Search:
     spent: int = 0
     busy: float = 0.0
     driver_free: float = 0.0
+    last_begun: float = 0.0
     best: float = np.inf
+    untried_N: NDArray[np.bool_] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.untried_N = np.ones(len(self.table.params), dtype=bool)
 
     def hand_out(self, now: float) -> bool:
         """Gives a free worker the next training; False if there is none now."""
@@ -107,12 +114,13 @@ class _Search:
         if len(self.rows) >= self.trials:
             return False
         # Every search begins with the default.
-        left = np.setdiff1d(np.arange(len(self.table.params)), self.rows) if self.rows else [self.table.default]
-        row = self.chooser.choose(np.asarray(left))
+        left = np.flatnonzero(self.untried_N) if self.rows else np.array([self.table.default])
+        row = self.chooser.choose(left)
+        self.untried_N[row] = False
         self.rows.append(row)
         self.reached.append(0)
-        number = len(self.rows) - 1
-        self._run(self._decided(now), number)
+        self.last_begun = self._decided(now)
+        self._run(self.last_begun, len(self.rows) - 1)
         return True
 
     def end_iteration(self) -> tuple[float, bool]:
@@ -169,7 +177,7 @@ def simulate(
         while idle and search.hand_out(now):
             idle -= 1
         if not search.events:
-            return Replayed(search.moments, search.rows, search.reached, search.busy)
+            return Replayed(search.moments, search.rows, search.reached, search.busy, search.last_begun)
         now, free = search.end_iteration()
         idle += free
 

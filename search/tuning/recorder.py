@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from functools import partial
 
 import optuna
@@ -13,10 +13,12 @@ from hybridtune.search.run.run_dir import RunDir, trial_name
 from hybridtune.search.run.say import Say
 from hybridtune.search.run.trial_report import Progressed, TrialReport
 from hybridtune.search.study.backup import back_up
+from hybridtune.search.study.halving import Halving
 from hybridtune.search.study.rungs import waits_at
 from hybridtune.search.study.standing import Standing, last_iteration
 from hybridtune.search.study.stopping import StoppingRule
 from hybridtune.search.tuning.events import EventFile
+from hybridtune.search.tuning.pace import Pace
 from hybridtune.search.workers.checkpoint import remove_checkpoints
 from hybridtune.search.workers.progress import describe
 from hybridtune.search.workers.trainable import TrialTask
@@ -41,19 +43,23 @@ class Recorder:
         rungs: tuple[int, ...],
         stopping: StoppingRule,
         say: Say,
-        unlikely: Callable[[], Sequence[int]] = tuple,
+        halving: Halving,
+        workers: Callable[[], int],
     ) -> None:
-        """unlikely: trials that wait, and whose checkpoints are not worth their space."""
+        """workers: how many train at once."""
         self._run = run
         document = run.document()
         self._epoch = document.epoch
         self._every_dimension = {name: document.settings.reference[name] for name in document.settings.dimensions}
         self._study = study
         self._trials = trials
+        self._grace_period = document.settings.grace_period
         self._rungs = rungs
         self._stopping = stopping
         self._say = say
-        self._unlikely = unlikely
+        self._workers = workers
+        self._halving = halving
+        self._pace = Pace()
         self._without_checkpoint: set[int] = set()
         self._events: dict[int, EventFile] = {}
         self._standing = Standing(study)
@@ -69,6 +75,7 @@ class Recorder:
 
     def progressed(self, task: TrialTask, report: Progressed) -> None:
         progress = report.progress
+        self._pace.progressed(task.number, progress.seconds)
         append_curve_point(self._run.curve_log, task.number, progress)
         self._events[task.number].add(progress.iteration, {name: getattr(progress, name) for name in SCALARS})
         if progress.iteration in self._rungs:
@@ -96,7 +103,8 @@ class Recorder:
         # good to the last, for who wants to know why.
         over = ended.state in (TrialState.COMPLETE, TrialState.PRUNED)
         self._without_checkpoint.discard(task.number)
-        dispensable = {*self._unlikely(), *([task.number] if over else [])} - self._without_checkpoint
+        unlikely = self._halving.unlikely(LIKELY_A_WORKER * self._workers())
+        dispensable = {*unlikely, *([task.number] if over else [])} - self._without_checkpoint
         self._without_checkpoint |= dispensable
         self._keep(partial(self._remove_checkpoints, dispensable) if dispensable else None)
         self._standing.look()
@@ -105,6 +113,9 @@ class Recorder:
         wait = f", {waiting} waiting" if (waiting := self._standing.waiting) else ""
         done = f"{self._standing.finished} of {self._trials} done{wait}"
         self._say(f"{task.name} {describe_end(ended)}; {done}; {so_far}")
+        too_short = self._pace.ended(task.number, self._workers(), self._grace_period)
+        if too_short and self._rungs:
+            self._say(too_short)
 
     def _keep(self, then: Callable[[], None] | None = None) -> None:
         # What is kept elsewhere is the copy: it has to be of now.

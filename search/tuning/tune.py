@@ -18,7 +18,7 @@ from hybridtune.search.study.stopping import StoppingRule
 from hybridtune.search.study.study import best_first, create_study, started, stop_waiting
 from hybridtune.search.study.trials_table import write_tables
 from hybridtune.search.study.warm_start import warm_start
-from hybridtune.search.tuning.recorder import LIKELY_A_WORKER, Recorder
+from hybridtune.search.tuning.recorder import Recorder
 from hybridtune.search.tuning.scheduler import Asha
 from hybridtune.search.tuning.searcher import StudySearcher
 from hybridtune.search.workers.callback import TrainingCallback
@@ -129,7 +129,8 @@ def _run_trials(
                 rungs,
                 stopping,
                 say,
-                lambda: halving.unlikely(LIKELY_A_WORKER * workers.at_once(settings)),
+                halving,
+                lambda: workers.at_once(settings),
             ),
             settings,
             workers,
