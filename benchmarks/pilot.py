@@ -19,7 +19,7 @@ from benchmarks.record_curves import CURVES, PILOT
 from hybridtune.search.replay.curve_table import CurveTable, Floats, Recorded, TableInfo, read_rows
 
 WARMUPS = {"one iteration": "generated", "half an iteration": "generated-half-warmup"}
-ITERATIONS = (1, 2, 3, 4, 5, 9, 12)
+ITERATIONS = (1, 2, 3, 4, 5, 9, 12, 18, 27)
 REDUCTION_FACTOR = 3
 BEST = (0.05, 0.1, 0.2)
 RECALL, LATEST = 0.8, 3

@@ -9,12 +9,14 @@ import pytest
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from hybridtune.search.study.distributions import distribution
 from hybridtune.search.study.reading import StudyReader, StudyView
 from hybridtune.search.study.sampler import make_sampler
 from hybridtune.search.study.study import STUDY_NAME, Tried, configurations_tried, viewed
 from hybridtune.spaces.hybrid import HYBRID
 
 WAIT = 0.2
+HYBRID_DISTRIBUTIONS = {name: distribution(dimension) for name, dimension in HYBRID.dimensions.items()}
 
 
 @pytest.fixture
@@ -145,3 +147,24 @@ def test_a_trial_that_is_seen_before_it_has_its_parameters_is_counted_by_what_it
     for trial in (first, second):
         written.tell(trial, 0.5)
     assert tried(written, written.get_trials()) == 2
+
+
+@pytest.mark.parametrize("ended", [20, 60])
+def test_a_reading_costs_what_is_new_however_much_there_is(tmp_path: Path, written: optuna.Study, ended: int) -> None:
+    for _ in range(ended):
+        trial = written.ask(HYBRID_DISTRIBUTIONS)
+        trial.set_user_attr("host", "10.0.0.1")
+        written.tell(trial, 0.5)
+    written.ask(HYBRID_DISTRIBUTIONS)
+    reader = StudyReader(tmp_path / "study.db", STUDY_NAME, WAIT)
+    reader.read()
+    steps = 0
+
+    def count() -> int:
+        nonlocal steps
+        steps += 1
+        return 0
+
+    reader._connection.set_progress_handler(count, 10)
+    reader.read()
+    assert steps < 100

@@ -14,6 +14,7 @@ from hybridtune.search.run.settings import Settings
 from hybridtune.search.study.rungs import brackets_of, decided_rungs, rungs_of
 from hybridtune.search.study.standing import last_iteration
 from hybridtune.search.study.stopping import search_began, search_now, searched_seconds
+from hybridtune.search.study.study import of_search
 
 RANDOM = "random"
 STARTUP_TRIALS = 10
@@ -27,8 +28,10 @@ UNLIKE = 0.6
 """Of nine searches of 50 trials, after 13 of them: the standard deviation of the logarithm of what was told of the time
 left over what was true. It is less the more of the trials that the sampler chose have ended.
 """
-REFRESHED, AT_LEAST_SECONDS = 0.02, 5.0
-"""An estimate stands until so much of it has passed: it costs more than all else that is seen of a run."""
+REFRESHED, AT_LEAST_SECONDS, WORK_SHARE = 0.02, 5.0, 0.005
+"""An estimate stands until so much of it has passed, or so long that making it takes no more than this share of the
+time: it costs more than all else that is seen of a run.
+"""
 
 
 class Estimate:
@@ -40,10 +43,14 @@ class Estimate:
         self._due = -math.inf
 
     def __call__(self, study: optuna.Study, trials: Sequence[FrozenTrial], settings: Settings) -> TimeLeft | None:
-        if self._clock() >= self._due:
-            self._found = search_time_left(study, trials, settings)
-            stands = 0.0 if self._found is None else max(AT_LEAST_SECONDS, REFRESHED * self._found.seconds)
-            self._due = self._clock() + stands
+        """trials: all of the study."""
+        began = self._clock()
+        if began >= self._due:
+            self._found = search_time_left(study, of_search(trials), settings)
+            took = self._clock() - began
+            left = 0.0 if self._found is None else self._found.seconds
+            stands = 0.0 if self._found is None else max(AT_LEAST_SECONDS, REFRESHED * left, took / WORK_SHARE)
+            self._due = began + took + stands
         return self._found
 
 

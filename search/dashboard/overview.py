@@ -1,22 +1,24 @@
 """What the dashboard shows of a run: everything is read from its files, nothing is asked of the search."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from copy import deepcopy
 from itertools import islice
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 from pydantic import BaseModel, ConfigDict
 
-from hybridtune.models.training.config import Metric, higher_is_better
+from hybridtune.models.training.config import Metric
 from hybridtune.search.dashboard.estimate import Estimate
+from hybridtune.search.dashboard.tally import Tally
 from hybridtune.search.dashboard.time_left import TimeLeft
 from hybridtune.search.run.run_dir import RunDir, RunDocument, Status
 from hybridtune.search.run.settings import Settings
-from hybridtune.search.study.rungs import decided_rungs, rungs_of
 from hybridtune.search.study.standing import last_iteration
 from hybridtune.search.study.stopping import searched_seconds
-from hybridtune.search.study.study import Tried, config_of, of_search, ranked, state_of, states
+from hybridtune.search.study.study import Tried, config_of, in_order, is_of_search, of_search, ranked, state_of
+from hybridtune.search.study.until_ended import UntilEnded
 from hybridtune.spaces.parameters import Config, Scalar
 
 CURVE_POINTS = 50
@@ -119,19 +121,32 @@ class Overview(Shown):
 
 
 class Known:
-    """What one look at a run leaves to the next."""
+    """What one look at a run leaves to the next, which then costs what is new and no more."""
 
     def __init__(self) -> None:
         self.estimate = Estimate()
         self.tried = Tried()
-        self._ended: dict[int, int] = {}
+        self.leaders: list[FrozenTrial] = []
+        self.failed: list[FrozenTrial] = []
+        """The latest."""
+        self.under_way: list[FrozenTrial] = []
+        self._until_ended = UntilEnded()
+        self._ended: Tally | None = None
 
-    def last_iterations(self, trials: Sequence[FrozenTrial]) -> dict[int, int]:
-        """By the numbers of the trials. One that has ended is asked once."""
-        for trial in trials:
-            if trial.number not in self._ended and trial.state.is_finished():
-                self._ended[trial.number] = last_iteration(trial)
-        return self._ended | {t.number: last_iteration(t) for t in trials if t.number not in self._ended}
+    def look(self, study: optuna.Study, trials: Sequence[FrozenTrial], settings: Settings) -> Tally:
+        """trials: all of the study."""
+        ended, not_ended = map(of_search, self._until_ended.look(trials))
+        self.leaders = list(islice(ranked([*self.leaders, *ended], study.direction), LEADERS))
+        failed = [trial for trial in ended if trial.state == TrialState.FAIL]
+        self.failed = sorted([*self.failed, *failed], key=lambda trial: -trial.number)[:FAILURES]
+        self.under_way = not_ended
+        self._ended = self._ended or Tally(settings)
+        for trial in ended:
+            self._ended.add(trial)
+        tally = deepcopy(self._ended)
+        for trial in not_ended:
+            tally.add(trial)
+        return tally
 
 
 def overview(run: RunDir, study: optuna.Study | None, known: Known, *, driven: bool) -> Overview:
@@ -139,13 +154,11 @@ def overview(run: RunDir, study: optuna.Study | None, known: Known, *, driven: b
     document = run.document()
     settings = document.settings
     # Once: each time, the file is asked which of them have changed.
-    everything = study.get_trials(deepcopy=False) if study is not None else []
-    trials = of_search(everything)
-    leaders = list(islice(ranked(trials, study.direction), LEADERS)) if study is not None else []
-    running = [trial for trial in trials if state_of(trial) == "running"]
+    trials = study.get_trials(deepcopy=False) if study is not None else []
+    tally = known.look(study, trials, settings) if study is not None else Tally(settings)
+    reference = next(filter(is_of_search, trials), None)
+    running = [trial for trial in known.under_way if state_of(trial) == "running"]
     searching = driven and document.status == "searching"
-    failed = [trial for trial in trials if trial.state == TrialState.FAIL]
-    last = known.last_iterations(trials)
     return Overview(
         run=run.name,
         status=document.status,
@@ -156,17 +169,23 @@ def overview(run: RunDir, study: optuna.Study | None, known: Known, *, driven: b
         seed=settings.seed,
         dataset=document.dataset_fingerprint,
         wanted=settings.wanted_trials,
-        states=states(trials),
-        tried=known.tried(study, everything) if study is not None else 0,
+        states=in_order(tally.states),
+        tried=known.tried(study, trials) if study is not None else 0,
         searched_seconds=searched_seconds(study) if study is not None else 0.0,
-        best=_best(trials, leaders),
-        leaders=tuple(map(_leader, leaders)),
-        curves=_curves(trials, leaders, running),
-        rungs=_rungs(trials, last, settings),
-        hosts=_hosts(trials),
-        failures=tuple((trial.number, _first_line(trial)) for trial in failed[: -FAILURES - 1 : -1]),
-        failed=len(failed),
-        samples_per_second=_samples_per_second(study, sum(last.values()), settings) if study is not None else None,
+        best=_best(reference, known.leaders),
+        leaders=tuple(map(_leader, known.leaders)),
+        curves=_curves(reference, known.leaders, running),
+        rungs=tuple(
+            Rung(iteration=iteration, reached=rung.reached, went_on=rung.went_on, best=rung.best)
+            for iteration, rung in tally.rungs.items()
+        ),
+        hosts=tuple(
+            HostShown(host=name, runs_on=host.runs_on, trials=tuple(host.running), ended=host.ended)
+            for name, host in sorted(tally.hosts.items())
+        ),
+        failures=tuple((trial.number, _first_line(trial)) for trial in known.failed),
+        failed=tally.states["failed"],
+        samples_per_second=_samples_per_second(study, tally.iterations, settings) if study is not None else None,
         members_wanted=_members_wanted(run),
         members=len(list((run.path / "members").glob("*/member.json"))),
         reported=run.report.exists(),
@@ -176,13 +195,12 @@ def overview(run: RunDir, study: optuna.Study | None, known: Known, *, driven: b
     )
 
 
-def _best(trials: Sequence[FrozenTrial], leaders: Sequence[FrozenTrial]) -> Best | None:
-    if not leaders:
+def _best(reference: FrozenTrial | None, leaders: Sequence[FrozenTrial]) -> Best | None:
+    """reference: the first trial, which is the reference configuration in every search."""
+    if not leaders or reference is None:
         return None
     first = leaders[0]
     assert first.value is not None
-    # Trial 0 is the reference configuration, in every search.
-    reference = trials[0]
     return Best(
         trial=first.number,
         objective=first.value,
@@ -198,9 +216,9 @@ def _leader(trial: FrozenTrial) -> Leader:
 
 
 def _curves(
-    trials: Sequence[FrozenTrial], leaders: Sequence[FrozenTrial], running: Sequence[FrozenTrial]
+    reference: FrozenTrial | None, leaders: Sequence[FrozenTrial], running: Sequence[FrozenTrial]
 ) -> tuple[Curve, ...]:
-    shown = {trials[0].number: ("reference", trials[0])} if trials else {}
+    shown = {reference.number: ("reference", reference)} if reference is not None else {}
     if leaders:
         shown[leaders[0].number] = ("best", leaders[0])
     for trial in running:
@@ -215,35 +233,6 @@ def _curves(
 def _points(trial: FrozenTrial, last: int | None) -> tuple[tuple[int, float], ...]:
     points = sorted(trial.intermediate_values.items())
     return tuple(points if last is None else points[-last:])
-
-
-def _rungs(trials: Sequence[FrozenTrial], last: Mapping[int, int], settings: Settings) -> tuple[Rung, ...]:
-    pick = max if higher_is_better(settings.metric) else min
-    return tuple(
-        Rung(
-            iteration=iteration,
-            reached=len(values),
-            went_on=sum(last[number] > iteration for number in values),
-            best=pick(values.values(), default=None),
-        )
-        for iteration, values in decided_rungs(trials, rungs_of(settings)).items()
-    )
-
-
-def _hosts(trials: Sequence[FrozenTrial]) -> tuple[HostShown, ...]:
-    by_host: dict[str, list[FrozenTrial]] = {}
-    for trial in trials:
-        if "host" in trial.user_attrs:
-            by_host.setdefault(str(trial.user_attrs["host"]), []).append(trial)
-    return tuple(
-        HostShown(
-            host=host,
-            runs_on=str(here[-1].user_attrs.get("runs_on", "")),
-            trials=tuple(trial.number for trial in here if state_of(trial) == "running"),
-            ended=sum(trial.state.is_finished() for trial in here),
-        )
-        for host, here in sorted(by_host.items())
-    )
 
 
 def _samples_per_second(study: optuna.Study, iterations: int, settings: Settings) -> float | None:

@@ -156,9 +156,10 @@ class StudyReader:
         """Rows of the trials that have begun since the last reading, or had not ended then."""
         unfinished = ",".join("?" * len(self._open))
         of_study = "AND study_id = ?" if table == "trials" else ""
+        # The plus keeps SQLite from going through the whole table in this order: it has an index of the trials.
         return self._rows(
             f"SELECT trial_id, {columns} FROM {table}"  # noqa: S608 names of ours
-            f" WHERE (trial_id > ? OR trial_id IN ({unfinished})) {of_study} ORDER BY {order}",
+            f" WHERE (trial_id > ? OR trial_id IN ({unfinished})) {of_study} ORDER BY +{order}",
             self._latest,
             *self._open,
             *([self.study_id] if of_study else []),

@@ -8,16 +8,16 @@ from optuna.trial import FrozenTrial, TrialState
 
 from hybridtune.search.study.rungs import waits_at
 from hybridtune.search.study.study import of_search
+from hybridtune.search.study.until_ended import UntilEnded
 
 
 class Standing:
-    """Of a study's trials. Each is looked at until it has ended, and not again."""
+    """Of a study's trials."""
 
     def __init__(self, study: optuna.Study) -> None:
         self._study = study
         self._sign = -1 if study.direction == optuna.study.StudyDirection.MAXIMIZE else 1
-        self._seen = 0
-        self._open: list[int] = []
+        self._until_ended = UntilEnded()
         self._furthest_failed = 0
         self.finished = 0
         self.failed = 0
@@ -29,13 +29,8 @@ class Standing:
 
     def look(self) -> None:
         """Catches up with the study."""
-        trials = self._study.get_trials(deepcopy=False)
-        there = of_search([trials[number] for number in [*self._open, *range(self._seen, len(trials))]])
-        waiting = [trial.number for trial in trials[self._seen :] if trial.state == TrialState.WAITING]
-        still = [number for number in self._open if trials[number].state == TrialState.WAITING]
-        self._seen = len(trials)
-        self._open = sorted([*still, *waiting, *(trial.number for trial in there if not trial.state.is_finished())])
-        for trial in sorted((trial for trial in there if trial.state.is_finished()), key=_ended):
+        ended, _ = self._until_ended.look(self._study.get_trials(deepcopy=False))
+        for trial in sorted(of_search(ended), key=_ended):
             self._add(trial)
 
     def hopeless(self) -> bool:
@@ -56,7 +51,7 @@ class Standing:
 
     def _running(self) -> Iterator[FrozenTrial]:
         trials = self._study.get_trials(deepcopy=False)
-        return (trials[number] for number in self._open if trials[number].state == TrialState.RUNNING)
+        return (trials[number] for number in self._until_ended.open if trials[number].state == TrialState.RUNNING)
 
     def _add(self, trial: FrozenTrial) -> None:
         self.finished += 1

@@ -8,7 +8,7 @@ search was interrupted.
 import math
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -23,6 +23,7 @@ from hybridtune.search.study.reading import StudyReader, StudyView
 from hybridtune.search.study.rungs import WAITS_AT, waits_at
 from hybridtune.search.study.sampler import MakeSampler, make_sampler
 from hybridtune.search.study.storage import StudyFile, StudyMemory
+from hybridtune.search.study.until_ended import UntilEnded
 from hybridtune.spaces.parameters import Choice, Config, Dimension, Float, Space
 
 STUDY_NAME = "hybridtune"
@@ -153,9 +154,13 @@ def state_of(trial: FrozenTrial) -> str:
 
 def states(trials: Sequence[FrozenTrial]) -> dict[str, int]:
     """How many are in which state; that some wait is said only where some do."""
-    counted = Counter(map(state_of, trials))
-    shown = {name: counted[name] for name in STATE_NAMES.values()}
-    return shown | {WAITING: counted[WAITING]} if counted[WAITING] else shown
+    return in_order(Counter(map(state_of, trials)))
+
+
+def in_order(counted: Mapping[str, int]) -> dict[str, int]:
+    """As `states`, of what is counted already."""
+    shown = {name: counted.get(name, 0) for name in STATE_NAMES.values()}
+    return shown | {WAITING: counted[WAITING]} if counted.get(WAITING) else shown
 
 
 def started(study: optuna.Study) -> list[FrozenTrial]:
@@ -165,7 +170,12 @@ def started(study: optuna.Study) -> list[FrozenTrial]:
 
 def of_search(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     """As `started`, of all trials of a study."""
-    return [t for t in trials if t.state != TrialState.WAITING and WARM_START not in t.user_attrs]
+    return list(filter(is_of_search, trials))
+
+
+def is_of_search(trial: FrozenTrial) -> bool:
+    """Whether it was begun by this search."""
+    return trial.state != TrialState.WAITING and WARM_START not in trial.user_attrs
 
 
 def best_first(study: optuna.Study) -> list[FrozenTrial]:
@@ -198,23 +208,16 @@ def configurations_tried(study: optuna.Study) -> int:
 
 
 class Tried:
-    """As `configurations_tried`, for who asks again and again: each trial is looked at until it has ended, as one that
-    comes from the queue gets its parameters one after another.
-    """
+    """As `configurations_tried`, for who asks again and again."""
 
     def __init__(self) -> None:
-        self._seen = 0
-        self._open: list[int] = []
+        self._until_ended = UntilEnded()
         self._earlier: set[frozenset[tuple[str, Any]]] = set()
         self._own: set[frozenset[tuple[str, Any]]] = set()
 
     def __call__(self, study: optuna.Study, trials: Sequence[FrozenTrial]) -> int:
         """trials: all of the study."""
-        new = [trials[number] for number in (*self._open, *range(self._seen, len(trials)))]
-        self._seen = len(trials)
-        ended = [trial for trial in new if trial.state.is_finished()]
-        under_way = [trial for trial in new if not trial.state.is_finished()]
-        self._open = [trial.number for trial in under_way]
+        ended, under_way = self._until_ended.look(trials)
         self._earlier |= {_key(trial) for trial in ended if WARM_START in trial.user_attrs}
         self._own |= {_key(trial) for trial in of_search(ended)}
         own = self._own | {_key(trial) for trial in of_search(under_way)}
