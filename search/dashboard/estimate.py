@@ -9,12 +9,14 @@ import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from hybridtune.models.training.config import higher_is_better
+from hybridtune.search.dashboard.promotion_left import Search, promotion_left
 from hybridtune.search.dashboard.time_left import CONSIDERED, FEWEST, Halving, Spent, TimeLeft, time_left
 from hybridtune.search.run.settings import Settings
-from hybridtune.search.study.rungs import brackets_of, decided_rungs, rungs_of
+from hybridtune.search.study.rungs import brackets_of, decided_rungs, rungs_of, waits_at
 from hybridtune.search.study.standing import last_iteration
 from hybridtune.search.study.stopping import search_began, search_now, searched_seconds
-from hybridtune.search.study.study import of_search
+from hybridtune.search.study.study import of_search, state_of
 
 RANDOM = "random"
 STARTUP_TRIALS = 10
@@ -55,11 +57,16 @@ class Estimate:
 
 
 def search_time_left(study: optuna.Study, trials: Sequence[FrozenTrial], settings: Settings) -> TimeLeft | None:
-    """trials: of the search, in the order of their numbers. None while too little is known, and where trials wait at
-    rungs: who is continued is not foreseen.
-    """
-    if settings.scheduler == "promotion":
-        return None
+    """trials: of the search, in the order of their numbers. None while too little is known."""
+    left = _promotion_left if settings.scheduler == "promotion" else _left
+    found = left(study, trials, settings)
+    if found is None or settings.time_budget is None:
+        return found
+    return found.at_most(settings.time_budget - searched_seconds(study))
+
+
+def _left(study: optuna.Study, trials: Sequence[FrozenTrial], settings: Settings) -> TimeLeft | None:
+    """Where nobody waits at a rung."""
     began, now = search_began(study), search_now(study)
     # A trial that was begun by an earlier process has waited for this one.
     ended = [
@@ -79,7 +86,7 @@ def search_time_left(study: optuna.Study, trials: Sequence[FrozenTrial], setting
         for trial, start, end in ended
     ]
     running = [trial for trial in trials if trial.state == TrialState.RUNNING]
-    found = time_left(
+    return time_left(
         spent,
         [_so_far(trial, first_end if later else began, now) for trial in running],
         settings.wanted_trials - len(trials),
@@ -88,9 +95,31 @@ def search_time_left(study: optuna.Study, trials: Sequence[FrozenTrial], setting
         _halving(trials, running, settings),
         _unlike(sum(trial.number >= STARTUP_TRIALS for trial, _, _ in ended), settings),
     )
-    if found is None or settings.time_budget is None:
-        return found
-    return found.at_most(settings.time_budget - searched_seconds(study))
+
+
+def _promotion_left(study: optuna.Study, trials: Sequence[FrozenTrial], settings: Settings) -> TimeLeft | None:
+    last = {trial.number: last_iteration(trial) for trial in trials}
+    iterations, seconds = sum(last.values()), searched_seconds(study)
+    if iterations == 0 or seconds <= 0:
+        return None
+    sign = -1 if higher_is_better(settings.metric) else 1
+    rungs = decided_rungs(trials, rungs_of(settings))
+    running = {trial.number: last[trial.number] for trial in trials if state_of(trial) == "running"}
+    search = Search(
+        rungs={rung: {number: sign * value for number, value in values.items()} for rung, values in rungs.items()},
+        iterations=settings.iterations,
+        reduction_factor=settings.reduction_factor,
+        waiting={trial.number: rung for trial in trials if (rung := waits_at(trial)) is not None},
+        running=running,
+        lived=np.minimum(list(last.values()), settings.iterations),
+        over=np.array([trial.state == TrialState.COMPLETE for trial in trials]),
+        to_come=settings.wanted_trials - len(trials),
+        # Trials have waited while others trained, so their own times say nothing.
+        seconds_per_iteration=seconds * max(1, len(running)) / iterations,
+    )
+    chosen = sum(trial.number >= STARTUP_TRIALS for trial in trials)
+    improving = 1.0 if settings.sampler == RANDOM else IMPROVING
+    return promotion_left(search, improving, _unlike(chosen, settings))
 
 
 def _unlike(chosen: int, settings: Settings) -> float:

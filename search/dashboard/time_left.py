@@ -105,7 +105,7 @@ def time_left(
     takes = np.empty((SIMULATIONS, len(so_far)))
     for row in takes:
         drawn = chance.integers(len(lived), size=len(lived))
-        rest = _rest(_hazard(lived[drawn], over[drawn], budget), so_far, chance)
+        rest = rest_of(hazard(lived[drawn], over[drawn], budget), so_far, chance)
         if halving is not None:
             rest = np.minimum(rest, halving.ends(so_far, chance) - so_far)
         row[:] = _costs(paced, chance, rest, begins) * np.where(begins, np.exp(chance.normal(0.0, unlike)), 1.0)
@@ -147,7 +147,7 @@ def _laid(takes: np.ndarray, running: int, at_once: int) -> np.ndarray:
     return latest
 
 
-def _hazard(lived: np.ndarray, over: np.ndarray, budget: int) -> np.ndarray:
+def hazard(lived: np.ndarray, over: np.ndarray, budget: int) -> np.ndarray:
     """(budget + 1,): the share of the trainings alive after so many iterations that ended there; 1 at the budget."""
     ends = np.bincount(lived[over], minlength=budget + 1)
     there = np.bincount(lived, minlength=budget + 1)[::-1].cumsum()[::-1]
@@ -156,7 +156,7 @@ def _hazard(lived: np.ndarray, over: np.ndarray, budget: int) -> np.ndarray:
     return dies
 
 
-def _rest(dies: np.ndarray, lived: np.ndarray, chance: np.random.Generator) -> np.ndarray:
+def rest_of(dies: np.ndarray, lived: np.ndarray, chance: np.random.Generator) -> np.ndarray:
     """Iterations still to come of trainings that have lived so long: a draw for each."""
     alive = np.concatenate([[1.0], np.cumprod(1 - dies)])
     # How much of those that have come so far get beyond each iteration.
