@@ -219,6 +219,7 @@ def compared(
         gaps = [gap(read(path, as_dense)) for path in paths]
         rivals = [name for name in RIVALS if name in names]
         yield "worse at 12 budgets", {rival: worse(courses, paths, gaps, rival, seeds) for rival in rivals}
+    yield "regret by budget", by_budget(courses, paths, names, seeds, as_dense)
     yield "spent", {name: _median(courses, paths, name, seeds, "spent") for name in names}
     yield "final_regret", {name: _median(courses, paths, name, seeds, "final") for name in names}
 
@@ -254,6 +255,25 @@ def worse(courses: Courses, paths: list[Path], gaps: list[float], rival: str, se
     width = np.quantile(((drawn - mean) / deviation).max(axis=1), 0.95)
     upper = mean + width * deviation
     return {"mean": mean.round(3).tolist(), "upper": upper.round(3).tolist(), "holds": bool((upper <= MARGIN).all())}
+
+
+def by_budget(
+    courses: Courses, paths: list[Path], names: list[str], seeds: int, as_dense: bool
+) -> dict[str, list[float]]:
+    """In gaps from the median configuration to the best: the mean over tables of the median over seeds, once shares of
+    what plain Ray Tune spends are spent; the shares under "budget".
+    """
+    shares = np.geomspace(0.01, 1.0, BUDGETS)
+    told = {"budget": shares.round(3).tolist()}
+    for name in names:
+        medians = []
+        for path in paths:
+            most = np.median([courses[path, STOCKS[0], seed].spent for seed in range(seeds)])
+            scale = gap(read(path, as_dense))
+            searches = [courses[path, name, seed] for seed in range(seeds)]
+            medians.append([np.median([min(one.after(s * most) / scale, BAD) for one in searches]) for s in shares])
+        told[name] = np.mean(medians, axis=0).round(4).tolist()
+    return told
 
 
 def gap(table: CurveTable) -> float:

@@ -60,7 +60,7 @@ def test_everybody_to_the_end_costs_the_whole_table_and_hands_on_the_best() -> N
     assert done.moments[-1].iterations == 4 * ITERATIONS
     assert done.seconds == 2 * ITERATIONS
     assert done.busy_seconds == 4 * ITERATIONS
-    assert done.row_after(ITERATIONS) == 0
+    assert done.moments[ITERATIONS - 1].row == 0
     assert done.moments[-1].row == 2
     assert regret(lines, [0, 2]).tolist() == pytest.approx([0.3, 0.0])
 

@@ -78,11 +78,6 @@ class Replayed:
     def seconds(self) -> float:
         return self.moments[-1].seconds
 
-    def row_after(self, iterations: int) -> int:
-        """What would be handed to retraining once so many iterations were spent."""
-        before = [moment for moment in self.moments if moment.iterations <= iterations]
-        return (before or self.moments[:1])[-1].row
-
 
 @dataclass
 class _Search:

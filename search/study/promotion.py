@@ -107,10 +107,6 @@ class Promotion:
         }
         return sorted(missing, key=lambda number: (missing[number], number))[likely:]
 
-    def waiting(self) -> Sequence[int]:
-        """Numbers of the trials that wait, those of the highest rung first, the best of each first."""
-        return [number for rung in reversed(self._order) for _, number in self._waiting[rung]]
-
     def _candidate(self) -> int | None:
         for rung in reversed(self._order):
             waiting, reached = self._waiting[rung], self._reached[rung]
