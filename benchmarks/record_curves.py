@@ -150,11 +150,11 @@ def pilot(space: Space) -> list[Row]:
 
 def record(row: Row, path: Path, half_warmup: bool) -> Recorded:
     with patch.object(optimizer, "WARMUP", HALF_AN_ITERATION if half_warmup else optimizer.WARMUP):
-        return _record(row, Dataset(path))
+        return trained(row, Dataset(path), BUDGET)
 
 
-def _record(row: Row, dataset: Dataset) -> Recorded:
-    training = new_training(dataset, row.params, BUDGET, row.seed)
+def trained(row: Row, dataset: Dataset, budget: Budget) -> Recorded:
+    training = new_training(dataset, row.params, budget, row.seed)
     blend_AH = frozen_labels(dataset, "blend")
     held_out: list[float] = []
     failed = False

@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(why_not() is not None, reason
 ADDRESS = ("--address", f"{HEAD}:{PORT}")
 RUN = "s3://runs/team/run"
 LAUNCH = (
-    *("--space", "basic.yaml", "--trials", "6", "--iterations", "8", "--samples-per-iteration", "4096"),
+    *("--space", "basic.yaml", "--trials", "6", "--iterations", "4", "--samples-per-iteration", "4096"),
     *("--scheduler", "none", "--sampler", "random", "--top-k", "1", "--seeds", "1"),
 )
 SPACE = "base: basic\ndimensions:\n  hidden_size: {choices: [16, 32]}\n  layers: 1\n"

@@ -121,7 +121,7 @@ class CurveTable:
             raise InputError(f"{source} has no row of the default configuration, with which every search begins")
         finals: dict[int, list[float]] = {}
         for row in rows:
-            finals.setdefault(row.configuration, []).append(_held_out_at_best(row))
+            finals.setdefault(row.configuration, []).append(held_out_at_best(row))
         spreads = [
             np.var(losses, ddof=1) for losses in finals.values() if len(losses) > 1 and np.isfinite(losses).all()
         ]
@@ -169,5 +169,5 @@ def _filled(values: Sequence[float], length: int, filler: float) -> Floats:
     return np.concatenate([np.asarray(values, dtype=np.float64), np.full(length - len(values), filler)])
 
 
-def _held_out_at_best(row: Recorded) -> float:
+def held_out_at_best(row: Recorded) -> float:
     return np.inf if row.failed else float(row.held_out_loss[int(np.argmin(row.tune_loss))])
