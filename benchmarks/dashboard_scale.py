@@ -30,7 +30,7 @@ from hybridtune.search.cluster.maps import cores
 from hybridtune.search.run.run_dir import RunDir
 from hybridtune.search.run.settings import Settings
 from hybridtune.search.study.distributions import distribution
-from hybridtune.search.study.study import STUDY_NAME, create_study
+from hybridtune.search.study.study import STUDY_NAME, create_study, study_url
 from hybridtune.spaces.hybrid import HYBRID
 
 HYBRIDTUNE = str(Path(sys.executable).with_name("hybridtune"))
@@ -48,7 +48,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         run = RunDir.create(Path(folder) / "run", settings(folder, given.trials, given.iterations), "none")
         create_study(run, HYBRID, "tune_loss")
-        study = optuna.load_study(storage=run.study_url, study_name=STUDY_NAME)
+        study = optuna.load_study(storage=study_url(run), study_name=STUDY_NAME)
         fill(study, given.trials, given.iterations)
         # As if a process worked on it: one that nobody works on would be shown as stopped.
         with run.lock():

@@ -25,7 +25,7 @@ from hybridtune.data.prepare import prepare
 from hybridtune.data.prepare_config import PrepareConfig
 from hybridtune.data.store import Dataset
 from hybridtune.data.synth import SynthConfig, generate
-from hybridtune.models.metrics import loss_and_auc
+from hybridtune.models.loss_and_auc import loss_and_auc
 from hybridtune.models.training import optimizer
 from hybridtune.models.training.config import Budget
 from hybridtune.models.training.fit import NonFiniteLossError, predict_slice

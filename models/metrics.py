@@ -5,15 +5,10 @@ Shapes: A anchors, H horizons.
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import brier_score_loss, log_loss, precision_recall_fscore_support, roc_auc_score
+from sklearn.metrics import brier_score_loss, log_loss, precision_recall_fscore_support
 
+from hybridtune.models.loss_and_auc import Values, auc, known_labels
 from hybridtune.models.score import HorizonMetrics
-
-Values = NDArray[np.floating]
-
-EPSILON = 1e-7
-"""Keeps the log loss of a probability of 0 or 1 finite."""
-
 
 CALIBRATION_BINS = 15
 """Of equal width (Guo et al. 2017, section 2)."""
@@ -21,7 +16,7 @@ CALIBRATION_BINS = 15
 
 def horizon_metrics(p_A: Values, y_A: NDArray[np.int8]) -> HorizonMetrics:
     """p_A: probability of up; y_A: 1, 0 or below 0 for unknown. At least one label must be known."""
-    p, y = _known(p_A, y_A)
+    p, y = known_labels(p_A, y_A)
     predicted_up = p > 0.5
     precision, recall, f1, _ = precision_recall_fscore_support(y, predicted_up, average="binary", zero_division=0)
     return HorizonMetrics(
@@ -45,21 +40,6 @@ def calibration_error(p: Values, y: NDArray[np.int8]) -> float:
     return float(np.abs(gap_C).sum() / len(p))
 
 
-def loss_and_auc(p_AH: Values, y_AH: NDArray[np.int8]) -> tuple[float, float]:
-    """mean_log_loss and mean_auc of all_metrics, without what the others cost. Of the horizons at which any label is
-    known, which is one at least.
-    """
-    losses, aucs = [], []
-    for p_A, y_A in zip(p_AH.T, y_AH.T, strict=True):
-        p, y = _known(p_A, y_A)
-        if len(y) == 0:
-            continue
-        losses.append(-float(np.log(np.where(y == 1, p, 1 - p)).mean()))
-        aucs.append(auc(p, y))
-    known = [value for value in aucs if value is not None]
-    return float(np.mean(losses)), float(np.mean(known)) if known else 0.5
-
-
 def all_metrics(p_AH: Values, y_AH: NDArray[np.int8]) -> tuple[HorizonMetrics, ...]:
     return tuple(horizon_metrics(p_AH[:, h], y_AH[:, h]) for h in range(p_AH.shape[1]))
 
@@ -78,14 +58,3 @@ def mean_auc(metrics: tuple[HorizonMetrics, ...]) -> float:
     """Mean over the horizons that have both classes; 0.5 if none has."""
     known = [m.auc for m in metrics if m.auc is not None]
     return float(np.mean(known)) if known else 0.5
-
-
-def auc(p: Values, y: NDArray[np.int8]) -> float | None:
-    if len(y) == 0 or y.min() == y.max():
-        return None
-    return float(roc_auc_score(y, p))
-
-
-def _known(p_A: Values, y_A: NDArray[np.int8]) -> tuple[Values, NDArray[np.int8]]:
-    known = y_A >= 0
-    return p_A[known].astype(np.float64).clip(EPSILON, 1 - EPSILON), y_A[known]

@@ -35,6 +35,13 @@ def test_importing_it_loads_nothing_heavy() -> None:
     assert out == "[]\n"
 
 
+def test_a_worker_imports_nothing_that_training_does_not_need() -> None:
+    """A worker of its own is started for every stage of every search: each second counts many times."""
+    needless = {"optuna", "plotly", "scipy", "sklearn", "sqlalchemy", "starlette", "typer"}
+    out = run(f"import sys, hybridtune.search.workers.trainable; print(sorted({needless} & set(sys.modules)))")
+    assert out == "[]\n"
+
+
 @pytest.mark.parametrize("command", ["status", "--version", "--help"])
 def test_a_look_loads_no_torch(command: str, tmp_path: Path) -> None:
     program = (

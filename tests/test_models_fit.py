@@ -18,7 +18,8 @@ from hybridtune.data.store import Dataset
 from hybridtune.models.architectures.registry import ARCHITECTURES, build_model, model_config
 from hybridtune.models.architectures.scaler import train_bars
 from hybridtune.models.inference import forward
-from hybridtune.models.metrics import all_metrics, loss_and_auc, mean_auc, mean_log_loss
+from hybridtune.models.loss_and_auc import loss_and_auc
+from hybridtune.models.metrics import all_metrics, mean_auc, mean_log_loss
 from hybridtune.models.training.config import Metric, TrainConfig
 from hybridtune.models.training.fit import NonFiniteLossError, Training, predict_anchors, predict_slice
 from hybridtune.models.training.optimizer import Schedule, rate_share

@@ -15,7 +15,7 @@ from hybridtune.data.prepare_config import PrepareConfig
 from hybridtune.data.store import Dataset
 from hybridtune.models.architectures.registry import build_model, model_config
 from hybridtune.models.architectures.scaler import train_bars
-from hybridtune.models.metrics import loss_and_auc
+from hybridtune.models.loss_and_auc import loss_and_auc
 from hybridtune.models.training.config import TrainConfig
 from hybridtune.models.training.fit import Training, predict_slice
 from hybridtune.models.training.folds import FoldedTraining, mean_progress

@@ -6,15 +6,8 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
-from hybridtune.models.metrics import (
-    all_metrics,
-    auc,
-    horizon_metrics,
-    loss_and_auc,
-    mean_auc,
-    mean_log_loss,
-    mean_metric,
-)
+from hybridtune.models.loss_and_auc import auc, loss_and_auc
+from hybridtune.models.metrics import all_metrics, horizon_metrics, mean_auc, mean_log_loss, mean_metric
 
 Y = np.array([1, 0, 1, 0, 1], dtype=np.int8)
 P = np.array([0.9, 0.2, 0.4, 0.6, 0.7])
@@ -53,6 +46,14 @@ def test_a_certain_mistake_costs_a_finite_loss() -> None:
 
 def test_ties_count_half_in_the_auc() -> None:
     assert auc(np.full(5, 0.3), Y) == 0.5
+
+
+@pytest.mark.parametrize("distinct", [2, 7, 10**6])
+def test_the_auc_is_that_of_scikit_learn_with_few_ties_and_with_many(distinct: int) -> None:
+    chance = np.random.default_rng(distinct)
+    p = chance.integers(distinct, size=3000) / distinct
+    y = (chance.random(3000) < 0.2 + 0.3 * p).astype(np.int8)
+    assert auc(p, y) == pytest.approx(sk.roc_auc_score(y, p), rel=1e-12)
 
 
 def test_means_over_the_horizons_leave_out_an_auc_that_is_not_defined() -> None:

@@ -16,7 +16,7 @@ from hybridtune.data.schema import InputError
 from hybridtune.search.run.run_dir import RunDir
 from hybridtune.search.study import backup
 from hybridtune.search.study.backup import back_up, check_study
-from hybridtune.search.study.study import ask, create_study, open_study, started
+from hybridtune.search.study.study import ask, create_study, open_study, started, study_url
 from hybridtune.spaces.hybrid import HYBRID
 
 
@@ -127,7 +127,7 @@ def test_looking_at_a_study_that_is_being_made_leaves_it_alone(tmp_path: Path) -
     with pytest.raises(InputError, match="holds no study yet"):
         open_study(run)
     assert run.study.read_bytes() == b""
-    RDBStorage(run.study_url)
+    RDBStorage(study_url(run))
     with pytest.raises(InputError, match="holds no study yet"):
         open_study(run)
     create_study(run, HYBRID, "tune_loss")

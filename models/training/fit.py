@@ -23,7 +23,7 @@ from hybridtune.models.architectures.forecaster import Forecaster
 from hybridtune.models.device import device_name
 from hybridtune.models.hardware import Precision
 from hybridtune.models.inference import forward, on_device, predict_batch
-from hybridtune.models.metrics import loss_and_auc
+from hybridtune.models.loss_and_auc import loss_and_auc
 from hybridtune.models.training.config import TrainConfig, higher_is_better
 from hybridtune.models.training.loss import make_loss
 from hybridtune.models.training.micro_batch import MicroBatch

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from hybridtune.models.metrics import EPSILON
+from hybridtune.models.loss_and_auc import EPSILON
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int8]

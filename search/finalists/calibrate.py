@@ -10,7 +10,7 @@ from scipy.optimize import minimize_scalar
 from sklearn.isotonic import IsotonicRegression
 
 from hybridtune.models.bundle.calibration import Calibration
-from hybridtune.models.metrics import EPSILON
+from hybridtune.models.loss_and_auc import EPSILON
 from hybridtune.search.finalists.blend_methods import Floats, Labels
 
 TEMPERATURES = (0.1, 10.0)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import t as student_t
 
-from hybridtune.models.metrics import Values
+from hybridtune.models.loss_and_auc import Values
 
 BLOCK_HORIZONS: Final = 2
 """Length of a block in horizons."""

@@ -13,7 +13,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from hybridtune.data.schema import InputError
-from hybridtune.models.metrics import EPSILON, Values, auc, horizon_metrics
+from hybridtune.models.loss_and_auc import EPSILON, Values, auc
+from hybridtune.models.metrics import horizon_metrics
 from hybridtune.models.score import Score
 from hybridtune.search.finalists.predictions import BASE_RATE, StoredPredictions
 from hybridtune.search.report.blocks import (

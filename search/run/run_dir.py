@@ -23,8 +23,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from sqlalchemy import URL
-
 from hybridtune.data.document import TEMPORARY, Document, new_folder, refuse_existing
 from hybridtune.data.schema import InputError
 from hybridtune.data.store import Dataset
@@ -91,11 +89,6 @@ class RunDir:
     def name(self) -> str:
         """What people call it: commands take it."""
         return str(self.kept_in or self.path)
-
-    @property
-    def study_url(self) -> str:
-        """Escaped: a path may hold what means something in a URL."""
-        return URL.create("sqlite", database=str(self.study)).render_as_string(hide_password=False)
 
     @property
     def study(self) -> Path:

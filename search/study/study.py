@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
+from sqlalchemy import URL
 
 from hybridtune.data.schema import InputError
 from hybridtune.models.training.config import Metric, higher_is_better
@@ -248,7 +249,12 @@ def _suggest(trial: Trial, name: str, dimension: Dimension) -> None:
         trial.suggest_int(name, dimension.low, dimension.high, step=dimension.step)
 
 
+def study_url(run: RunDir) -> str:
+    """Escaped: a path may hold what means something in a URL."""
+    return URL.create("sqlite", database=str(run.study)).render_as_string(hide_password=False)
+
+
 def _file(run: RunDir) -> optuna.storages.RDBStorage:
     return optuna.storages.RDBStorage(
-        run.study_url, engine_kwargs={"connect_args": {"timeout": DATABASE_TIMEOUT_SECONDS}}
+        study_url(run), engine_kwargs={"connect_args": {"timeout": DATABASE_TIMEOUT_SECONDS}}
     )
