@@ -133,6 +133,21 @@ def test_the_same_seed_draws_the_same_and_live_trials_are_kept_clear_of() -> Non
     assert drawn(crowded, seed) != alone
 
 
+def test_the_model_draws_no_configuration_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the best lies in a corner of the space, half of its neighbours are itself."""
+    monkeypatch.setattr(LatestSampler, "near_default", lambda self, known: 0.0)
+    space = Space("plain", {name: SPACE.dimensions[name] for name in ("rate", "size")}, {"rate": 1e-3, "size": 32})
+    known = {name: distribution(dimension) for name, dimension in space.dimensions.items()}
+    corner: Config = {"rate": 1e-2, "size": 64}
+    configurations = [corner, *({name: params[name] for name in known} for params in some(40))]
+    study = study_of(
+        configurations, [-np.log10(float(params["rate"])) - float(params["size"]) / 64 for params in configurations]
+    )
+    trial = study.ask()._get_latest_trial()
+    draws = [LatestSampler(space, seed).sample_relative(study, trial, known) for seed in range(20)]
+    assert corner not in draws
+
+
 def test_a_space_of_a_single_point_gives_that_point() -> None:
     point = Space(
         "point", {"kind": Choice(choices=("plain",)), "size": Int(low=8, high=8)}, {"kind": "plain", "size": 8}

@@ -14,6 +14,7 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.search_space import IntersectionSearchSpace
 from optuna.trial import FrozenTrial, TrialState
+from scipy.spatial.distance import cdist
 from scipy.special import ndtr, ndtri
 from scipy.stats import rankdata
 
@@ -36,6 +37,8 @@ FITTED_TO = 64
 """Known trials by which the kernel is chosen."""
 RANDOM_CANDIDATES, LOCAL_CANDIDATES, LOCAL_CENTRES = 500, 100, 5
 LOCAL_SHARE, LOCAL_WIDTH = 0.3, 0.1
+SAME = 1e-9
+"""Distance of two points that are one configuration, but for what rounding leaves."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +118,8 @@ class LatestSampler(BaseSampler):
         if len(order) > KEPT_BEST + KEPT_ANY:
             others = np.sort(self._rng.choice(len(order) - KEPT_BEST, KEPT_ANY, replace=False)) + KEPT_BEST
             order = np.concatenate([order[:KEPT_BEST], order[others]])
-        best_first = coordinates.points([known.params_N[number] for number in order])
+        known_NC = coordinates.points(known.params_N)
+        best_first = known_NC[order]
         scores_N = normal_scores(known.loss_N[order])
         some = np.unique(np.linspace(0, len(order) - 1, FITTED_TO).astype(int))
         kernel = fitted_kernel(best_first[some], scores_N[some], list(coordinates.columns.values()))
@@ -123,10 +127,11 @@ class LatestSampler(BaseSampler):
         candidates = self.candidates(coordinates, best_first)
         lowest = model.predict(best_first[:LOCAL_CENTRES])[0].min()
         gain = expected_improvement(*model.predict(candidates), lowest)
-        if known.live_L:
-            live = coordinates.points(known.live_L)
-            # What is under way will tell of its neighbourhood.
-            gain *= (1 - kernel.between(candidates, live)).prod(axis=1)
+        live_LC = coordinates.points(known.live_L)
+        # What is under way will tell of its neighbourhood.
+        gain *= (1 - kernel.between(candidates, live_LC)).prod(axis=1)
+        # To the model a value has noise, but the same configuration is trained with the same seed.
+        gain[cdist(candidates, np.vstack([known_NC, live_LC])).min(axis=1) < SAME] = -1.0
         return coordinates.config(candidates[int(np.argmax(gain))])
 
 
