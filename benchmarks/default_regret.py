@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.machine import cpu_name
-from benchmarks.record_curves import SPACE, Row, configurations, trained
+from benchmarks.record_curves import SPACE, Row, configurations, table_info, trained
 from hybridtune.data.parallel import ParallelMap
 from hybridtune.data.prepare import prepare
 from hybridtune.data.prepare_config import PrepareConfig
@@ -56,16 +56,8 @@ def judged(folder: Path, launches: int, parallel_map: ParallelMap) -> dict[str, 
         prepare(folder / "raw" / "launches", folder / "dataset", PrepareConfig(anchor_stride=60), map)
     dataset = Dataset(folder / "dataset")
     space = load_space(str(SPACE), Shape.of(dataset.info))
-    info = TableInfo(
-        name=f"{launches} launches",
-        market=f"{launches} generated launches, seed 41",
-        dataset=dataset.info.fingerprint,
-        iterations=BUDGET.iterations,
-        samples_per_iteration=BUDGET.samples_per_iteration,
-        space_name=space.name,
-        dimensions=dict(space.dimensions),
-        reference=space.reference,
-    )
+    words = f"{launches} generated launches, seed 41"
+    info = table_info(f"{launches} launches", words, BUDGET, dataset, space)
     rows = configurations(space)[: 1 + RANDOM]
     default, others = rows[0], rows[1:]
     train = partial(recorded, folder, info, parallel_map)

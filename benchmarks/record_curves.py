@@ -80,7 +80,7 @@ def main() -> None:
         name = f"{given.market}-half-warmup" if given.half_warmup else given.market
         path = CURVES / f"{name}.parquet"
         space = load_space(str(SPACE), Shape.of(dataset.info))
-        info = table_info(name, given.market, dataset, space)
+        info = table_info(name, MARKETS[given.market].words, BUDGET, dataset, space)
         wanted = list(pilot(space) if given.half_warmup else all_rows(space))
         known = known_rows(path, info, wanted)
         done = {(row.configuration, row.seed) for row in known}
@@ -114,13 +114,14 @@ def known_rows(path: Path, info: TableInfo, wanted: list[Row]) -> list[Recorded]
     return rows
 
 
-def table_info(name: str, market: str, dataset: Dataset, space: Space) -> TableInfo:
+def table_info(name: str, market: str, budget: Budget, dataset: Dataset, space: Space) -> TableInfo:
+    """market: what was learnt, for people."""
     return TableInfo(
         name=name,
-        market=MARKETS[market].words,
+        market=market,
         dataset=dataset.info.fingerprint,
-        iterations=BUDGET.iterations,
-        samples_per_iteration=BUDGET.samples_per_iteration,
+        iterations=budget.iterations,
+        samples_per_iteration=budget.samples_per_iteration,
         space_name=space.name,
         dimensions=dict(space.dimensions),
         reference=space.reference,
