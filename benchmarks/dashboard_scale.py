@@ -10,7 +10,6 @@ page looking, as a share of this machine: a search that keeps every core busy is
 import argparse
 import json
 import os
-import shutil
 import statistics
 import subprocess
 import sys
@@ -22,9 +21,8 @@ from typing import Any
 import optuna
 from optuna.trial import TrialState, create_trial
 from selenium import webdriver
-from selenium.webdriver.chrome.options import Options
-from selenium.webdriver.chrome.service import Service
 
+from benchmarks.browser import browser
 from benchmarks.machine import cpu_name, rollup_kb
 from hybridtune.search.cluster.maps import cores
 from hybridtune.search.run.run_dir import RunDir
@@ -117,14 +115,6 @@ def watched(run: RunDir, study: optuna.Study) -> dict[str, Any]:
         "share_of_machine": round(share, 4),
         "server_mb": round(memory / 1024),
     }
-
-
-def browser() -> webdriver.Chrome:
-    options = Options()
-    options.binary_location = shutil.which("chromium") or ""
-    for argument in ("--headless=new", "--no-sandbox", "--window-size=1300,1000"):
-        options.add_argument(argument)
-    return webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
 
 
 def update(page: webdriver.Chrome, study: optuna.Study, number: int) -> float:

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.machine import cpu_name
-from benchmarks.record_curves import SPACE, Row, configurations, table_info, trained
+from benchmarks.record_curves import SPACE, Row, configurations, known_rows, table_info, trained
 from hybridtune.data.parallel import ParallelMap
 from hybridtune.data.prepare import prepare
 from hybridtune.data.prepare_config import PrepareConfig
@@ -27,7 +27,7 @@ from hybridtune.data.store import Dataset
 from hybridtune.data.synth import SynthConfig, generate
 from hybridtune.models.training.config import Budget
 from hybridtune.search.cluster.maps import cores, process_map
-from hybridtune.search.replay.curve_table import Recorded, TableInfo, held_out_at_best, read_rows, write_rows
+from hybridtune.search.replay.curve_table import Recorded, TableInfo, held_out_at_best, write_rows
 from hybridtune.spaces.load import load_space
 from hybridtune.spaces.trial_config import Shape
 
@@ -58,9 +58,9 @@ def judged(folder: Path, launches: int, parallel_map: ParallelMap) -> dict[str, 
     space = load_space(str(SPACE), Shape.of(dataset.info))
     words = f"{launches} generated launches, seed 41"
     info = table_info(f"{launches} launches", words, BUDGET, dataset, space)
-    rows = configurations(space)[: 1 + RANDOM]
-    default, others = rows[0], rows[1:]
-    train = partial(recorded, folder, info, parallel_map)
+    default, *others = configurations(space)[: 1 + RANDOM]
+    every = [row for configuration in (default, *others) for row in seeds_of(configuration)]
+    train = partial(recorded, folder, info, parallel_map, every)
     first = train([*seeds_of(default), *others])
     best = min(first[SEEDS:], key=lambda row: min(row.tune_loss) if not row.failed else np.inf)
     chosen = next(row for row in others if row.configuration == best.configuration)
@@ -79,10 +79,12 @@ def seeds_of(row: Row) -> list[Row]:
     return [Row(row.configuration, row.origin, seed, row.params) for seed in range(SEEDS)]
 
 
-def recorded(folder: Path, info: TableInfo, parallel_map: ParallelMap, wanted: Sequence[Row]) -> list[Recorded]:
-    """Those wanted, in their order; what the folder has of them is not trained again."""
+def recorded(
+    folder: Path, info: TableInfo, parallel_map: ParallelMap, every: list[Row], wanted: Sequence[Row]
+) -> list[Recorded]:
+    """Those wanted, in their order; what the folder has of them is not trained again. every: that it may have."""
     path = folder / "rows.parquet"
-    known = read_rows(path)[1] if path.exists() else []
+    known = known_rows(path, info, every)
     done = {(row.configuration, row.seed) for row in known}
     left = [row for row in wanted if (row.configuration, row.seed) not in done]
     for row in parallel_map(partial(train_one, folder / "dataset"), left):

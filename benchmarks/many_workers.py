@@ -6,7 +6,8 @@ A simulation of W workers over curve tables that a forest made dense, driven by 
 configurations a worker, drawn at random by both schedules, so that nothing but the schedule differs; the target is the
 regret that stopping (grace period 4, reduction factor 3) ends with in the median. An iteration takes `--iteration`
 seconds, a decision of the driver `--decision`: what `search_overhead` finds for a trial that trains nothing and for its
-draw. Promotion is told with every lowest rung in `--grace`; "from" is the first of them at which its workers are busy.
+draw. Promotion is told with every lowest rung in `--grace`; "from" is the first of them at which its workers are busy,
+and what it "holds" by.
 
 `python -m benchmarks.many_workers FOLDER_OF_PUBLIC_TABLES`
 """
@@ -98,7 +99,9 @@ def compared(
         busy = float(np.mean([each.busy for path in paths for each in of(path, grace, promotes=promotes)]))
         told[name] = {"busy": round(busy, 3), "time_to_target": round(float(np.median(ratios)), 2)}
     busy_from = [grace for grace in graces if told[f"promotion {grace}"]["busy"] >= BUSY]  # type: ignore[index]
-    return told | {"from": busy_from[0] if busy_from else None}
+    first = busy_from[0] if busy_from else None
+    holds = first is not None and told[f"promotion {first}"]["time_to_target"] <= 1  # type: ignore[index]
+    return told | {"from": first, "holds": holds}
 
 
 def outcome(task: Task, iteration: float, decision: float) -> Outcome:
@@ -106,11 +109,7 @@ def outcome(task: Task, iteration: float, decision: float) -> Outcome:
     schedule = (promoting if task.promotes else stopping)(table.iterations, task.grace_period, 3)
     trials = TRIALS_PER_WORKER * task.workers
     replayed = simulate(table, schedule, AnyRow(task.seed), trials, task.workers, decision)
-    changes = [
-        moment
-        for before, moment in zip([None, *replayed.moments], replayed.moments, strict=False)
-        if before is None or moment.row != before.row
-    ]
+    changes = replayed.changes
     return Outcome(
         busy_share(replayed, iteration, task.workers),
         tuple(moment.seconds for moment in changes),

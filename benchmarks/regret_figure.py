@@ -11,7 +11,7 @@ from pathlib import Path
 
 import plotly.graph_objects as go
 
-from benchmarks.dashboard_scale import browser
+from benchmarks.browser import browser
 
 WIDTH, HEIGHT = 900, 480
 DRAWN = {

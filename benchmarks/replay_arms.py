@@ -192,10 +192,9 @@ def with_bad_default(table: CurveTable, seed: int) -> CurveTable:
 
 
 def changes(table: CurveTable, replayed: Replayed) -> Course:
-    rows = np.array([moment.row for moment in replayed.moments])
-    kept = np.flatnonzero(np.diff(rows, prepend=-1))
-    iterations = np.array([replayed.moments[place].iterations for place in kept])
-    return Course(iterations, regret(table, rows[kept].tolist()), replayed.moments[-1].iterations)
+    kept = replayed.changes
+    iterations = np.array([moment.iterations for moment in kept])
+    return Course(iterations, regret(table, [moment.row for moment in kept]), replayed.moments[-1].iterations)
 
 
 Courses = dict[tuple[Path, str, int], Course]

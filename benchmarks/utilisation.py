@@ -1,9 +1,9 @@
-"""Claim: in a search with two workers, at least 90% of the workers' time goes into training; that trials pause at every
-rung and are continued, as they do with `--scheduler promotion --grace-period 1`, costs at most 5% of it.
+"""Claim: in a search with two workers, at least 90% of the workers' time goes into training.
 
 Runs the search stage alone, on generated launches, and compares the seconds that the iterations of all trials took
 (steps and the look at the tune slice) with the time that the workers were there: from the first trial's start to the
 end of the last, for each worker. With a worker idle at the end for want of trials, as at the end of every search.
+With `--scheduler promotion --grace-period 1` the same is told of trials that pause at every rung and are continued.
 `whole` counts from the call on: Ray's start, the workers' imports and the dataset's sharing too.
 """
 

@@ -1,5 +1,5 @@
-"""What is computed at every look at a slice. Every worker imports it: it needs numpy alone, as sklearn takes a third as
-long to import as torch.
+"""What is computed at every look at a slice. Every worker imports it: it needs numpy alone, as sklearn with scipy takes
+nearly as long to import as torch.
 
 Shapes: A anchors, H horizons.
 """
@@ -30,7 +30,7 @@ def loss_and_auc(p_AH: Values, y_AH: NDArray[np.int8]) -> tuple[float, float]:
 
 def auc(p_A: Values, y_A: NDArray[np.int8]) -> float | None:
     """Area under the ROC curve, as the Mann-Whitney statistic (Hanley and McNeil 1982): the share of the pairs of an up
-    and a down in which the up has the higher p, ties counted half. None unless both are there.
+    and a down in which the up has the higher p, ties counted half. None unless both are there. y_A: 1 or 0, all known.
     """
     ups = int((y_A == 1).sum())
     downs = len(y_A) - ups

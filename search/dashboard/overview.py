@@ -17,7 +17,7 @@ from hybridtune.search.run.run_dir import RunDir, RunDocument, Status
 from hybridtune.search.run.settings import Settings
 from hybridtune.search.study.standing import last_iteration
 from hybridtune.search.study.stopping import searched_seconds
-from hybridtune.search.study.study import Tried, config_of, in_order, is_of_search, of_search, ranked, state_of
+from hybridtune.search.study.study import Tried, config_of, counted_states, is_of_search, of_search, ranked, state_of
 from hybridtune.search.study.until_ended import UntilEnded
 from hybridtune.spaces.parameters import Config, Scalar
 
@@ -169,7 +169,7 @@ def overview(run: RunDir, study: optuna.Study | None, known: Known, *, driven: b
         seed=settings.seed,
         dataset=document.dataset_fingerprint,
         wanted=settings.wanted_trials,
-        states=in_order(tally.states),
+        states=counted_states(tally.states),
         tried=known.tried(study, trials) if study is not None else 0,
         searched_seconds=searched_seconds(study) if study is not None else 0.0,
         best=_best(reference, known.leaders),

@@ -78,6 +78,12 @@ class Replayed:
     def seconds(self) -> float:
         return self.moments[-1].seconds
 
+    @property
+    def changes(self) -> list[Moment]:
+        """The first moment, and those at which another configuration became the best."""
+        rows = np.array([moment.row for moment in self.moments])
+        return [self.moments[place] for place in np.flatnonzero(np.diff(rows, prepend=-1))]
+
 
 @dataclass
 class _Search:

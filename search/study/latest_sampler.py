@@ -14,7 +14,6 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.search_space import IntersectionSearchSpace
 from optuna.trial import FrozenTrial, TrialState
-from scipy.spatial.distance import cdist
 from scipy.special import ndtr, ndtri
 from scipy.stats import rankdata
 
@@ -38,7 +37,7 @@ FITTED_TO = 64
 RANDOM_CANDIDATES, LOCAL_CANDIDATES, LOCAL_CENTRES = 500, 100, 5
 LOCAL_SHARE, LOCAL_WIDTH = 0.3, 0.1
 SAME = 1e-9
-"""Distance of two points that are one configuration, but for what rounding leaves."""
+"""Two points no further apart in any coordinate are one configuration, but for what rounding leaves."""
 
 
 @dataclass(frozen=True)
@@ -130,9 +129,11 @@ class LatestSampler(BaseSampler):
         live_LC = coordinates.points(known.live_L)
         # What is under way will tell of its neighbourhood.
         gain *= (1 - kernel.between(candidates, live_LC)).prod(axis=1)
+        begun_NC = np.vstack([known_NC, live_LC])
+        best_gain_first = candidates[np.argsort(-gain, kind="stable")]
         # To the model a value has noise, but the same configuration is trained with the same seed.
-        gain[cdist(candidates, np.vstack([known_NC, live_LC])).min(axis=1) < SAME] = -1.0
-        return coordinates.config(candidates[int(np.argmax(gain))])
+        new = (point for point in best_gain_first if np.abs(begun_NC - point).max(axis=1).min() >= SAME)
+        return coordinates.config(next(new, best_gain_first[0]))
 
 
 def known_of(study: optuna.Study, before: int, names: Collection[str], defaults: Config) -> Known:

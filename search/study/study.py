@@ -155,10 +155,10 @@ def state_of(trial: FrozenTrial) -> str:
 
 def states(trials: Sequence[FrozenTrial]) -> dict[str, int]:
     """How many are in which state; that some wait is said only where some do."""
-    return in_order(Counter(map(state_of, trials)))
+    return counted_states(Counter(map(state_of, trials)))
 
 
-def in_order(counted: Mapping[str, int]) -> dict[str, int]:
+def counted_states(counted: Mapping[str, int]) -> dict[str, int]:
     """As `states`, of what is counted already."""
     shown = {name: counted.get(name, 0) for name in STATE_NAMES.values()}
     return shown | {WAITING: counted[WAITING]} if counted.get(WAITING) else shown
