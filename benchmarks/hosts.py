@@ -26,6 +26,9 @@ MOTO = Path(sys.executable).with_name("moto_server")
 HEAD, PORT = "10.99.0.1", 6379
 S3, S3_PORT = "10.99.0.9", 9000
 OBJECT_STORE_BYTES = 150_000_000
+RUNS = "Ray runtime started."
+"""What `ray start` says once its node is known to the head."""
+START_SECONDS = 60
 
 
 def why_not() -> str | None:
@@ -141,9 +144,10 @@ class Hosts:
         # A killed head leaves its address here; Ray takes the head of other such hosts, which has the same one, for it.
         (self._temporary("head") / "ray_current_cluster").unlink(missing_ok=True)
         self._start_ray(
-            "head", ["--head", f"--port={PORT}", f"--node-ip-address={HEAD}", "--num-cpus=0", *arguments], "", changes
+            "head",
+            ["--head", f"--port={PORT}", f"--node-ip-address={HEAD}", "--num-cpus=0", *arguments],
+            changes=changes,
         )
-        self._wait_for_nodes(1)
 
     def start_autoscaling_head(self, worker: Mapping[str, int], most: int, idle_minutes: float) -> None:
         """A head whose autoscaler starts up to `most` workers, and ends each that was idle for so long.
@@ -224,10 +228,7 @@ class Hosts:
         if name not in self._names:
             self.add(name, 10 + number)
         address = [f"--address={HEAD}:{PORT}", f"--node-ip-address=10.99.0.{10 + number}"]
-        nodes = self.nodes()
-        self._start_ray(name, [*address, *(arguments or ["--num-cpus=1"])], before, changes)
-        if wait:
-            self._wait_for_nodes(nodes + 1)
+        self._start_ray(name, [*address, *(arguments or ["--num-cpus=1"])], before, changes, wait)
         return name
 
     def end_worker(self, number: int) -> None:
@@ -271,12 +272,27 @@ class Hosts:
         return self.folder / f"{name}.log"
 
     def _start_ray(
-        self, name: str, arguments: Sequence[str], before: str = "", changes: Mapping[str, str] | None = None
+        self,
+        name: str,
+        arguments: Sequence[str],
+        before: str = "",
+        changes: Mapping[str, str] | None = None,
+        wait: bool = True,
     ) -> None:
+        """wait: until the head knows the node, which is when Ray says that it runs."""
+        said = self._times_said(name, RUNS)
         always = [f"--object-store-memory={OBJECT_STORE_BYTES}", f"--temp-dir={self._temporary(name)}", "--block"]
         dashboard = ["--include-dashboard=false"] if "--head" in arguments and "--dashboard" not in arguments else []
         given = [argument for argument in arguments if argument != "--dashboard"]
-        self.start(name, [str(RAY), "start", *given, *dashboard, *always], changes, before)
+        started = self.start(name, [str(RAY), "start", *given, *dashboard, *always], changes, before)
+        until = time.monotonic() + START_SECONDS
+        while wait and self._times_said(name, RUNS) == said:
+            if started.poll() is not None or time.monotonic() > until:
+                raise TimeoutError(f"Ray has not come up on {name}:\n{self.log(name).read_text()[-2000:]}")
+            time.sleep(0.1)
+
+    def _times_said(self, name: str, words: str) -> int:
+        return self.log(name).read_text().count(words) if self.log(name).exists() else 0
 
     def nodes(self) -> int:
         """How many are alive, as the head counts them."""
@@ -292,14 +308,6 @@ print("alive:", sum(node["Alive"] for node in ray.nodes()))
         # Ray prints its own lines there too.
         alive = re.search(r"^alive: (\d+)$", found.stdout, re.MULTILINE)
         return int(alive[1]) if alive else 0
-
-    def _wait_for_nodes(self, count: int, seconds: float = 60) -> None:
-        until = time.monotonic() + seconds
-        while self.nodes() < count:
-            if time.monotonic() > until:
-                logs = "\n".join(log.read_text()[-2000:] for log in self.folder.glob("*.log"))
-                raise TimeoutError(f"Ray has not come up in {seconds:.0f} seconds:\n{logs}")
-            time.sleep(0.3)
 
     @property
     def _switch(self) -> str:

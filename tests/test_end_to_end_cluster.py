@@ -11,9 +11,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from conftest import HYBRIDTUNE, SMALL_SPACE, Workplace
+from optuna.trial import TrialState
 
 from benchmarks.hosts import HEAD, PORT, Hosts, command_line, why_not
 from hybridtune.search.run.run_dir import RunDir
+from hybridtune.search.study.study import open_study
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(why_not() is not None, reason=str(why_not()))]
 
@@ -174,6 +176,17 @@ def test_a_search_survives_the_loss_of_workers_and_hosts(hosts: Hosts, shared: P
             assert time.monotonic() < until
             time.sleep(0.1)
 
+    def wait_for_training_on(host: str) -> None:
+        """A trial of that host has more than half of its iterations before it."""
+        until = time.monotonic() + 120
+        while not any(
+            trial.state == TrialState.RUNNING and trial.user_attrs.get("host") == host and (trial.last_step or 0) < 4
+            for trial in open_study(RunDir.open(run)).get_trials(deepcopy=False)
+        ):
+            assert launched.poll() is None, hosts.log("head").read_text()
+            assert time.monotonic() < until, hosts.log("head").read_text()
+            time.sleep(0.1)
+
     wait_for_reports(3)
     until = time.monotonic() + 60
     while not (training := [pid for pid in hosts.pids("w1") if "ImplicitFunc" in command_line(pid)]):
@@ -185,6 +198,7 @@ def test_a_search_survives_the_loss_of_workers_and_hosts(hosts: Hosts, shared: P
     hosts.start_worker(4, wait=False)
     wait_for("no trial will run on a host that has joined: host 10.99.0.13")
     wait_for("host 10.99.0.14")
+    wait_for_training_on("10.99.0.12")
     hosts.kill_all("w2")
     wait_for("lost its host and goes on from its last checkpoint")
     assert launched.wait(timeout=600) == 0, hosts.log("head").read_text()
