@@ -268,6 +268,14 @@ class Workplace:
         assert command.process.returncode == 0, command.stderr + command.stdout
         return command.stdout
 
+    def search(self, *arguments: str) -> None:
+        """`launch` as far as its trials: its tables are written then."""
+        command = self.start("launch", *arguments)
+        try:
+            wait_until(lambda: SEARCHED in command.stdout, command)
+        finally:
+            command.kill()
+
 
 def wait_until(condition: Callable[[], object], command: Command, seconds: float = 240) -> None:
     deadline = time.monotonic() + seconds
@@ -277,6 +285,10 @@ def wait_until(condition: Callable[[], object], command: Command, seconds: float
         time.sleep(0.01)
 
 
+SEARCHED = "retraining: "
+"""What `launch` says once its trials have ended."""
+
+BASIC_SPACE = "base: basic\ndimensions:\n  hidden_size: {choices: [16, 32]}\n  layers: 1\n"
 SMALL_SPACE = """
 base: hybrid
 dimensions:

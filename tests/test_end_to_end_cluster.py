@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import HYBRIDTUNE, SMALL_SPACE, Workplace
+from conftest import BASIC_SPACE, HYBRIDTUNE, SEARCHED, SMALL_SPACE, Workplace
 from optuna.trial import TrialState
 
 from benchmarks.hosts import HEAD, PORT, Hosts, command_line, why_not
@@ -45,7 +45,7 @@ def shared(hosts: Hosts, finished: Workplace) -> Path:
     shutil.copytree(finished.path / "raw", folder / "raw")
     shutil.copytree(finished.path / "dataset", folder / "dataset")
     (folder / "space.yaml").write_text(SMALL_SPACE)
-    (folder / "basic.yaml").write_text("base: basic\ndimensions:\n  hidden_size: {choices: [16, 32]}\n  layers: 1\n")
+    (folder / "basic.yaml").write_text(BASIC_SPACE)
     return folder
 
 
@@ -154,7 +154,7 @@ def curve_of(run: Path) -> pd.DataFrame:
 def test_a_search_survives_the_loss_of_workers_and_hosts(hosts: Hosts, shared: Path) -> None:
     """Beside them one host joins, and one that does not see the run."""
     undisturbed = Workplace(shared)
-    undisturbed.succeed("launch", "dataset", "--run", "undisturbed", *DISTURBED, "--concurrent", "2")
+    undisturbed.search("dataset", "--run", "undisturbed", *DISTURBED, "--concurrent", "2")
 
     launched = hosts.start(
         "head", [HYBRIDTUNE, "launch", "dataset", "--run", "disturbed", *DISTURBED, *ADDRESS], cwd=shared
@@ -201,7 +201,8 @@ def test_a_search_survives_the_loss_of_workers_and_hosts(hosts: Hosts, shared: P
     wait_for_training_on("10.99.0.12")
     hosts.kill_all("w2")
     wait_for("lost its host and goes on from its last checkpoint")
-    assert launched.wait(timeout=600) == 0, hosts.log("head").read_text()
+    hosts.wait_for_line("head", SEARCHED, launched, seconds=600)
+    launched.kill()
 
     trials = pd.read_parquet(run / "trials.parquet")
     assert trials["trial"].tolist() == list(range(8))
@@ -210,4 +211,4 @@ def test_a_search_survives_the_loss_of_workers_and_hosts(hosts: Hosts, shared: P
     assert "10.99.0.14" in set(trials["host"])
     assert "10.99.0.13" not in set(trials["host"])
     pd.testing.assert_frame_equal(curve_of(run), curve_of(shared / "undisturbed"), check_exact=True)
-    assert not list(run.rglob("checkpoint-*"))
+    assert not list((run / "tune").rglob("checkpoint-*"))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import HYBRIDTUNE, Workplace
+from conftest import BASIC_SPACE, HYBRIDTUNE, SEARCHED, Workplace
 
 from benchmarks.hosts import HEAD, PORT, Hosts, why_not
 from hybridtune.search.run.lease import SILENT_SECONDS
@@ -21,7 +21,6 @@ LAUNCH = (
     *("--space", "basic.yaml", "--trials", "6", "--iterations", "4", "--samples-per-iteration", "4096"),
     *("--scheduler", "none", "--sampler", "random", "--top-k", "1", "--seeds", "1"),
 )
-SPACE = "base: basic\ndimensions:\n  hidden_size: {choices: [16, 32]}\n  layers: 1\n"
 
 
 @pytest.fixture(scope="module")
@@ -55,12 +54,12 @@ def test_a_search_outlives_its_head_and_all_disks(
 ) -> None:
     undisturbed = Workplace(tmp_path / "undisturbed")
     undisturbed.path.mkdir()
-    (undisturbed.path / "basic.yaml").write_text(SPACE)
-    undisturbed.succeed("launch", str(finished.path / "dataset"), "--run", "run", *LAUNCH)
+    (undisturbed.path / "basic.yaml").write_text(BASIC_SPACE)
+    undisturbed.search(str(finished.path / "dataset"), "--run", "run", *LAUNCH)
 
     home = start_cluster(hosts, bucket)
     shutil.copytree(finished.path / "dataset", home / "dataset")
-    (home / "basic.yaml").write_text(SPACE)
+    (home / "basic.yaml").write_text(BASIC_SPACE)
     began = time.monotonic()
     launched = hosts.start("head", [HYBRIDTUNE, "launch", "dataset", "--run", RUN, *LAUNCH, *ADDRESS], bucket, cwd=home)
     hosts.wait_for_line("head", r"trial \d starts", launched)
@@ -80,7 +79,8 @@ def test_a_search_outlives_its_head_and_all_disks(
     hosts.wait_for_line("head", r"trial \d starts", resumed)
     # In seconds only benchmarks/head_lost says it: this machine has other tests to run.
     assert time.monotonic() - began < SILENT_SECONDS + 2 * launch_seconds
-    assert resumed.wait(300) == 0, hosts.log("head").read_text()
+    hosts.wait_for_line("head", SEARCHED, resumed)
+    resumed.kill()
     again = set(re.findall(r"(trial \d) starts", hosts.log("head").read_text()))
     assert not again & told
     (driven,) = (home / ".hybridtune" / "runs").glob("*/driven")

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import HYBRIDTUNE, Workplace
+from conftest import BASIC_SPACE, HYBRIDTUNE, Workplace
 
 from benchmarks.hosts import HEAD, S3, S3_PORT, Hosts, why_not
 
@@ -45,7 +45,6 @@ print(json.dumps({
     "GET /ray/worker/traceback": ask("/ray/worker/traceback"),
 }))
 """
-SPACE = "base: basic\ndimensions:\n  hidden_size: {choices: [16, 32]}\n  layers: 1\n"
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +59,7 @@ def bucket(hosts: Hosts, finished: Workplace) -> dict[str, str]:
     bucket = hosts.start_s3_server("runs")
     hosts.add("client", 100)
     start_cluster(hosts, bucket)
-    (hosts.folder / "client" / "small.yaml").write_text(SPACE)
+    (hosts.folder / "client" / "small.yaml").write_text(BASIC_SPACE)
     shutil.copytree(finished.path / "dataset", hosts.folder / "client" / "dataset")
     return bucket
 

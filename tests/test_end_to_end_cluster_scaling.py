@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from conftest import HYBRIDTUNE, SMALL_SPACE, Workplace
+from conftest import BASIC_SPACE, HYBRIDTUNE, Workplace
 
 from benchmarks.hosts import HEAD, PORT, Hosts, why_not
 from hybridtune.search.run.run_dir import RunDir
@@ -26,7 +26,7 @@ def hosts(finished: Workplace) -> Iterator[Hosts]:
     with Hosts() as hosts:
         hosts.start_autoscaling_head({"CPU": 2, "GPU": 1}, most=2, idle_minutes=0.2)
         shutil.copytree(finished.path / "dataset", hosts.folder / "dataset")
-        (hosts.folder / "space.yaml").write_text(SMALL_SPACE)
+        (hosts.folder / "space.yaml").write_text(BASIC_SPACE)
         yield hosts
 
 
