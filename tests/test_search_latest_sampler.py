@@ -10,7 +10,8 @@ from optuna.samplers import BaseSampler
 from optuna.testing.pytest_samplers import BasicSamplerTestCase, RelativeSamplerTestCase, SingleOnlySamplerTestCase
 from optuna.trial import TrialState, create_trial
 from scipy.optimize import check_grad
-from scipy.spatial.distance import cdist
+from scipy.spatial.distance import pdist
+from scipy.stats import multivariate_normal, norm
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import Matern
 
@@ -203,18 +204,24 @@ def test_the_process_predicts_as_scikit_learns_does() -> None:
     np.testing.assert_allclose(deviation, expected_deviation, atol=1e-9)
 
 
-def test_the_gradient_is_that_of_the_loss() -> None:
+def test_the_loss_is_the_negative_log_posterior_and_the_gradient_is_its() -> None:
     rng = np.random.default_rng(0)
     x, y = rng.random((25, 4)), rng.standard_normal(25)
-    squared = np.stack([cdist(x[:, each], x[:, each], "sqeuclidean") for each in np.s_[0:1, 1:3, 3:4]])
+    squared = np.stack([pdist(x[:, each], "sqeuclidean") for each in np.s_[0:1, 1:3, 3:4]])
+    logs = np.array([0.2, 0.9, 1.4, -1.5])
 
     def value(logs: np.ndarray) -> float:
-        return gaussian_process._loss_and_gradient(logs, squared, y, 1.5)[0]
+        return gaussian_process._loss_and_gradient(logs, squared, y, np.triu_indices(25, 1), 1.5)[0]
 
     def gradient(logs: np.ndarray) -> np.ndarray:
-        return gaussian_process._loss_and_gradient(logs, squared, y, 1.5)[1]
+        return gaussian_process._loss_and_gradient(logs, squared, y, np.triu_indices(25, 1), 1.5)[1]
 
-    assert check_grad(value, gradient, np.array([0.2, 0.9, 1.4, -1.5])) < 1e-4
+    covariance = Matern(np.exp(logs[[0, 1, 1, 2]]), nu=2.5)(x) + np.exp(-1.5) * np.eye(25)
+    prior = norm(1.5, 3**0.5).logpdf(logs[:3]).sum() + norm(np.log(0.1), 1).logpdf(-1.5)
+    constant = 12.5 * np.log(2 * np.pi) - 3 * norm(0, 3**0.5).logpdf(0) - norm.logpdf(0)
+    expected = -multivariate_normal(cov=covariance).logpdf(y) - prior - constant
+    assert value(logs) == pytest.approx(expected, rel=1e-6)
+    assert check_grad(value, gradient, logs) < 1e-4
 
 
 def test_the_fitted_kernel_tells_what_matters_from_what_does_not() -> None:

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_solve, cholesky, solve_triangular
+from scipy.linalg.lapack import dpotri
 from scipy.optimize import minimize
-from scipy.spatial.distance import cdist
+from scipy.spatial.distance import cdist, pdist
 
 Array = NDArray[np.float64]
+Pairs = tuple[NDArray[np.intp], NDArray[np.intp]]
 SQRT5 = 5.0**0.5
 NOISE_RANGE = (1e-3, 1.0)
 """Of the variance of the noise, where the values have a variance of one."""
@@ -62,7 +64,7 @@ def fitted_kernel(x_NC: Array, y_N: Array, columns: Sequence[slice]) -> Kernel:
     Length scales have the prior of Hvarfner et al. (2024), which grows with the number of dimensions, so that few
     points do not make up structure; the noise has a log-normal one.
     """
-    squared_PNN = np.stack([cdist(x_NC[:, each], x_NC[:, each], "sqeuclidean") for each in columns])
+    squared_PD = np.stack([pdist(x_NC[:, each], "sqeuclidean") for each in columns])
     dimensions = len(columns)
     centre = 2**0.5 + 0.5 * np.log(dimensions)
     start = np.append(np.full(dimensions, centre - 1.0), np.log(0.1))
@@ -70,7 +72,7 @@ def fitted_kernel(x_NC: Array, y_N: Array, columns: Sequence[slice]) -> Kernel:
     found = minimize(
         _loss_and_gradient,
         start,
-        (squared_PNN, y_N, centre),
+        (squared_PD, y_N, np.triu_indices(len(y_N), 1), centre),
         jac=True,
         method="L-BFGS-B",
         bounds=bounds,
@@ -82,21 +84,26 @@ def fitted_kernel(x_NC: Array, y_N: Array, columns: Sequence[slice]) -> Kernel:
     return Kernel(length_C, float(np.exp(found.x[-1])))
 
 
-def _loss_and_gradient(logs: Array, squared_PNN: Array, y_N: Array, centre: float) -> tuple[float, Array]:
-    """Negative log posterior of (logarithms of length scales, of the noise), and its gradient."""
+def _loss_and_gradient(logs: Array, squared_PD: Array, y_N: Array, pair: Pairs, centre: float) -> tuple[float, Array]:
+    """Negative log posterior of (logarithms of length scales, of the noise), and its gradient.
+
+    D pairs of points, each once, at the places `pair` above a matrix's diagonal: a fit is most of what a draw costs.
+    """
     inverse_P, noise = np.exp(-2 * logs[:-1]), np.exp(logs[-1])
-    distance = np.sqrt(np.tensordot(inverse_P, squared_PNN, axes=1))
-    covariance = matern(distance)
-    covariance[np.diag_indices(len(y_N))] += noise + JITTER
-    factor = cholesky(covariance, lower=True, check_finite=False)
-    inverse = cho_solve((factor, True), np.eye(len(y_N)), check_finite=False)
-    weights_N = inverse @ y_N
+    scaled_D = SQRT5 * np.sqrt(inverse_P @ squared_PD)
+    decay_D = np.exp(-scaled_D)
+    covariance = np.zeros((len(y_N), len(y_N)))
+    covariance[pair] = (1 + scaled_D + scaled_D**2 / 3) * decay_D
+    covariance[np.diag_indices(len(y_N))] = 1 + noise + JITTER
+    factor = cholesky(covariance, check_finite=False)
+    inverse, failed = dpotri(factor)
+    assert failed == 0
+    weights_N = cho_solve((factor, False), y_N, check_finite=False)
     loss = 0.5 * y_N @ weights_N + np.log(np.diag(factor)).sum()
-    outer = np.outer(weights_N, weights_N) - inverse
     # d matern / d log length = 5/3 (1 + sqrt5 r) exp(-sqrt5 r) * (its share of r squared)
-    slope = outer * (5 / 3 * (1 + SQRT5 * distance) * np.exp(-SQRT5 * distance))
-    gradient_P = -0.5 * inverse_P * np.tensordot(squared_PNN, slope, axes=([1, 2], [0, 1]))
-    gradient_noise = -0.5 * noise * np.trace(outer)
+    outer_D = weights_N[pair[0]] * weights_N[pair[1]] - inverse[pair]
+    gradient_P = -inverse_P * (squared_PD @ (outer_D * (5 / 3 * (1 + scaled_D) * decay_D)))
+    gradient_noise = -0.5 * noise * (weights_N @ weights_N - np.trace(inverse))
     away_P = (logs[:-1] - centre) / 3
     away = logs[-1] - np.log(0.1)
     loss += 0.5 * ((logs[:-1] - centre) * away_P).sum() + 0.5 * away**2
