@@ -144,8 +144,9 @@ def known_of(study: optuna.Study, before: int, names: Collection[str], defaults:
     params: list[Config] = []
     losses: list[float] = []
     live: list[Config] = []
+    default = {name: value for name, value in defaults.items() if name in names}
     for trial in study.get_trials(deepcopy=False):
-        config = {name: value for name, value in (defaults | trial.params).items() if name in names}
+        config = default | {name: value for name, value in trial.params.items() if name in names}
         if trial.state == TrialState.WAITING or trial.number == before or len(config) < len(names):
             continue
         value = latest_value(trial)
