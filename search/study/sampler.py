@@ -60,13 +60,11 @@ class _Lately:
         return getattr(self._study, name)
 
     def _get_trials(self, **asked: Any) -> list[FrozenTrial]:
-        trials = [_stopped(trial) for trial in self._study._get_trials(**asked)]
-        if len(trials) <= LATEST:
-            return trials
+        trials = self._study._get_trials(**asked)
         sign = -1 if self._study.direction == optuna.study.StudyDirection.MAXIMIZE else 1
         earlier = [trial for trial in trials[:-LATEST] if trial.state == TrialState.COMPLETE]
         best = nsmallest(BEST, earlier, key=lambda trial: sign * (trial.value or 0.0))
-        return [*best, *trials[-LATEST:]]
+        return [*best, *map(_stopped, trials[-LATEST:])]
 
 
 def _stopped(trial: FrozenTrial) -> FrozenTrial:

@@ -106,7 +106,7 @@ def ask(study: optuna.Study, space: Space, seed: int, sampler: str | MakeSampler
     storage = study._storage
     assert isinstance(storage, StudyMemory)
     trials = study.get_trials(deepcopy=False)
-    number = sum(trial.state != TrialState.WAITING for trial in trials)
+    number = len(trials) - [trial.state for trial in trials].count(TrialState.WAITING)
     waiting = number < len(trials)
     tried = set() if waiting or math.isinf(space.size()) else {_key(trial) for trial in trials}
     for attempt in range(SAMPLER_ATTEMPTS + RANDOM_ATTEMPTS):
