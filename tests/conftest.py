@@ -272,7 +272,7 @@ class Workplace:
         """`launch` as far as its trials: its tables are written then."""
         command = self.start("launch", *arguments)
         try:
-            wait_until(lambda: SEARCHED in command.stdout, command)
+            wait_until(lambda: "retraining: " in command.stdout, command)
         finally:
             command.kill()
 
@@ -284,9 +284,6 @@ def wait_until(condition: Callable[[], object], command: Command, seconds: float
         assert time.monotonic() < deadline, command.stdout
         time.sleep(0.01)
 
-
-SEARCHED = "retraining: "
-"""What `launch` says once its trials have ended."""
 
 BASIC_SPACE = "base: basic\ndimensions:\n  hidden_size: {choices: [16, 32]}\n  layers: 1\n"
 SMALL_SPACE = """
