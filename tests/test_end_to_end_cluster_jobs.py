@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from conftest import BASIC_SPACE, HYBRIDTUNE, Workplace
 
-from benchmarks.hosts import HEAD, S3, S3_PORT, Hosts, why_not
+from benchmarks.hosts import HEAD, PORT, S3, S3_PORT, Hosts, why_not
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(why_not() is not None, reason=str(why_not()))]
 
@@ -187,7 +187,7 @@ def test_a_driver_says_that_its_head_is_gone_and_a_new_head_goes_on(
 ) -> None:
     run = "s3://runs/team/headless"
     hosts.log("head").write_text("")
-    line = [HYBRIDTUNE, "launch", str(client.home / "dataset"), "--run", run, *LAUNCH, "--address", "auto"]
+    line = [HYBRIDTUNE, "launch", str(client.home / "dataset"), "--run", run, *LAUNCH, "--address", f"{HEAD}:{PORT}"]
     # Ray itself would wait a minute; its workers still do.
     patience = {"RAY_gcs_rpc_server_reconnect_timeout_s": "18"}
     driver = hosts.start("head", line, bucket | patience, cwd=client.home)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.hosts import HEAD, Hosts, why_not
+from benchmarks.hosts import HEAD, PORT, Hosts, why_not
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(why_not() is not None, reason=str(why_not()))]
 
@@ -62,15 +62,16 @@ for address, what in json.loads(sys.argv[1]):
 print(json.dumps(said))
 """
 
+# By its address: "auto" may find another test's Ray, whose processes are seen here too.
 ACTOR = """
-import ray, time
+import ray, sys, time
 
 @ray.remote(num_cpus=1)
 class Waiting:
     def node(self):
         return ray.util.get_node_ip_address()
 
-ray.init(address="auto", log_to_driver=False, logging_level="ERROR")
+ray.init(address=sys.argv[1], log_to_driver=False, logging_level="ERROR")
 waiting = Waiting.remote()
 print("runs on", ray.get(waiting.node.remote()), flush=True)
 time.sleep(600)
@@ -105,7 +106,7 @@ def hosts() -> Iterator[Hosts]:
         hosts.start_head("--dashboard", *head)
         hosts.start_worker(1, "--num-cpus=1", *worker)
         hosts.log("head").write_text("")
-        actor = hosts.start("head", [sys.executable, "-c", ACTOR])
+        actor = hosts.start("head", [sys.executable, "-c", ACTOR, f"{HEAD}:{PORT}"])
         hosts.wait_for_line("head", f"runs on {WORKER}", actor)
         yield hosts
 
