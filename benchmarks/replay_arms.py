@@ -62,6 +62,10 @@ def _promoting(grace: int, sampler: str | None) -> Arm:
     return lambda table, seed: (promoting(table.iterations, grace, 3), _chooser(table, sampler, seed))
 
 
+def _first_top(trials: int) -> Arm:
+    return lambda table, seed: (FirstTop(min(trials, len(table.params))), AnyRow(seed))
+
+
 def _optuna(make: Callable[[int], BasePruner]) -> Arm:
     """make: from the budget."""
 
@@ -97,8 +101,8 @@ ARMS = {
     "TPE, stopping 1/3": Contender(_stopping(1, 3, "tpe")),
     "Optuna's TPE and SuccessiveHalving": Contender(_optuna(lambda iterations: SuccessiveHalvingPruner())),
     "Optuna's TPE and Hyperband": Contender(_optuna(lambda iterations: HyperbandPruner(max_resource=iterations))),
-    "first iteration's top of 100": Contender(lambda table, seed: (FirstTop(TRIALS), AnyRow(seed))),
-    "first iteration's top of 300": Contender(lambda table, seed: (FirstTop(MORE_TRIALS), AnyRow(seed)), MORE_TRIALS),
+    "first iteration's top of 100": Contender(_first_top(TRIALS)),
+    "first iteration's top of 300": Contender(_first_top(MORE_TRIALS), MORE_TRIALS),
     "random, promotion": Contender(_promoting(1, None), MORE_TRIALS),
     "TPE, promotion": Contender(_promoting(1, "tpe"), MORE_TRIALS),
     "latest, stopping 4/3": Contender(_stopping(4, 3, "latest")),

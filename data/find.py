@@ -64,7 +64,7 @@ def find_series(folder: Path, key: str | None = None) -> Found:
     found = _walk(folder)
     keys = {*KNOWN["id"]} if key is None else {key.lower()}
     whole, parts = _by_key(sorted(found.files, key=lambda file: file.path), folder, keys)
-    files, twins = _by_name([*whole, *parts])
+    files, twins = by_name([*whole, *parts])
     problems = sorted(found.problems, key=lambda problem: problem.path) + twins
     if not files and problems:
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
@@ -151,10 +151,11 @@ def _by_key(files: Sequence[SeriesFile], root: Path, keys: set[str]) -> tuple[li
     return whole, series
 
 
-def _by_name(files: list[SeriesFile]) -> tuple[list[SeriesFile], list[Problem]]:
+def by_name(files: Sequence[SeriesFile]) -> tuple[list[SeriesFile], list[Problem]]:
+    """Those that have a name of their own, or had it first, and why not the others."""
     first: dict[str, SeriesFile] = {}
     for file in files:
         first.setdefault(file.name, file)
     twins = [file for file in files if first[file.name] is not file]
-    reason = "{}: another file is named {} too, rename one"
+    reason = "{}: another series is named {} too, rename one"
     return list(first.values()), [Problem(file.path, reason.format(file.path, file.name)) for file in twins]

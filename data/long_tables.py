@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hybridtune.data.find import Found, SeriesFile, find_series
+from hybridtune.data.find import Found, SeriesFile, by_name, find_series
 from hybridtune.data.schema import InputError
 from hybridtune.data.tables import column_names, load_arrow, refusing
 from hybridtune.data.text import shown
@@ -37,7 +37,8 @@ def series_below(raw: Path, column: str | None) -> Iterator[Found]:
         return
     others = [file for file in found.files if file.path not in tables]
     with TemporaryDirectory(prefix="hybridtune-") as folder:
-        yield Found(others + sorted_copy(tables, column, Path(folder)), found.problems)
+        files, twins = by_name([*others, *sorted_copy(tables, column, Path(folder))])
+        yield Found(files, found.problems + twins)
 
 
 def _has(file: SeriesFile, column: str) -> bool:

@@ -182,8 +182,8 @@ def resume(
     """Goes on with a run that was stopped, or extends its search, on this machine or on the Ray cluster at `address`.
 
     Raises InputError if its dataset is gone or is not the one that it was started with, if GPUs are missing, if its own
-    sampler is not named, if another process works on the run, or if the cluster cannot be used; nothing is changed
-    then.
+    sampler is not named, if more trials are to be run in no more time, if another process works on the run, or if the
+    cluster cannot be used; nothing is changed then.
     """
     changes = changes or Changes()
     run.open_dataset().verify()
@@ -219,12 +219,18 @@ def _usable(run: RunDir, changes: Changes, workers: Workers) -> Settings:
 
 
 def _changed(run: RunDir, changes: Changes) -> Settings:
-    """Raises pydantic's ValidationError naming the field for what cannot be used."""
+    """Raises pydantic's ValidationError naming the field for what cannot be used, and InputError for more trials in no
+    more time.
+    """
     before = run.document().settings
     chosen = {name: getattr(changes, name) for name in ("concurrent", "device", "gpus_per_trial")}
     values = {name: value for name, value in chosen.items() if value is not None}
     if changes.more_seconds is not None:
         values["time_budget"] = _searched_seconds(run) + changes.more_seconds
+    elif changes.more_trials and before.time_budget is not None and _searched_seconds(run) >= before.time_budget:
+        raise InputError(
+            f"the time budget of {before.time_budget:g} seconds is spent: more trials want --time-budget too"
+        )
     return Settings.model_validate(before.model_dump() | values | {"trials": before.trials + changes.more_trials})
 
 

@@ -48,7 +48,7 @@ def test_a_link_to_a_folder_or_a_file_is_followed(tmp_path: Path, write_series: 
         ("x.parquet", Path.mkdir, r"is a folder named like a file: rename it"),
         ("x", lambda path: path.symlink_to("."), r"leads back to a folder above it: remove the link"),
         ("x.csv", lambda path: path.symlink_to("."), r"is a folder named like a file"),
-        ("z/good.csv", lambda path: path.touch(), r"another file is named good too, rename one"),
+        ("z/good.csv", lambda path: path.touch(), r"another series is named good too, rename one"),
     ],
 )
 def test_what_only_looks_like_a_series_is_a_problem(

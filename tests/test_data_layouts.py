@@ -228,7 +228,7 @@ def broken_list(launches: Launches, raw: Path) -> None:
         (ten_seconds, r"TOKEN2\.csv has bars 10 seconds apart: write one-minute bars"),
         (two_units, r"TOKEN2\.csv: column 'timestamp' holds seconds and milliseconds since 1970: write times as"),
         (mixed_layouts, r"TOKEN2\.csv: its column for the time is 'datetime', that of most files 'timestamp': give it"),
-        (duplicate_names, r"more/TOKEN2\.csv: another file is named TOKEN2 too, rename one"),
+        (duplicate_names, r"more/TOKEN2\.csv: another series is named TOKEN2 too, rename one"),
         (no_volume, r"TOKEN2\.csv: its column for the volume is none, that of most files 'volume'"),
         (other_parts, r"part-2\.parquet has other columns than .*part-0\.parquet: give all parts of a series the same"),
         (
@@ -248,6 +248,14 @@ def test_a_damaged_series_is_rejected_in_one_line(
     assert "\n" not in rejected.reason
     with pytest.raises(InputError, match=reason):
         prepare(tmp_path / "raw", tmp_path / "strict", PrepareConfig(**CONFIG, strict=True))
+
+
+def test_a_series_of_a_file_and_of_a_table_is_predicted_once(launches: Launches, tmp_path: Path) -> None:
+    long_table(launches, tmp_path)
+    launches["TOKEN2"].rename(columns={"time": "ts"}).to_parquet(tmp_path / "TOKEN2.parquet")
+    with series_below(tmp_path, "symbol") as found:
+        assert sorted(file.name for file in found.files) == sorted(launches)
+        assert [problem.path.name for problem in found.problems] == ["TOKEN2"]
 
 
 def test_long_tables_of_different_columns_and_without_names_are_refused(launches: Launches, tmp_path: Path) -> None:

@@ -73,12 +73,17 @@ def test_a_search_whose_time_is_up_ends_and_may_be_given_more(place: Workplace, 
         assert checkpoints(run.place, trial_name(number))
 
     # Of 500 trials most are left, but no time.
-    assert "search: no further trial, its time budget" in place.succeed("resume", "run", "--trials", "1")
+    refused = place.run("resume", "run", "--trials", "1")
+    assert refused.process.returncode == 2
+    assert refused.stderr == (
+        "hybridtune: the time budget of 20 seconds is spent: more trials want --time-budget too\n"
+    )
+    assert (run.document().status, run.document().settings.trials) == ("done", 500)
     again = place.succeed("resume", "run", "--time-budget", "40s")
     for number, iterations in zip(under_way["trial"], under_way["iterations"], strict=True):
         assert f"trial {number} starts again after iteration {iterations}" in again
     extended = pd.read_parquet(run.trials)
-    assert len(trials) < len(extended) < 501
+    assert len(trials) < len(extended) < 500
     kept = trials["state"] != "running"
     pd.testing.assert_frame_equal(extended.iloc[: len(trials)][kept], trials[kept], check_dtype=False)
     assert (extended["state"][: len(trials)] != "running").all()

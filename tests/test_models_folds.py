@@ -69,6 +69,25 @@ def test_its_metrics_are_the_means_over_the_folds(folded: Dataset) -> None:
     assert together.history[-1].objective == min(progress.tune_loss for progress in together.history)
 
 
+@pytest.mark.parametrize("sees_all", [(True, True), (True, False), (False, False)])
+def test_what_is_decided_by_is_of_the_kept_weights_of_every_fold(
+    folded: Dataset, monkeypatch: pytest.MonkeyPatch, sees_all: tuple[bool, bool]
+) -> None:
+    """Of a fold whose frozen anchors are all seen the best of its own was taken, of the others the kept weights'."""
+    parts = [part(fold, rungs=(3,)) for fold in folded.folds()[:2]]
+    for one, losses, sees in zip(parts, ([0.6, 0.5, 0.7], [0.8, 0.95, 0.6]), sees_all, strict=True):
+        looks = iter(losses)
+        if not sees:
+            # Each is followed by the look at all with the weights of the third iteration, which are the best.
+            looks = iter([*losses, losses[2]])
+            monkeypatch.setattr(one, "_seen", one._anchors.series_A[:1])
+        monkeypatch.setattr(one, "_look", lambda *given, looks=looks: (next(looks), 0.5))
+    together = FoldedTraining(parts)
+    for _ in range(3):
+        progress = together.run_iteration()
+    assert progress.decisive == pytest.approx((0.7 + 0.6) / 2)
+
+
 def test_the_objective_is_the_best_mean_and_not_the_mean_of_the_bests() -> None:
     def progress(iteration: int, loss: float) -> Progress:
         return Progress(iteration, 1, 0.0, tune_loss=loss, tune_auc=0.5, objective=loss, seconds=1.0, micro_batch=8)
@@ -80,7 +99,7 @@ def test_the_objective_is_the_best_mean_and_not_the_mean_of_the_bests() -> None:
 
 def test_what_is_kept_of_each_fold_is_of_the_best_mean_and_judged_by_all_anchors(folded: Dataset) -> None:
     # It learns so fast that it gets worse.
-    config = dataclasses.replace(CONFIG, learning_rate=0.3, iterations=6, tune_anchors=10)
+    config = dataclasses.replace(CONFIG, learning_rate=0.3, iterations=6, tune_anchors=12)
     together = FoldedTraining([part(fold, config, rungs=(2,)) for fold in folded.folds()])
     states = []
     while not together.finished:

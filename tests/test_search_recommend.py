@@ -8,7 +8,6 @@ import pandas as pd
 import pytest
 from conftest import SCORE
 
-from hybridtune.models.score import Score
 from hybridtune.models.training.progress import Progress
 from hybridtune.search.finalists.members import MemberDocument
 from hybridtune.search.finalists.predictions import StoredPredictions
@@ -18,16 +17,12 @@ from hybridtune.search.report.recommend import recommendations
 HORIZONS = (15, 60)
 
 
-def comparison(losses: dict[str, float], up_share: tuple[float, float] = (0.5, 0.5)) -> Comparison:
+def comparison(losses: dict[str, float]) -> Comparison:
     """losses: architecture -> what its one member loses on the blend slice."""
-    scores: dict[int, Score] = {
-        h: replace(SCORE, metrics=replace(SCORE.metrics, up_share=share))
-        for h, share in zip(HORIZONS, up_share, strict=True)
-    }
     finalists = tuple(
         Finalist(name, name, name, (0.6, loss, 0.6), (0.6, 0.6, 0.6), ()) for name, loss in losses.items()
     )
-    return Comparison(HORIZONS, {"ensemble": Row("ensemble", scores)}, 45, 1, {}, finalists)
+    return Comparison(HORIZONS, {"ensemble": Row("ensemble", dict.fromkeys(HORIZONS, SCORE))}, 45, 1, {}, finalists)
 
 
 def member(train: list[float], tune: list[float]) -> MemberDocument:
@@ -37,7 +32,7 @@ def member(train: list[float], tune: list[float]) -> MemberDocument:
         )
         for i, (a, b) in enumerate(zip(train, tune, strict=True))
     )
-    spec = {"id": "m", "origin": "o", "params": {}, "seed": 0, "roles": ()}
+    spec = {"id": "m", "origin": "o", "params": {}, "seed": 0}
     return MemberDocument(
         **spec, architecture="basic_lstm", model={}, curve=curve, tune=(), weights_sha256=hashlib.sha256().hexdigest()
     )
@@ -159,9 +154,19 @@ def test_more_data_is_worth_it_where_members_learn_train_by_heart(
 
 
 def test_uneven_horizons_are_named() -> None:
-    losses = {"tcn": 0.6}
-    assert not said("Class imbalance", comparison=comparison(losses, (0.4, 0.6)))
-    (sentence,) = said("Class imbalance", comparison=comparison(losses, (0.5, 0.3)))
+    even = np.arange(200) % 2
+    frame = stored({"blend": 0.5, "test": 0.5}).frame
+    on_blend = frame["slice"] == "blend"
+
+    def labelled(label_A: object) -> StoredPredictions:
+        """What is not of blend stays as uneven as it is: the advice must not know it."""
+        labels = {f"label/{h}": frame[f"label/{h}"].mask(on_blend, pd.Series(label_A)) for h in HORIZONS}
+        return StoredPredictions(frame.assign(**labels), HORIZONS)
+
+    assert not said("Class imbalance", stored=labelled(even))
+    uneven = labelled(even)
+    uneven.frame.loc[on_blend, "label/60"] = np.where(np.arange(200) < 10, -1, np.arange(200) % 10 < 3)
+    (sentence,) = said("Class imbalance", stored=uneven)
     assert sentence.startswith("Class imbalance: 60 min (30% up).")
 
 

@@ -13,7 +13,7 @@ from hybridtune.search.run.run_dir import RunDir
 from hybridtune.search.run.trial_report import Failed, Progressed
 from hybridtune.search.study.promotion import Promotion
 from hybridtune.search.study.rungs import SuccessiveHalving, decided_rungs, waits_at
-from hybridtune.search.study.study import best_first, create_study, started, stop_waiting
+from hybridtune.search.study.study import best_first, create_study, started
 from hybridtune.search.tuning.searcher import StudySearcher
 from hybridtune.search.workers.tasks import Retry
 from hybridtune.spaces.parameters import Choice, Config, Float, Space
@@ -320,17 +320,11 @@ def test_a_resume_continues_what_trains_and_lets_wait_what_waits(tmp_path: Path)
     assert third.promotion.target(1) == 3
 
 
-def test_who_waits_when_the_search_is_over_is_stopped_and_may_be_a_finalist(tmp_path: Path) -> None:
+def test_who_waits_when_the_search_is_over_may_be_a_finalist(tmp_path: Path) -> None:
     search = Promoting(tmp_path, trials=3)
     search.train("a", 9, 0.5)
     search.train("b", 1, 0.6)
     search.train("c", 1, 0.55)
-    stop_waiting(search.study)
-    assert [trial.state for trial in started(search.study)] == [
-        TrialState.COMPLETE,
-        TrialState.PRUNED,
-        TrialState.PRUNED,
-    ]
     assert [trial.number for trial in best_first(search.study)] == [0, 2, 1]
 
 

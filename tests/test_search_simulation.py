@@ -11,7 +11,7 @@ from optuna.pruners import BasePruner, HyperbandPruner, SuccessiveHalvingPruner
 
 from benchmarks.many_workers import busy_share
 from benchmarks.plain_optuna import PlainOptuna
-from benchmarks.replay_arms import with_bad_default
+from benchmarks.replay_arms import ARMS, with_bad_default
 from hybridtune.data.schema import InputError
 from hybridtune.search.replay.choosers import AnyRow, DrawnRow, ModelledRow
 from hybridtune.search.replay.curve_table import CurveTable, Recorded, TableInfo, read_rows, write_rows
@@ -87,6 +87,15 @@ def test_a_waiting_trial_goes_on_before_another_is_started() -> None:
 def test_the_first_iterations_top_waits_for_all() -> None:
     done = simulate(table([0.5, 0.3, 0.8, 0.2]), FirstTop(4), InOrder(0), trials=4, workers=2)
     assert dict(zip(done.rows, done.reached, strict=True)) == {0: ITERATIONS, 1: 1, 2: 1, 3: ITERATIONS}
+
+
+@pytest.mark.parametrize("name", ["first iteration's top of 100", "first iteration's top of 300"])
+def test_the_first_iterations_top_is_found_in_a_small_table_too(name: str) -> None:
+    """It waited for 100 of 4 rows, and continued none."""
+    small = table([0.5, 0.3, 0.8, 0.2])
+    schedule, chooser = ARMS[name].make(small, 0)
+    done = simulate(small, schedule, chooser, ARMS[name].trials, workers=2)
+    assert sorted(done.reached) == [1, 1, ITERATIONS, ITERATIONS]
 
 
 @pytest.mark.parametrize("make", [ToTheEnd, partial(stopping, ITERATIONS, 1, 3), partial(promoting, ITERATIONS, 1, 3)])

@@ -7,12 +7,12 @@ from optuna.trial import TrialState, create_trial
 
 from hybridtune.search.study.rungs import WAITS_AT, waits_at
 from hybridtune.search.study.standing import Standing, last_iteration
-from hybridtune.search.study.study import WARM_START, best_first, started
+from hybridtune.search.study.study import WARM_START, ranked, started
 
 
 def assert_equals_a_look_at_all(standing: Standing, study: optuna.Study) -> None:
     trials = started(study)
-    best = best_first(study)
+    best = list(ranked(trials, study.direction, over=False))
     assert standing.finished == sum(trial.state.is_finished() for trial in trials)
     assert standing.failed == sum(trial.state == TrialState.FAIL for trial in trials)
     assert (standing.best and standing.best.number) == (best[0].number if best else None)
@@ -20,7 +20,9 @@ def assert_equals_a_look_at_all(standing: Standing, study: optuna.Study) -> None
     assert standing.waiting == sum(waits_at(trial) is not None for trial in trials)
     furthest = max((last_iteration(trial) for trial in trials if trial.state == TrialState.FAIL), default=0)
     better = any(
-        last_iteration(trial) > furthest if trial.state == TrialState.RUNNING else trial.state != TrialState.FAIL
+        last_iteration(trial) > furthest or waits_at(trial) is not None
+        if trial.state == TrialState.RUNNING
+        else trial.state != TrialState.FAIL
         for trial in trials
     )
     assert standing.hopeless() == (standing.failed > 0 and not better)

@@ -8,6 +8,7 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from hybridtune.data.schema import InputError
+from hybridtune.search.study.rungs import WAITS_AT
 from hybridtune.search.study.standing import Standing
 from hybridtune.search.study.stopping import (
     SEARCH_SECONDS,
@@ -102,6 +103,36 @@ def test_trials_under_way_do_not_keep_a_hopeless_search_alive(running: list[dict
     for values in running:
         study.add_trial(create_trial(state=TrialState.RUNNING, intermediate_values=values))
     assert (stopping.reached() == "all of its 5 trials failed") == hopeless
+
+
+def waiting(objective: float) -> FrozenTrial:
+    return create_trial(state=TrialState.RUNNING, intermediate_values={1: objective}, user_attrs={WAITS_AT: 1})
+
+
+def test_who_waits_at_a_rung_has_brought_nothing_better_and_keeps_a_search_from_being_hopeless() -> None:
+    study = study_of((COMPLETE, 0.5))
+    study.add_trials([waiting(0.6)] * 19)
+    assert StoppingRule(study, None, 20).reached() is None
+    study.add_trial(waiting(0.6))
+    assert StoppingRule(study, None, 20).reached() == "20 trials brought nothing better"
+    for in_good_health in (0, 1):
+        study = study_of()
+        stopping = StoppingRule(study, None, None)
+        study.add_trials([waiting(0.6)] * in_good_health)
+        study.add_trials(create_trial(state=FAIL, intermediate_values={50: 0.7}) for _ in range(5))
+        assert (stopping.reached() is None) == bool(in_good_health)
+
+
+def test_what_an_extension_asks_for_is_not_held_against_what_was_before_it() -> None:
+    """A search that had ended as nothing got better was extended, ran no trial, and read the test slice again."""
+    study = study_of((COMPLETE, 0.5), *[(PRUNED, 0.6)] * 3)
+    assert StoppingRule(study, None, 3, trials=20).reached() == "3 trials brought nothing better"
+    for _ in range(3):
+        # A resume of the extension counts on.
+        assert StoppingRule(study, None, 3, trials=40).reached() is None
+        study.add_trials(ended((PRUNED, 0.6)))
+    assert StoppingRule(study, None, 3, trials=40).reached() == "3 trials brought nothing better"
+    assert StoppingRule(study, 1e9, 3, trials=40).reached() is None
 
 
 def test_a_killed_process_has_spent_its_time(monkeypatch: pytest.MonkeyPatch) -> None:

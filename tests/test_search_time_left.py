@@ -147,7 +147,7 @@ def settings(**changes: Any) -> Settings:
     )
 
 
-def test_an_estimate_stands_until_a_fiftieth_of_it_has_passed_and_for_five_seconds() -> None:
+def test_an_estimate_stands_until_a_fiftieth_of_it_has_passed_and_for_five_seconds_or_there_are_more_trials() -> None:
     now = [0.0]
     estimate = Estimate(clock=lambda: now[0])
     study, given = optuna.create_study(), settings(iterations=10, scheduler="none", sampler="random")
@@ -160,8 +160,11 @@ def test_an_estimate_stands_until_a_fiftieth_of_it_has_passed_and_for_five_secon
     some = [trained(number, 100.0, 10) for number in range(20)]
     assert seconds(0.0, some[:2]) is None
     assert seconds(0.5, some[:10]) == pytest.approx(30 * 100.0)
-    assert seconds(60.0, some) == pytest.approx(30 * 100.0)
-    assert seconds(61.0, some) == pytest.approx(20 * 100.0)
+    assert seconds(60.0, some[:12]) == pytest.approx(30 * 100.0)
+    assert seconds(61.0, some[:12]) == pytest.approx(28 * 100.0)
+    # One made of three trials, of which one had waited for its worker, stood for half of a search of a minute.
+    assert seconds(61.5, some[:14]) == pytest.approx(28 * 100.0)
+    assert seconds(61.6, some[:15]) == pytest.approx(25 * 100.0)
     nearly_all = [trained(number, 1.0, 10) for number in range(39)]
     assert seconds(101.0, nearly_all) == pytest.approx(1.0)
     assert seconds(105.9, [*nearly_all, trained(39, 1.0, 10)]) == pytest.approx(1.0)

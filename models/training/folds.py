@@ -8,7 +8,7 @@ import numpy as np
 
 from hybridtune.models.training.config import Metric, higher_is_better
 from hybridtune.models.training.fit import Training
-from hybridtune.models.training.progress import Progress, is_best, is_finished
+from hybridtune.models.training.progress import Progress, best_place, is_best, is_finished
 
 MEANS = ("train_loss", "tune_loss", "tune_auc")
 
@@ -49,9 +49,16 @@ class FoldedTraining:
         return self.history[-1]
 
     def _objective_on_all(self) -> float:
-        if all(part.sees_all for part in self.parts):
-            return self.history[-1].objective
-        return float(np.mean([part.objective_on_all() for part in self.parts]))
+        """The mean metric of the kept weights, which are those of the best mean and of no fold's own best."""
+        kept = best_place(self.history)
+        return float(
+            np.mean(
+                [
+                    getattr(part.history[kept], self.config.metric) if part.sees_all else part.objective_on_all()
+                    for part in self.parts
+                ]
+            )
+        )
 
     def return_to_best(self) -> None:
         for part in self.parts:

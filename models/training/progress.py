@@ -39,6 +39,11 @@ def is_best(history: Sequence[Progress]) -> bool:
     return len(history) == 1 or history[-1].objective != history[-2].objective
 
 
+def best_place(history: Sequence[Progress]) -> int:
+    """Where the best iteration stands: the last one after which `is_best` held."""
+    return next(place for place, progress in enumerate(history) if progress.objective == history[-1].objective)
+
+
 def is_finished(history: Sequence[Progress], budget: Budget) -> bool:
     """The full budget is spent, or the objective has not moved for `patience` iterations."""
     if not history:

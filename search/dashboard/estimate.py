@@ -34,6 +34,8 @@ REFRESHED, AT_LEAST_SECONDS, WORK_SHARE = 0.02, 5.0, 0.005
 """An estimate stands until so much of it has passed, or so long that making it takes no more than this share of the
 time: it costs more than all else that is seen of a run.
 """
+MORE = 1.25
+"""Where so many times as many trials have begun it is made anew all the same: the first few say little."""
 
 
 class Estimate:
@@ -43,11 +45,14 @@ class Estimate:
         self._clock = clock
         self._found: TimeLeft | None = None
         self._due = -math.inf
+        self._of = 0
+        """How many trials it was made of."""
 
     def __call__(self, study: optuna.Study, trials: Sequence[FrozenTrial], settings: Settings) -> TimeLeft | None:
         """trials: all of the study."""
         began = self._clock()
-        if began >= self._due:
+        if began >= self._due or len(trials) >= MORE * self._of:
+            self._of = len(trials)
             self._found = search_time_left(study, of_search(trials), settings)
             took = self._clock() - began
             left = 0.0 if self._found is None else self._found.seconds

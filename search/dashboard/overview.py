@@ -17,7 +17,16 @@ from hybridtune.search.run.run_dir import RunDir, RunDocument, Status
 from hybridtune.search.run.settings import Settings
 from hybridtune.search.study.standing import last_iteration
 from hybridtune.search.study.stopping import searched_seconds
-from hybridtune.search.study.study import Tried, config_of, counted_states, is_of_search, of_search, ranked, state_of
+from hybridtune.search.study.study import (
+    Tried,
+    config_of,
+    counted_states,
+    is_of_search,
+    objective_of,
+    of_search,
+    ranked,
+    state_of,
+)
 from hybridtune.search.study.until_ended import UntilEnded
 from hybridtune.spaces.parameters import Config, Scalar
 
@@ -98,7 +107,7 @@ class Overview(Shown):
     searched_seconds: float
     best: Best | None
     leaders: tuple[Leader, ...]
-    """The best of those that are complete."""
+    """The best of those that are complete, and once the search is over of those that wait."""
     curves: tuple[Curve, ...]
     rungs: tuple[Rung, ...]
     hosts: tuple[HostShown, ...]
@@ -127,6 +136,7 @@ class Known:
         self.estimate = Estimate()
         self.tried = Tried()
         self.leaders: list[FrozenTrial] = []
+        """The best of those that are complete."""
         self.failed: list[FrozenTrial] = []
         """The latest."""
         self.under_way: list[FrozenTrial] = []
@@ -136,7 +146,7 @@ class Known:
     def look(self, study: optuna.Study, trials: Sequence[FrozenTrial], settings: Settings) -> Tally:
         """trials: all of the study."""
         ended, not_ended = map(of_search, self._until_ended.look(trials))
-        self.leaders = list(islice(ranked([*self.leaders, *ended], study.direction), LEADERS))
+        self.leaders = list(islice(ranked([*self.leaders, *ended], study.direction, over=False), LEADERS))
         failed = [trial for trial in ended if trial.state == TrialState.FAIL]
         self.failed = sorted([*self.failed, *failed], key=lambda trial: -trial.number)[:FAILURES]
         self.under_way = not_ended
@@ -148,6 +158,10 @@ class Known:
             tally.add(trial)
         return tally
 
+    def best_first(self, study: optuna.Study, *, over: bool) -> list[FrozenTrial]:
+        """Of what was found at the last look."""
+        return list(islice(ranked([*self.leaders, *self.under_way], study.direction, over=over), LEADERS))
+
 
 def overview(run: RunDir, study: optuna.Study | None, known: Known, *, driven: bool) -> Overview:
     """study: None before there is one. known: of this run. driven: whether a process works on it."""
@@ -158,7 +172,8 @@ def overview(run: RunDir, study: optuna.Study | None, known: Known, *, driven: b
     tally = known.look(study, trials, settings) if study is not None else Tally(settings)
     reference = next(filter(is_of_search, trials), None)
     running = [trial for trial in known.under_way if state_of(trial) == "running"]
-    searching = driven and document.status == "searching"
+    over = document.status != "searching"
+    leaders = known.best_first(study, over=over) if study is not None else []
     return Overview(
         run=run.name,
         status=document.status,
@@ -172,9 +187,9 @@ def overview(run: RunDir, study: optuna.Study | None, known: Known, *, driven: b
         states=counted_states(tally.states),
         tried=known.tried(study, trials) if study is not None else 0,
         searched_seconds=searched_seconds(study) if study is not None else 0.0,
-        best=_best(reference, known.leaders),
-        leaders=tuple(map(_leader, known.leaders)),
-        curves=_curves(reference, known.leaders, running),
+        best=_best(reference, leaders),
+        leaders=tuple(map(_leader, leaders)),
+        curves=_curves(reference, leaders, running),
         rungs=tuple(
             Rung(iteration=iteration, reached=rung.reached, went_on=rung.went_on, best=rung.best)
             for iteration, rung in tally.rungs.items()
@@ -189,7 +204,7 @@ def overview(run: RunDir, study: optuna.Study | None, known: Known, *, driven: b
         members_wanted=_members_wanted(run),
         members=len(list((run.path / "members").glob("*/member.json"))),
         reported=run.report.exists(),
-        time_left=known.estimate(study, trials, settings) if searching and study is not None else None,
+        time_left=known.estimate(study, trials, settings) if driven and not over and study is not None else None,
         again=len(running),
         next_command=_next_command(run.name, document, driven=driven),
     )
@@ -199,20 +214,20 @@ def _best(reference: FrozenTrial | None, leaders: Sequence[FrozenTrial]) -> Best
     """reference: the first trial, which is the reference configuration in every search."""
     if not leaders or reference is None:
         return None
-    first = leaders[0]
-    assert first.value is not None
+    first = _leader(leaders[0])
     return Best(
-        trial=first.number,
-        objective=first.value,
-        params=config_of(first),
+        trial=first.trial,
+        objective=first.objective,
+        params=config_of(leaders[0]),
         reference=reference.value,
         reference_params=config_of(reference),
     )
 
 
 def _leader(trial: FrozenTrial) -> Leader:
-    assert trial.value is not None
-    return Leader(trial=trial.number, objective=trial.value, iterations=last_iteration(trial))
+    objective = objective_of(trial)
+    assert objective is not None
+    return Leader(trial=trial.number, objective=objective, iterations=last_iteration(trial))
 
 
 def _curves(

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict
 from hybridtune.search.run.lease import latest
 from hybridtune.search.run.place import Place
 from hybridtune.search.run.run_dir import RunDir, Status
-from hybridtune.search.study.study import config_of, open_study, ranked, started, states
+from hybridtune.search.study.study import config_of, objective_of, open_study, ranked, started, states
 from hybridtune.spaces.parameters import Config
 
 
@@ -69,7 +69,8 @@ def read_status(run: RunDir) -> RunStatus:
     document = run.document()
     study = open_study(run) if run.study.exists() else None
     trials = started(study) if study is not None else []
-    best = next(ranked(trials, study.direction), None) if study is not None else None
+    over = document.status != "searching"
+    best = next(ranked(trials, study.direction, over=over), None) if study is not None else None
     return RunStatus(
         run=run.name,
         status=document.status,
@@ -77,7 +78,7 @@ def read_status(run: RunDir) -> RunStatus:
         trials_wanted=document.settings.trials,
         trials=states(trials),
         best_trial=best.number if best else None,
-        best_objective=best.value if best else None,
+        best_objective=objective_of(best) if best else None,
         best_config=config_of(best) if best else None,
         members=len(list((run.path / "members").glob("*/member.json"))),
         driver=_driver(run.kept_in) if run.kept_in is not None else None,

@@ -7,7 +7,7 @@ from optuna.trial import FrozenTrial
 from hybridtune.search.dashboard.overview import Curve, Shown
 from hybridtune.search.run.curves import read_curves
 from hybridtune.search.run.run_dir import RunDir
-from hybridtune.search.study.study import config_of, state_of
+from hybridtune.search.study.study import config_of, objective_of, state_of
 from hybridtune.spaces.parameters import Config
 
 ROWS = 100
@@ -53,7 +53,7 @@ def trial_shown(run: RunDir, trials: Sequence[FrozenTrial], number: int) -> Tria
         before=numbers[place - 1] if place > 0 else None,
         after=numbers[place + 1] if place + 1 < len(numbers) else None,
         state=state_of(trial),
-        objective=trial.value,
+        objective=objective_of(trial),
         params=config_of(trial),
         facts=_facts(trial),
         failure=trial.user_attrs.get("failure"),

@@ -18,7 +18,7 @@ from hybridtune.search.finalists.cross_validation import (
     method_losses,
 )
 from hybridtune.search.finalists.ensemble import EnsembleDocument, MethodResult
-from hybridtune.search.finalists.members import MemberDocument, failed_members, members
+from hybridtune.search.finalists.members import MemberDocument, failed_members, members, wanted_members
 from hybridtune.search.finalists.predictions import ENSEMBLE, Predictions, predict, write_predictions
 from hybridtune.search.run.run_dir import RunDir
 from hybridtune.search.run.say import Say
@@ -113,7 +113,7 @@ def _document(
         test=all_metrics(fitted.predict(test.p_NAH), test.y_AH),
         best_single=ids[int(single.argmax())],
         members={member.id: member.origin for member in chosen},
-        roles={member.id: member.roles for member in chosen},
+        roles={spec.id: spec.roles for spec in wanted_members(run) if spec.id in ids},
         architectures={member.id: member.architecture for member in chosen},
         left_out={member.id: member.failure for member in failed_members(run)},
         configurations_tried=configurations_tried(open_study(run)),

@@ -47,14 +47,13 @@ class ChosenMembers(Document):
 class MemberDocument(Document):
     """member.json"""
 
-    current_version: ClassVar[int] = 5
+    current_version: ClassVar[int] = 6
 
-    version: int = 5
+    version: int = 6
     id: str
     origin: str
     params: Config
     seed: int
-    roles: tuple[Role, ...]
     architecture: str
     model: dict[str, Any]
     """What the architecture's Config is made from."""

@@ -137,7 +137,6 @@ def train_member(config: dict[str, Any], context: TrainingContext) -> None:
         origin=spec.origin,
         params=spec.params,
         seed=spec.seed,
-        roles=spec.roles,
         architecture=architecture,
         model=values,
         curve=tuple(training.history),

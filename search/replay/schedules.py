@@ -43,6 +43,7 @@ class FirstTop:
     continues = True
 
     def __init__(self, trials: int) -> None:
+        """trials: how many the search begins, of which a table must have as many."""
         self._trials = trials
         self._values: dict[int, float] = {}
         self._best: int | None = None

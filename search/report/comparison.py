@@ -139,7 +139,8 @@ def compare(run: RunDir, oracle: Path | None = None) -> Comparison:
 
 def _columns(ensemble: EnsembleDocument, oracle: bool) -> dict[str, str]:
     """Key of TITLES -> whose stored predictions."""
-    roles = {role: member for member, roles in ensemble.roles.items() for role in roles}
+    # Of several seeds the first stands for its configuration.
+    roles = {role: member for member, roles in reversed(ensemble.roles.items()) for role in roles}
     known = {who: who for who in (ENSEMBLE, LOGISTIC, TREES, BASE_RATE)} | {BEST_SINGLE: ensemble.best_single} | roles
     if oracle:
         known[ORACLE] = ORACLE

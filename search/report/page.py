@@ -23,7 +23,7 @@ from hybridtune.search.report.attention_plot import attention_figure
 from hybridtune.search.report.comparison import Comparison, compare, finished
 from hybridtune.search.report.recommend import recommendations
 from hybridtune.search.run.run_dir import RunDir
-from hybridtune.search.study.study import best_first, open_study
+from hybridtune.search.study.study import WAITING, best_first, open_study
 from hybridtune.spaces.parameters import Config
 
 MEASURES = {
@@ -95,10 +95,10 @@ def _result_figures(
 
 
 def _cost(trials: pd.DataFrame, iterations: int) -> dict[str, float]:
-    """hours: of training, all trials together; early: share of the trials that were stopped; saved: share of the
-    iterations of full training that this left out.
+    """hours: of training, all trials together; early: share of the trials that were stopped, or wait at a rung; saved:
+    share of the iterations of full training that this left out.
     """
-    stopped = trials["state"] == "pruned"
+    stopped = trials["state"].isin(("pruned", WAITING))
     wanted = iterations * len(trials)
     return {
         "hours": float(trials["seconds"].sum() / 3600),

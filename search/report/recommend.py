@@ -37,7 +37,7 @@ def recommendations(
         _scales(trials, curves),
         _trials(trials),
         _data(trained),
-        _imbalance(comparison),
+        _imbalance(stored.slice("blend")),
         _surest(stored.slice("blend"), stored.slice("test")),
     ]
     return [sentence for sentence in sentences if sentence is not None]
@@ -108,12 +108,11 @@ def _data(trained: Sequence[MemberDocument]) -> str | None:
     return f"Data: the members lose {gap:+.3f} nats on tune beside train: they have data enough for their size."
 
 
-def _imbalance(comparison: Comparison) -> str | None:
-    uneven = [
-        f"{horizon} min ({m.up_share:.0%} up)"
-        for horizon, m in zip(comparison.horizons, comparison.ensemble.metrics, strict=True)
-        if not EVEN[0] <= m.up_share <= EVEN[1]
-    ]
+def _imbalance(blend: StoredPredictions) -> str | None:
+    """By the labels of blend: the next search would be led by those of test."""
+    known = {horizon: blend.known(horizon).label_A(horizon) for horizon in blend.horizons}
+    shares = {horizon: float(label_A.mean()) for horizon, label_A in known.items() if len(label_A)}
+    uneven = [f"{horizon} min ({share:.0%} up)" for horizon, share in shares.items() if not EVEN[0] <= share <= EVEN[1]]
     if not uneven:
         return None
     return (

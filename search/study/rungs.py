@@ -16,8 +16,8 @@ Rungs = dict[int, dict[int, float]]
 """Iteration of the rung -> number of the trial -> its objective there."""
 
 WAITS_AT = "waits_at"
-"""Attribute of a trial: the rung at which it waits to be continued, or waited when the search ended; None once it has
-been continued.
+"""Attribute of a trial: the rung at which it waits to be continued, which an extension of the search may still do; None
+once it has been continued.
 """
 
 

@@ -23,8 +23,7 @@ class Standing:
         self.failed = 0
         self.best: FrozenTrial | None = None
         """Of the complete ones; the earliest of those that are as good."""
-        self.since_best = 0
-        """How many have ended after the best one did."""
+        self._ended_since_best = 0
         self.look()
 
     def look(self) -> None:
@@ -34,9 +33,18 @@ class Standing:
             self._add(trial)
 
     def hopeless(self) -> bool:
-        """Whether trials have failed, and no other got any further than they did."""
+        """Whether trials have failed, and no other got any further than they did, or to a rung where it waits."""
         return 0 < self.failed == self.finished and all(
-            last_iteration(trial) <= self._furthest_failed for trial in self._running()
+            last_iteration(trial) <= self._furthest_failed and waits_at(trial) is None for trial in self._running()
+        )
+
+    @property
+    def since_best(self) -> int:
+        """How many have ended after the best one did, or have begun after it and wait at a rung."""
+        if self.best is None:
+            return 0
+        return self._ended_since_best + sum(
+            waits_at(trial) is not None and _began(trial) > _ended(self.best) for trial in self._running()
         )
 
     @property
@@ -60,12 +68,12 @@ class Standing:
             self._furthest_failed = max(self._furthest_failed, last_iteration(trial))
         if trial.state == TrialState.COMPLETE:
             if self.best is None or self._value(trial) < self._value(self.best):
-                self.best, self.since_best = trial, 0
+                self.best, self._ended_since_best = trial, 0
                 return
             if self._value(trial) == self._value(self.best) and trial.number < self.best.number:
                 self.best = trial
         if self.best is not None:
-            self.since_best += 1
+            self._ended_since_best += 1
 
     def _value(self, trial: FrozenTrial) -> float:
         assert trial.value is not None
@@ -75,6 +83,11 @@ class Standing:
 def last_iteration(trial: FrozenTrial) -> int:
     """That it has reported; 0 for none."""
     return max(trial.intermediate_values, default=0)
+
+
+def _began(trial: FrozenTrial) -> datetime:
+    assert trial.datetime_start is not None
+    return trial.datetime_start
 
 
 def _ended(trial: FrozenTrial) -> datetime:

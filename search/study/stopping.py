@@ -21,6 +21,9 @@ SEARCHED_BEFORE = "searched_before"
 HOPELESS = 5
 """A search of which so many trials failed, and no other got any further, would fail with the rest too."""
 
+ASKED_FOR = "asked_for"
+"""Attribute of the study: how many trials, in what time, and how many were over when so many were first asked for."""
+
 SAVE_SECONDS = 5.0
 """At most so much of the time of a process that is killed is forgotten; less with a short budget."""
 
@@ -30,7 +33,8 @@ UNITS = {"h": 3600, "m": 60, "s": 1}
 class StoppingRule:
     """Watches a study. The clock goes on from where an earlier process of the run left it."""
 
-    def __init__(self, study: optuna.Study, seconds: float | None, stop_after: int | None) -> None:
+    def __init__(self, study: optuna.Study, seconds: float | None, stop_after: int | None, trials: int = 0) -> None:
+        """trials: how many are asked for. Those of before an extension are not held against it."""
         self._study = study
         self._seconds = seconds
         self._stop_after = stop_after
@@ -41,6 +45,7 @@ class StoppingRule:
         # Whoever resumes a search whose trials all failed has mended what made them fail.
         self._standing = Standing(study)
         self._failed_before = self._standing.failed
+        self._over_before = self._over_before_asked(trials)
 
     def reached(self) -> str | None:
         """Why no trial should start any more, for people."""
@@ -50,8 +55,10 @@ class StoppingRule:
             return f"all of its {standing.failed} trials failed"
         if self._time_is_up:
             return f"its time budget of {self._seconds:g} seconds is spent"
-        if self._stop_after is not None and standing.since_best >= self._stop_after:
-            return f"{standing.since_best} trials brought nothing better"
+        if self._stop_after is not None:
+            brought_nothing = min(standing.since_best, self._over - self._over_before)
+            if brought_nothing >= self._stop_after:
+                return f"{brought_nothing} trials brought nothing better"
         return None
 
     def stops_running(self) -> bool:
@@ -70,6 +77,19 @@ class StoppingRule:
     def save(self) -> None:
         self._saved = time.monotonic()
         self._study.set_user_attr(SEARCH_SECONDS, self._saved - self._began)
+
+    def _over_before_asked(self, trials: int) -> int:
+        asked_for = self._study.user_attrs.get(ASKED_FOR)
+        if asked_for is None or (asked_for["trials"], asked_for["seconds"]) != (trials, self._seconds):
+            over = 0 if asked_for is None else self._over
+            asked_for = {"trials": trials, "seconds": self._seconds, "over": over}
+            self._study.set_user_attr(ASKED_FOR, asked_for)
+        return int(asked_for["over"])
+
+    @property
+    def _over(self) -> int:
+        """How many trials are not under way."""
+        return self._standing.finished + self._standing.waiting
 
     @property
     def _time_is_up(self) -> bool:

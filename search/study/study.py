@@ -21,7 +21,7 @@ from hybridtune.models.training.config import Metric, higher_is_better
 from hybridtune.search.run.run_dir import RunDir
 from hybridtune.search.study.backup import check_study, has_study
 from hybridtune.search.study.reading import StudyReader, StudyView
-from hybridtune.search.study.rungs import WAITS_AT, waits_at
+from hybridtune.search.study.rungs import waits_at
 from hybridtune.search.study.sampler import MakeSampler, make_sampler
 from hybridtune.search.study.storage import StudyFile, StudyMemory
 from hybridtune.search.study.until_ended import UntilEnded
@@ -141,13 +141,6 @@ def tell(study: optuna.Study, trial: Trial, state: TrialState, objective: float 
     study.tell(trial, objective if state == TrialState.COMPLETE else None, state=state)
 
 
-def stop_waiting(study: optuna.Study) -> None:
-    """The search is over: whoever waits is not continued any more."""
-    for trial in started(study):
-        if waits_at(trial) is not None:
-            study.tell(trial.number, state=TrialState.PRUNED)
-
-
 def state_of(trial: FrozenTrial) -> str:
     """For people and tables."""
     return WAITING if waits_at(trial) is not None else STATE_NAMES[trial.state]
@@ -180,27 +173,32 @@ def is_of_search(trial: FrozenTrial) -> bool:
 
 
 def best_first(study: optuna.Study) -> list[FrozenTrial]:
-    """The trials that may be finalists, the best first, one per distinct configuration: those that were trained to
-    their end, and those that still waited at a rung when the search was over, by what they had reached there.
+    """The trials that may be finalists of a search that is over, the best first, one per distinct configuration: those
+    that were trained to their end, and those that wait at a rung, by what they have reached there.
     """
-    return list(ranked(started(study), study.direction))
+    return list(ranked(started(study), study.direction, over=True))
 
 
-def ranked(trials: Sequence[FrozenTrial], direction: optuna.study.StudyDirection) -> Iterator[FrozenTrial]:
-    """As `best_first`, of trials that are at hand."""
-    judged = [
-        trial
-        for trial in trials
-        if trial.state == TrialState.COMPLETE
-        or (trial.state == TrialState.PRUNED and trial.user_attrs.get(WAITS_AT) is not None)
-    ]
+def ranked(
+    trials: Sequence[FrozenTrial], direction: optuna.study.StudyDirection, *, over: bool
+) -> Iterator[FrozenTrial]:
+    """As `best_first`, of trials that are at hand. over: whether the search is; until then nobody who waits is ranked,
+    as he may be continued.
+    """
+    judged = [trial for trial in trials if trial.state == TrialState.COMPLETE or (over and waits_at(trial) is not None)]
     sign = -1 if direction == optuna.study.StudyDirection.MAXIMIZE else 1
     seen = set()
-    for trial in sorted(judged, key=lambda t: (sign * (t.value or 0.0), t.number)):
+    for trial in sorted(judged, key=lambda t: (sign * (objective_of(t) or 0.0), t.number)):
         key = _key(trial)
         if key not in seen:
             seen.add(key)
             yield trial
+
+
+def objective_of(trial: FrozenTrial) -> float | None:
+    """Of a trial that has ended, or waits at a rung."""
+    rung = waits_at(trial)
+    return trial.value if rung is None else trial.intermediate_values[rung]
 
 
 def configurations_tried(study: optuna.Study) -> int:

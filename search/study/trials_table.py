@@ -9,7 +9,7 @@ from optuna.trial import FrozenTrial
 from hybridtune.data.document import new_file
 from hybridtune.search.run.curves import read_curves
 from hybridtune.search.run.run_dir import RunDir
-from hybridtune.search.study.study import started, state_of
+from hybridtune.search.study.study import objective_of, started, state_of
 
 
 def trials_table(study: optuna.Study, curves: pd.DataFrame) -> pd.DataFrame:
@@ -35,7 +35,7 @@ def _trial_row(trial: FrozenTrial, spent: dict[int, dict[Any, Any]]) -> dict[str
         "state": state_of(trial),
         "iterations": used["iteration"],
         "samples": used["samples"],
-        "objective": trial.value,
+        "objective": objective_of(trial),
         "seconds": used["seconds"],
         "retries": trial.user_attrs.get("retries", 0),
         "hosts_lost": trial.user_attrs.get("hosts_lost", 0),

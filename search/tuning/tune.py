@@ -15,7 +15,7 @@ from hybridtune.search.study.backup import back_up
 from hybridtune.search.study.halving import halving_of
 from hybridtune.search.study.rungs import rungs_of, waits_at
 from hybridtune.search.study.stopping import StoppingRule
-from hybridtune.search.study.study import best_first, create_study, started, stop_waiting
+from hybridtune.search.study.study import best_first, create_study, started
 from hybridtune.search.study.trials_table import write_tables
 from hybridtune.search.study.warm_start import warm_start
 from hybridtune.search.tuning.recorder import Recorder
@@ -46,15 +46,17 @@ def search(run: RunDir, say: Say, workers: Workers) -> None:
     study = create_study(run, settings.space, settings.metric)
     if settings.warm_start is not None:
         warm_start(study, settings)
-    stopping = StoppingRule(study, settings.time_budget, settings.stop_after)
     wanted = settings.wanted_trials
+    stopping = StoppingRule(study, settings.time_budget, settings.stop_after, wanted)
     left = wanted - sum(t.state.is_finished() for t in started(study))
     if left > 0 and (reason := stopping.reached()) and (stopping.stops_running() or not _under_way(study)):
         say(f"search: no further trial, {reason}")
     elif left > 0:
         rungs = rungs_of(settings)
+        waiting = sum(waits_at(t) is not None for t in started(study))
         say(
-            f"search: {left} trials of up to {settings.iterations} iterations, {workers.at_once(settings)} at a time; "
+            f"search: {left - waiting} trials {f'and {waiting} that wait ' if waiting else ''}"
+            f"of up to {settings.iterations} iterations, {workers.at_once(settings)} at a time; "
             f"rungs at {', '.join(map(str, rungs)) or 'none'}"
         )
         workers.start(workers.at_once(settings))
@@ -68,7 +70,6 @@ def search(run: RunDir, say: Say, workers: Workers) -> None:
             )
         if left > 0:
             say(f"the search ends early: {reason}")
-        stop_waiting(study)
     back_up(run)
     run.keeper.flush()
     _remove_left_checkpoints(run, study)
