@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -89,14 +89,28 @@ def launch(
     path = find_dataset(dataset)
     with workers_at(address, say) as workers:
         run = _new_run(location, new_settings(path, space, values, workers), workers)
-        with driving(run, say) as driven, _followed(driven, say, watching) as say:
-            driven.update(epoch=driven.keeper.epoch_after(0))
+        with _begun(run, say) as driven, _followed(driven, say, watching) as say:
+            # First: a run that is there is gone on with, on a host that may not have the dataset.
             _keep_dataset(driven, say)
+            driven.update(epoch=driven.keeper.epoch_after(0))
             say(f"`hybridtune dashboard {driven.name}` shows it in the browser")
             if values.get("gpus_per_trial") == AUTO:
                 _share_gpus(driven, say, workers)
             take_to_end(driven, say, workers)
     return driven
+
+
+@contextmanager
+def _begun(run: RunDir, say: Say) -> Iterator[RunDir]:
+    """As `driving`. What this host has of a new run goes again where nobody could begin to work on it."""
+    with ExitStack() as working:
+        try:
+            driven = working.enter_context(driving(run, say))
+        except BaseException:
+            if run.kept_in is not None:
+                shutil.rmtree(run.path)
+            raise
+        yield driven
 
 
 def _keep_dataset(run: RunDir, say: Say) -> None:
@@ -112,12 +126,12 @@ def _share_gpus(run: RunDir, say: Say, workers: Workers) -> None:
     from hybridtune.search.workers.trainable import TrainingContext
 
     settings, epoch = run.document().settings, run.document().epoch
-    workers.start(workers.at_once(settings))
+    most = workers.most_on_a_gpu(settings)
+    # Our own Ray has a core for each that may run at a time, and no other.
+    workers.start(workers.at_once(settings.model_copy(update={"gpus_per_trial": 1 / max(1, most)})))
     dataset = share_dataset(run.open_dataset(), other_hosts=workers.other_hosts)
     context = TrainingContext(run.place, dataset, settings.budget, settings.hardware, (), epoch)
-    count = trainings_on_a_gpu(
-        context, settings.reference, settings.seed, workers.most_on_a_gpu(settings), workers.avoided(), say
-    )
+    count = trainings_on_a_gpu(context, settings.reference, settings.seed, most, workers.avoided(), say)
     say(f"{count} trials share a GPU" if count > 1 else "each trial has a GPU of its own")
     shared = workers.fit(settings.model_copy(update={"gpus_per_trial": 1 / count}))
     run.update(settings=shared.model_dump())

@@ -112,17 +112,23 @@ def test_what_no_host_has_is_refused(hosts: Hosts, shared: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("before", "changes", "words"),
+    ("before", "changes", "words", "prepares"),
     [
-        ("mount -t tmpfs none {shared}", {}, ["{shared}/new", "is not on this host", "shared mount"]),
-        ("mount -o bind,ro {shared} {shared}", {}, ["{shared}/new", "Read-only file system", "mount it writable"]),
-        ("", {"PYTHONPATH": "{other}"}, ["its hybridtune", "is not this one", "install the same wheel"]),
+        ("mount -t tmpfs none {shared}", {}, ["{shared}/new", "is not on this host", "shared mount"], False),
+        (
+            "mount -o bind,ro {shared} {shared}",
+            {},
+            ["{shared}/new", "Read-only file system", "mount it writable"],
+            True,
+        ),
+        ("", {"PYTHONPATH": "{other}"}, ["its hybridtune", "is not this one", "install the same wheel"], False),
     ],
     ids=["not shared", "read-only", "another hybridtune"],
 )
 def test_a_wrong_host_is_refused_by_its_name(
-    hosts: Hosts, shared: Path, before: str, changes: dict[str, str], words: list[str]
+    hosts: Hosts, shared: Path, before: str, changes: dict[str, str], words: list[str], prepares: bool
 ) -> None:
+    """Also for the work of preparing: a host without the mount would reject its share of the series."""
     other = hosts.folder / "other"
     if not other.exists():
         shutil.copytree(Path(__file__).parents[1] / "hybridtune", other / "hybridtune", symlinks=False)
@@ -133,6 +139,10 @@ def test_a_wrong_host_is_refused_by_its_name(
     hosts.start_worker(3, before=before.format(**names), changes=given)
     try:
         assert_refused(hosts, shared, ["host 10.99.0.13", *(word.format(**names) for word in words)])
+        prepared = hybridtune(hosts, shared, "prepare", "raw/launches", "third", "--horizons", "15", *ADDRESS)
+        assert (prepared.returncode == 0) == prepares
+        assert prepares or prepared.stderr.startswith("hybridtune: host 10.99.0.13")
+        shutil.rmtree(shared / "third", ignore_errors=True)
     finally:
         hosts.end_worker(3)
 

@@ -300,6 +300,11 @@ def test_without_a_limit_a_trial_runs_on_each_core(folder: Path, monkeypatch: py
     assert (settings.concurrent, settings.seed, settings.dataset) == (None, 7, (folder / "dataset").resolve())
     assert OwnWorkers().at_once(settings) == cores()
     assert OwnWorkers().at_once(settings.model_copy(update={"concurrent": 5})) == 5
+    # No more are drawn than there are GPUs for: the sampler would know nothing of the others.
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    for share, most in ((1.0, 2), (0.5, 4), (2.0, 1)):
+        assert OwnWorkers().at_once(settings.model_copy(update={"concurrent": 8, "gpus_per_trial": share})) == most
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
     # More would wait for cores that its Ray does not have.
     assert OwnWorkers().most_on_a_gpu(settings.model_copy(update={"concurrent": 1})) == 1
     assert settings.space == load_space("hybrid", Shape.of(Dataset(settings.dataset).info))

@@ -14,11 +14,13 @@ from hybridtune.data.document import write_atomically
 from hybridtune.data.schema import InputError
 from hybridtune.data.store import Dataset
 from hybridtune.search.dashboard.status import read_status
+from hybridtune.search.pipeline import launch
 from hybridtune.search.run import copies, datasets, keeper, lease
+from hybridtune.search.run import stop as stop_module
 from hybridtune.search.run.keeper import PlaceKeeper
 from hybridtune.search.run.lease import DeposedError, Lease, claim, latest, refuse_deposed
 from hybridtune.search.run.location import Location, locate
-from hybridtune.search.run.opening import create_run, driving, open_run, refuse_existing_run
+from hybridtune.search.run.opening import create_run, driving, exists, open_run, refuse_existing_run
 from hybridtune.search.run.place import FolderPlace, Place, PlaceError
 from hybridtune.search.run.run_dir import LOCK, RunDir
 from hybridtune.search.run.settings import Settings
@@ -353,6 +355,40 @@ def test_what_is_left_of_a_run_that_is_gone_from_its_place_is_not_overwritten(lo
     create_run(location, settings(), "abc")
     with pytest.raises(InputError, match=r"is left of a run in .*, which is gone from there: remove that folder"):
         refuse_existing_run(location)
+
+
+def test_a_driver_that_died_is_not_waited_for_by_who_asks_it_to_stop(
+    location: Location, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was said to work on, after 100 seconds."""
+    monkeypatch.setattr(stop_module, "SILENT_SECONDS", 0.6)
+    run = create_run(location, settings(), "abc")
+    with driving(run, nothing) as driven:
+        driven.update(epoch=1)
+    dead = latest(place)
+    place.write(dead.name, dead.model_copy(update={"ended": False}).encode())
+    with pytest.raises(InputError, match=r"nobody works on .*: `hybridtune resume"):
+        stop(open_run(location.name))
+    assert place.names("stops") == []
+
+
+def test_a_launch_that_nobody_could_begin_to_work_on_may_be_given_again(
+    location: Location, place: Place, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ends(*given: object) -> None:
+        raise PlaceError("the disk is full")
+
+    values = {"trials": 1, "iterations": 1}
+    with monkeypatch.context() as refusing:
+        refusing.setattr(FolderPlace, "create", ends)
+        with pytest.raises(PlaceError, match="the disk is full"):
+            launch(dataset.source, location.name, nothing, "basic", values)
+    # Where the dataset is not there yet no other host could go on with the run, so it is not there either.
+    with monkeypatch.context() as losing:
+        losing.setattr(RunDir, "keep_dataset", ends)
+        with pytest.raises(PlaceError, match="the disk is full"):
+            launch(dataset.source, location.name, nothing, "basic", values)
+    assert not exists(location)
 
 
 def test_a_lease_is_read_with_care(place: Place) -> None:

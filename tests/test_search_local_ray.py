@@ -10,16 +10,20 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
+import ray
 
-from hybridtune.search.cluster import local_ray
-from hybridtune.search.cluster.local_ray import LOCK, RAY_PREFIX, _ray_folder, own_signals
+from hybridtune.data.schema import InputError
+from hybridtune.search.cluster import local_ray as local_ray_module
+from hybridtune.search.cluster import maps
+from hybridtune.search.cluster.joined_ray import joined_ray
+from hybridtune.search.cluster.local_ray import LOCK, RAY_PREFIX, _ray_folder, local_ray, own_signals
 from hybridtune.search.cluster.maps import cores
 
 
 @pytest.fixture
 def folders(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     with TemporaryDirectory() as folder:
-        monkeypatch.setattr(local_ray, "RAY_FOLDERS", folder)
+        monkeypatch.setattr(local_ray_module, "RAY_FOLDERS", folder)
         yield Path(folder)
 
 
@@ -77,6 +81,46 @@ def test_a_ctrl_c_while_ray_starts_is_raised_though_somebody_swallows_it() -> No
         done.append("all of the start")
     assert done
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+
+@pytest.mark.parametrize(
+    ("text", "whole"), [("max 100000", None), ("100000 100000", 1), ("150000 100000", 2), ("99900000 100000", None)]
+)
+def test_a_container_has_as_many_cores_as_its_share_of_their_time(
+    text: str, whole: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`docker run --cpus=4` on 64 cores started 64 trials."""
+    (tmp_path / "cpu.max").write_text(f"{text}\n")
+    monkeypatch.setattr(maps, "CPU_MAX", tmp_path / "cpu.max")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(64)))
+    assert cores() == (whole or 64)
+
+
+@pytest.mark.slow
+def test_a_ray_of_our_own_leaves_the_environment_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cluster without a token was asked for one after it."""
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    monkeypatch.delenv("RAY_AUTH_MODE")
+    with local_ray(1):
+        pass
+    assert "RAY_AUTH_MODE" not in os.environ
+
+
+@pytest.mark.slow
+def test_a_ray_that_the_process_uses_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    try:
+        with (
+            pytest.raises(InputError, match=r"this process uses Ray already: call ray\.shutdown\(\) before"),
+            local_ray(1),
+        ):
+            pass
+        with pytest.raises(InputError, match="this process uses Ray already"), joined_ray("10.0.0.9:6379"):
+            pass
+        assert ray.is_initialized()
+    finally:
+        ray.shutdown()
 
 
 def test_a_machine_that_knows_no_sets_of_cores_has_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:

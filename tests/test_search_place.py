@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -149,6 +150,33 @@ def test_without_credentials_that_is_what_is_said(
     monkeypatch.setenv("HOME", str(tmp_path))
     with pytest.raises(PlaceError, match="needs credentials, and none are here: give the host an instance profile"):
         S3Place.at(f"s3://{BUCKET}/run").check()
+
+
+@pytest.mark.usefixtures("bucket")
+def test_credentials_that_were_renewed_are_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Amazon's store says of old ones that they have expired, with status 400; moto never does."""
+    from botocore.exceptions import ClientError
+
+    place = S3Place.at(f"s3://{BUCKET}/{tmp_path.name}")
+    made: list[object] = []
+
+    class Old:
+        def put_object(self, **given: object) -> None:  # noqa: ARG002
+            answer = {"Error": {"Code": "ExpiredToken"}, "ResponseMetadata": {"HTTPStatusCode": 400}}
+            raise ClientError(answer, "PutObject")
+
+    def make(endpoint: str | None, quick: bool = False) -> object:
+        made.append(Old() if always or not made else renewed)
+        return made[-1]
+
+    renewed, always = s3_place._client(place.endpoint), False
+    monkeypatch.setattr(s3_place, "_client", cache(make))
+    place.write("x", b"1")
+    assert place.read("x") == b"1"
+    always = True
+    s3_place._client.cache_clear()
+    with pytest.raises(PlaceError, match=r"refuses this host \(ExpiredToken\): it needs credentials"):
+        place.write("x", b"2")
 
 
 def test_unknown_credentials_are_refused_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 from ray import tune
 from ray.tune import Callback
 from ray.tune.experiment import Trial
@@ -96,6 +98,44 @@ def test_a_worker_killed_between_two_trials_costs_neither(tmp_path: Path) -> Non
         run_tasks(report_once, numbers, KillsWorkers(numbers, after=1), tmp_path / "tune", by_id, ANYWHERE)
     assert not list((tmp_path / "tune").glob("*.json"))
     assert (numbers.ended, numbers.retried, numbers.failed) == ([0, 1, 2, 3], [2], [])
+
+
+class Smaller(Numbers):
+    def _retry(self, task: int, retry: Retry) -> None:
+        assert retry.micro_batch == 1
+        self.retried.append(task)
+
+
+def test_a_worker_that_rays_memory_monitor_ends_is_lost_like_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tune ended the whole search with a RuntimeError: on a cluster whose hosts were started without our setting."""
+    # Ray sets it, for this whole process.
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    begun = tmp_path / "begun"
+
+    def killed_once(config: dict[str, Any]) -> None:
+        if not begun.exists():
+            begun.touch()
+            time.sleep(120)
+        tune.report(Failed(config["number"], "none", "cpu").to_tune())
+
+    numbers = Smaller(1)
+    monitor = {"memory_monitor_refresh_ms": 15000, "memory_usage_threshold": 0.0, "min_memory_free_bytes": -1}
+    ray.init(
+        address="local",
+        num_cpus=1,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level="ERROR",
+        _system_config=monitor,
+        _temp_dir=tempfile.mkdtemp(prefix="ht-", dir="/tmp"),
+    )
+    try:
+        run_tasks(killed_once, numbers, callback_of(numbers, Silent()), tmp_path / "tune", by_id, ANYWHERE)
+    finally:
+        ray.shutdown()
+    assert (numbers.ended, numbers.retried, numbers.failed) == ([0], [0], [])
 
 
 class NotesWorkers(Callback):  # type: ignore[misc]

@@ -119,7 +119,8 @@ def prepare(
         folds=folds,
         strict=strict,
     )
-    workers = process_map(cores()) if address is None else ray_map(address)
+    folders = [] if is_url(dataset) else [Path(dataset).resolve().parent]
+    workers = process_map(cores()) if address is None else ray_map(address, raw.resolve(), *folders)
     with progress_bar(out) as bar, workers as parallel_map:
         task = bar.add_task("preparing series", total=None)
 

@@ -1,5 +1,6 @@
 """The hosts of a cluster as far as a search cares: what each has, and why one cannot be used. Decisions only."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -30,8 +31,17 @@ class Host:
 
     def trials(self, gpus_per_trial: float) -> int:
         """How many run here at once, on a core each."""
-        by_gpu = self.gpus / gpus_per_trial if gpus_per_trial > 0 else self.cpus
-        return int(min(self.cpus, by_gpu) + 1e-6)
+        return int(min(self.cpus, room_on_gpus(self.gpus, gpus_per_trial)))
+
+
+def room_on_gpus(gpus: float, gpus_per_trial: float) -> float:
+    """For how many trials a host has GPUs. A part of one is a part of one card: Ray gives no trial the rests of two."""
+    if gpus_per_trial == 0:
+        return math.inf
+    if gpus_per_trial >= 1:
+        return gpus // gpus_per_trial
+    # A tenth is not quite one in floats.
+    return int(gpus) * int(1 / gpus_per_trial + 1e-6)
 
 
 @dataclass(frozen=True)

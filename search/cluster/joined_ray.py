@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from hybridtune.data.schema import InputError
-from hybridtune.search.cluster.local_ray import UNWINDING, UNWINDING_SECONDS, own_signals
+from hybridtune.search.cluster.local_ray import UNWINDING, UNWINDING_SECONDS, own_signals, refuse_ray_in_use
 from hybridtune.search.cluster.token import TOKEN_REMEDY, refuse_open_token_file
 
 ANSWER_SECONDS = 5.0
@@ -24,10 +24,11 @@ def joined_ray(address: str) -> Iterator[str]:
     hosts. Gives the head's HOST:PORT.
 
     Raises InputError within 15 seconds if no Ray answers there, if it is of another version, or if it wants a token
-    that this process does not have.
+    that this process does not have; also if this process uses Ray already.
     """
     import ray
 
+    refuse_ray_in_use()
     refuse_open_token_file()
     found = _found(address)
     _refuse_silent(found)

@@ -47,6 +47,8 @@ class JoinedWorkers:
         """By Ray's name of it."""
         self._avoided: frozenset[str] = frozenset()
         self._asking: dict[Host, Future[None]] = {}
+        self._silent: set[str] = set()
+        """Those that have not answered, as was said."""
         self._looked = time.monotonic()
         self._memory: MemoryWatch | None = None
 
@@ -118,6 +120,11 @@ class JoinedWorkers:
         for host in answered:
             try:
                 self._asking.pop(host).result()
+            except probe.NoAnswerError as error:
+                # It may be gone by now, or busy: as long as it is there it is asked again.
+                if host.node not in self._silent:
+                    self._silent.add(host.node)
+                    self._say(f"a host that has joined is waited for: {error}")
             except InputError as error:
                 self._avoided |= {host.node}
                 self._say(f"no trial will run on a host that has joined: {error}")
@@ -144,6 +151,8 @@ class JoinedWorkers:
         hardware = self._installed([host], settings)
         common_precision(hardware, settings.precision, settings.device, settings.gpus_per_trial)
         probe.refuse_unreachable([host], self._place)
+        assert self._memory is not None
+        self._memory.begin(probe.kills_of([host]))
 
     def _room(self, hosts: Iterable[Host]) -> int:
         """For how many trials."""

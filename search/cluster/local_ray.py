@@ -11,9 +11,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
+from hybridtune.data.schema import InputError
+
 RAY_FOLDERS, RAY_PREFIX = "/tmp", "ht-"  # noqa: S108 its names are drawn
 """Short: Ray's sockets lie below its temporary folder, and a socket's path has at most 107 characters."""
 LOCK = "hybridtune.lock"
+AUTHENTICATION = "RAY_AUTH_MODE"
 UNWINDING, UNWINDING_SECONDS = "TUNE_FUNCTION_THREAD_TIMEOUT_S", "600"
 """How long a worker may take to end a training that was stopped. After Tune's own 2 seconds the worker counts as unfit
 for the next trial, which fails without a word to anybody."""
@@ -21,12 +24,16 @@ for the next trial, which fails without a word to anybody."""
 
 @contextmanager
 def local_ray(cpus: int) -> Iterator[None]:
-    """A Ray of our own on this machine, ended with the block. Never joins one that runs already."""
+    """A Ray of our own on this machine, ended with the block. Never joins one that runs already.
+
+    Raises InputError if this process uses Ray already.
+    """
     import ray
 
     from hybridtune.models.device import worker_environment
 
-    with _ray_folder() as folder:
+    refuse_ray_in_use()
+    with _ray_folder() as folder, _own_authentication():
         try:
             with own_signals():
                 ray.init(
@@ -45,6 +52,27 @@ def local_ray(cpus: int) -> Iterator[None]:
             yield
         finally:
             ray.shutdown()
+
+
+@contextmanager
+def _own_authentication() -> Iterator[None]:
+    """Ray sets this process's mode to that of the Ray that it starts, for every cluster that is joined later too."""
+    before = os.environ.get(AUTHENTICATION)
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop(AUTHENTICATION, None)
+        else:
+            os.environ[AUTHENTICATION] = before
+
+
+def refuse_ray_in_use() -> None:
+    """Raises InputError if this process uses Ray already, whose actors and objects would end with ours."""
+    import ray
+
+    if ray.is_initialized():
+        raise InputError("this process uses Ray already: call ray.shutdown() before, or launch in a process of its own")
 
 
 @contextmanager

@@ -9,7 +9,9 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import partial
 from itertools import islice
+from math import ceil
 from multiprocessing import get_context, parent_process
+from pathlib import Path
 from threading import Thread
 from typing import Any
 
@@ -17,14 +19,19 @@ from hybridtune.data.parallel import ParallelMap
 from hybridtune.data.schema import InputError
 from hybridtune.search.cluster.joined_ray import joined_ray
 
+CPU_MAX = Path("/sys/fs/cgroup/cpu.max")
+"""Microseconds of all cores together that a container may have, and in how many; `max` where there is no limit."""
+
 AHEAD = 8
 """Items of a parallel map that are started ahead, for each core: enough to keep it busy, few enough to hold."""
 
 
 def cores() -> int:
-    """Cores that this process may use."""
+    """Cores that this process may use, or so many as its container's share of their time makes."""
     # macOS has no such sets.
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota, _, period = CPU_MAX.read_text().partition(" ") if CPU_MAX.exists() else ("max", "", "")
+    return allowed if quota == "max" else min(allowed, ceil(int(quota) / int(period)))
 
 
 @contextmanager
@@ -67,14 +74,21 @@ def _end_with_parent() -> None:
 
 
 @contextmanager
-def ray_map(address: str) -> Iterator[ParallelMap]:
-    """A parallel map over the cores of the Ray cluster at `address`. Its nodes must reach the items' files.
+def ray_map(address: str, *seen: Path) -> Iterator[ParallelMap]:
+    """A parallel map over the cores of the Ray cluster at `address`. seen: what each of its hosts has to see.
 
-    Raises InputError if it cannot be joined.
+    Raises InputError if it cannot be joined, or naming a host that has another hybridtune or does not see that: there
+    some of the items would be rejected, or come out otherwise.
     """
     import ray
 
     with joined_ray(address):
+        from hybridtune.search.cluster import probe
+
+        hosts = [host for host in probe.hosts() if host.cpus > 0]
+        probe.refuse_other_installations(hosts)
+        for path in seen:
+            probe.refuse_unseen(hosts, path)
         call = ray.remote(num_cpus=1)(_call)
         ahead = AHEAD * max(1, int(ray.cluster_resources().get("CPU", 1)))
         yield lambda function, items: _in_order(partial(call.remote, function), ray.get, items, ahead)

@@ -24,6 +24,10 @@ class MemoryWatch:
         self._read = read
         self._seen = dict(read(None))
 
+    def begin(self, kills: Mapping[str, int]) -> None:
+        """With hosts that have joined. kills: their counters by address."""
+        self._seen |= kills
+
     def rose(self, host: str | None) -> bool:
         """Whether there were kills on the host, or on any if it is not known, since this was last asked."""
         now = self._read(host)

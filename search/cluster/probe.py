@@ -7,11 +7,12 @@ import secrets
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import ray
 from ray import cloudpickle
-from ray.exceptions import RayError
+from ray.exceptions import RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from hybridtune.data.schema import InputError
@@ -27,6 +28,10 @@ SOON_SECONDS = 5.0
 """The same where a search waits for it."""
 
 cloudpickle.register_pickle_by_value(probe_task)
+
+
+class NoAnswerError(InputError):
+    """A host has not said whether it can train."""
 
 
 def hosts() -> list[Host]:
@@ -69,6 +74,13 @@ def kills_of(asked: Sequence[Host]) -> dict[str, int]:
         with suppress(RayError):
             kills[answers[reference].address] = ray.get(reference)
     return kills
+
+
+def refuse_unseen(asked: Sequence[Host], path: Path) -> None:
+    """Raises InputError naming the first host that does not see the folder or file."""
+    for host, sees in zip(asked, _answers(asked, os.path.exists, *[(path,)] * len(asked)), strict=True):
+        if not sees:
+            raise InputError(f"{host}: {path} is not on this host: mount it on every host, or leave --address out")
 
 
 def refuse_unreachable(asked: Sequence[Host], place: Place) -> None:
@@ -123,7 +135,7 @@ def _hardware() -> HostHardware:
 def _answers(asked: Sequence[Host], question: Callable[..., Any], *arguments: tuple[Any, ...]) -> list[Any]:
     """What `question` returns on each host. arguments: of each host; none of them: no arguments.
 
-    Raises InputError naming the first host that cannot answer.
+    Raises InputError naming the first host that cannot answer, NoAnswerError if it is not known why.
     """
     references = [
         _pinned(question, host).remote(*given)
@@ -135,12 +147,13 @@ def _answers(asked: Sequence[Host], question: Callable[..., Any], *arguments: tu
         try:
             found.append(ray.get(reference, timeout=max(0.0, deadline - time.monotonic())))
         except ray.exceptions.GetTimeoutError:
-            raise InputError(
+            raise NoAnswerError(
                 f"{host} does not answer within {ANSWER_SECONDS:.0f} seconds: look at it, or end it"
             ) from None
         except RayError as error:
             lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-            raise InputError(f"{host} cannot run a task: {lines[-1]}") from None
+            kind = InputError if isinstance(error, RayTaskError) else NoAnswerError
+            raise kind(f"{host} cannot run a task: {lines[-1]}") from None
     return found
 
 

@@ -7,6 +7,7 @@ from typing import Protocol, Self
 from hybridtune.data.schema import InputError
 from hybridtune.models.device import pick
 from hybridtune.models.first_step import refuse_untrainable
+from hybridtune.search.cluster.hosts import room_on_gpus
 from hybridtune.search.cluster.joined_ray import joined_ray
 from hybridtune.search.cluster.local_ray import local_ray
 from hybridtune.search.cluster.maps import cores
@@ -84,14 +85,11 @@ class OwnWorkers:
         return settings
 
     def at_once(self, settings: Settings) -> int:
-        # Where they share few GPUs, Ray lets the others wait.
-        return settings.concurrent or cores()
+        # More would be drawn all the same, before anything is known, and wait for a GPU.
+        return int(min(settings.concurrent or cores(), room_on_gpus(_gpus(), settings.gpus_per_trial)))
 
     def most_on_a_gpu(self, settings: Settings) -> int:
-        import torch
-
-        # Our own Ray has a core for each that may run at a time, and no other.
-        return min(cores() // max(1, torch.cuda.device_count()), self.at_once(settings))
+        return min(cores() // max(1, _gpus()), settings.concurrent or cores())
 
     def refuse_unreachable(self, place: Place) -> None:
         """It was made by this very host."""
@@ -122,11 +120,15 @@ class OwnWorkers:
             self._running.close()
 
 
-def _refuse_missing_gpus(gpus_per_trial: float) -> None:
-    """Raises InputError if a trial would wait for ever for GPUs that are not there."""
+def _gpus() -> int:
     import torch
 
-    there = torch.cuda.device_count()
+    return torch.cuda.device_count()
+
+
+def _refuse_missing_gpus(gpus_per_trial: float) -> None:
+    """Raises InputError if a trial would wait for ever for GPUs that are not there."""
+    there = _gpus()
     if gpus_per_trial > there:
         raise InputError(
             f"gpus-per-trial is {gpus_per_trial:g}, this machine has {there} GPUs: ask for fewer, or 0 for the CPU"

@@ -20,6 +20,8 @@ CHECK_ATTEMPTS, CHECK_SECONDS = 2, 3.0
 """The same where somebody waits for a word about it."""
 
 REFUSED = (401, 403)
+EXPIRED = ("ExpiredToken", "ExpiredTokenException", "InvalidToken", "TokenRefreshRequired")
+"""What Amazon's store says with status 400 of credentials that are over."""
 ABSENT = 404
 
 Answer = TypeVar("Answer")
@@ -124,7 +126,7 @@ class S3Place:
             try:
                 return work(_client(self.endpoint))
             except ClientError as error:
-                if _status(error) not in REFUSED:
+                if not _refuses(error):
                     raise
                 # Credentials for a limited time may have been renewed since the client was made.
                 _client.cache_clear()
@@ -156,7 +158,7 @@ class S3Place:
             code = error.response["Error"]["Code"]
             if code == "NoSuchBucket":
                 raise PlaceError(f"the bucket of {self} does not exist{at}: make it, or name another") from None
-            if _status(error) in REFUSED:
+            if _refuses(error):
                 raise PlaceError(
                     f"{self} refuses this host ({code}): it needs credentials that may list, read, write and delete "
                     "below it"
@@ -168,6 +170,11 @@ class S3Place:
 
 def _status(error: Any) -> int:
     return int(error.response["ResponseMetadata"]["HTTPStatusCode"])
+
+
+def _refuses(error: Any) -> bool:
+    """Whether it is the credentials that the store does not take."""
+    return _status(error) in REFUSED or error.response["Error"]["Code"] in EXPIRED
 
 
 @cache

@@ -70,16 +70,30 @@ def _stop_through(place: Place) -> str:
         raise _nobody(str(place))
     place.write(lease.stop, b"")
     try:
-        _wait_until(lambda: _has_ended(place, lease), lease.driver)
+        _wait_until(_Ending(place, lease).has_ended, lease.driver)
     finally:
         # A driver that is dead would leave it.
         place.remove(lease.stop)
     return lease.driver
 
 
-def _has_ended(place: Place, lease: Lease) -> bool:
-    now = latest(place)
-    return now is None or now.epoch > lease.epoch or now.ended
+class _Ending:
+    """Of a driver that was asked to stop."""
+
+    def __init__(self, place: Place, lease: Lease) -> None:
+        self._place, self._lease = place, lease
+        self._heard = time.monotonic()
+
+    def has_ended(self) -> bool:
+        """Raises InputError if there is no sign of life of it any more."""
+        now = latest(self._place)
+        if now is None or now.epoch > self._lease.epoch or now.ended:
+            return True
+        if now != self._lease:
+            self._lease, self._heard = now, time.monotonic()
+        elif time.monotonic() - self._heard > SILENT_SECONDS:
+            raise _nobody(str(self._place))
+        return False
 
 
 def _wait_until(ended: Callable[[], bool], driver: str) -> None:

@@ -71,6 +71,7 @@ def search(run: RunDir, say: Say, workers: Workers) -> None:
         if left > 0:
             say(f"the search ends early: {reason}")
     back_up(run)
+    run.keeper.keep_search()
     run.keeper.flush()
     _remove_left_checkpoints(run, study)
     write_tables(run, study)

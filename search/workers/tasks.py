@@ -17,6 +17,7 @@ from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
 from hybridtune.search.run.trial_report import Progressed, TrialReport, report_from_tune
+from hybridtune.search.workers.memory_monitor import ended_workers_are_lost
 from hybridtune.spaces.parameters import Config
 
 SNAPSHOTS = ("experiment_state-*.json", "search_gen_state-*.json")
@@ -214,23 +215,24 @@ def run_tasks(
     scheduler: says what each takes and where, as `Placing` does. callback: answers for lost ones. folder_of: the name
     of a task's own folder below `folder`.
     """
-    # Not Tuner: it begins by pickling all of this into the folder.
     try:
-        tune.run(
-            trainable,
-            name=folder.name,
-            storage_path=str(folder.parent),
-            # Until the tasks say that they are finished: how many attempts they take is not known.
-            num_samples=-1,
-            search_alg=tasks,
-            scheduler=scheduler,
-            callbacks=[callback],
-            reuse_actors=True,
-            raise_on_failed_trial=False,
-            progress_reporter=Silent(),
-            trial_dirname_creator=folder_of,
-            verbose=0,
-        )
+        with ended_workers_are_lost():
+            # Not Tuner: it begins by pickling all of this into the folder.
+            tune.run(
+                trainable,
+                name=folder.name,
+                storage_path=str(folder.parent),
+                # Until the tasks say that they are finished: how many attempts they take is not known.
+                num_samples=-1,
+                search_alg=tasks,
+                scheduler=scheduler,
+                callbacks=[callback],
+                reuse_actors=True,
+                raise_on_failed_trial=False,
+                progress_reporter=Silent(),
+                trial_dirname_creator=folder_of,
+                verbose=0,
+            )
     except Exception:
         tasks.first_error.raise_if_any()
         raise
