@@ -10,9 +10,12 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from hybridtune.data.schema import InputError
+
+if TYPE_CHECKING:
+    from hybridtune.search.run.location import Location
 
 EXTRAS = {
     "search": ("jinja2", "optuna", "plotly", "ray", "scipy", "sklearn", "sqlalchemy", "tensorboardX", "yaml"),
@@ -35,6 +38,7 @@ LEAST_MEMORY, LEAST_DISK = 2 * GIB, 5 * GIB
 """A worker of the default space takes about 1 GB beside Ray; a search's folders grow by megabytes a trial."""
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 the kernel's, where Ray keeps what its processes share
 LEAST_SHARED = GIB
+CONTROL_GROUP = Path("/sys/fs/cgroup")
 
 State = Literal["ok", "note", "missing"]
 
@@ -119,14 +123,16 @@ def _available_memory() -> int | None:
     except OSError:
         return None
     available = int(lines["MemAvailable"].split()[0]) * 1024
-    control = Path("/sys/fs/cgroup")
+    control = CONTROL_GROUP
     try:
         limit = int((control / "memory.max").read_text(encoding="ascii"))
         used = int((control / "memory.current").read_text(encoding="ascii"))
+        parts = dict(line.split() for line in (control / "memory.stat").read_text(encoding="ascii").splitlines())
     except (OSError, ValueError):
         # No limit, or none that could be seen.
         return available
-    return min(available, limit - used)
+    # Of what was read from files the kernel gives back what nobody has used lately.
+    return min(available, limit - used + int(parts["inactive_file"]))
 
 
 def _ray() -> Iterator[Finding]:
@@ -173,17 +179,39 @@ def _namespaces() -> Finding:
 def _run(name: str) -> Finding:
     from hybridtune.search.run.location import locate
     from hybridtune.search.run.opening import exists, open_run
+    from hybridtune.search.study.backup import check_study
 
     about = f"run {name}"
     try:
         location = locate(name)
         if not exists(location):
-            return Finding(about, f"none is there{'' if location.place is None else ', and its place can be used'}")
-        document = open_run(name).document()
+            return _new_run(about, location)
+        opened = open_run(name)
+        check_study(opened)
+        document = opened.document()
         found = f"{document.status}, of {document.versions.get('hybridtune', 'an unknown version')}"
         if not document.settings.dataset.exists() and location.place is None:
             remedy = "put it back, or a resume has nothing to train on"
             return Finding(about, f"{found}; its dataset {document.settings.dataset} is gone", "missing", remedy)
+        if location.place is None and not _can_write(location.path):
+            return Finding(about, f"{found}; its folder cannot be written", "missing", "allow it, or copy the run")
         return Finding(about, found)
     except InputError as error:
         return Finding(about, str(error), "missing")
+
+
+def _new_run(about: str, location: "Location") -> Finding:
+    if location.place is not None:
+        return Finding(about, "none is there, and its place can be used")
+    parent = next(folder for folder in location.path.parents if folder.exists())
+    if _can_write(parent):
+        return Finding(about, "none is there")
+    return Finding(about, f"none is there, and {parent} cannot be written", "missing", "allow it, or name another")
+
+
+def _can_write(folder: Path) -> bool:
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False

@@ -43,3 +43,4 @@ def test_a_search_is_one_table_that_is_changed_in_place(kernel: BlockingKernelCl
     assert "searching" in tables[0]
     assert any("4 of 4" in table and "best" in table for table in tables)
     assert any("retraining" in table for table in tables)
+    assert ">done<" in tables[-1]

@@ -24,7 +24,7 @@ from hybridtune.search.finalists.members import FAILED, MEMBER, FailedMember, me
 from hybridtune.search.finalists.predictions import ENSEMBLE
 from hybridtune.search.report.comparison import TITLES, compare
 from hybridtune.search.run.run_dir import RunDir, trial_name
-from hybridtune.search.study.study import best_first, config_of, open_study
+from hybridtune.search.study.study import ask, best_first, config_of, create_study, open_study, tell
 from hybridtune.search.workers.checkpoint import checkpoints
 from hybridtune.spaces.load import load_space
 from hybridtune.spaces.parameters import Float
@@ -313,6 +313,19 @@ def test_a_finished_search_is_extended_by_more_trials(
     page = run.report.read_text()
     assert "6 configurations were tried" in page
     assert "The test slice was read 2 times: what was changed in between may have fitted it." in page
+
+
+def test_the_report_of_a_run_that_is_searched_further_is_of_its_result_so_far(
+    finished: Workplace, tmp_path: Path
+) -> None:
+    run = RunDir.open(Path(shutil.copytree(finished.path / "run", tmp_path / "run")))
+    run.update(status="searching")
+    settings = run.document().settings
+    study = create_study(run, settings.space, settings.metric)
+    tell(study, ask(study, settings.space, seed=5, sampler="random"), TrialState.COMPLETE, 0.01)
+    report = Workplace(tmp_path).succeed("report", "run")
+    assert "ensemble" in report
+    assert "5 configurations" not in run.report.read_text()
 
 
 def test_a_finished_run_without_its_result_makes_it_again(

@@ -51,7 +51,7 @@ def test_the_copy_is_the_study_of_its_moment(run: RunDir) -> None:
 def test_a_damaged_study_is_said_and_its_copy_offered(run: RunDir) -> None:
     damage(run.study)
     with pytest.raises(
-        InputError, match=r"study\.db is damaged \(.*\): `cp .*study\.backup\.db' .*study\.db'` puts back"
+        InputError, match=r"study\.db is damaged \(.*\): `mv .*study\.backup\.db' .*study\.db'` puts back"
     ):
         open_study(run)
     with pytest.raises(InputError, match="is damaged"):
@@ -63,7 +63,7 @@ def test_a_damaged_study_is_said_and_its_copy_offered(run: RunDir) -> None:
 def test_a_study_that_is_gone_is_not_begun_anew_while_there_is_a_copy(run: RunDir) -> None:
     (run.study).unlink()
     for use in (open_study, lambda run: create_study(run, HYBRID, "tune_loss")):
-        with pytest.raises(InputError, match=r"study\.db is damaged \(it is gone\): `cp .*` puts back"):
+        with pytest.raises(InputError, match=r"study\.db is damaged \(it is gone\): `mv .*` puts back"):
             use(run)
     assert not (run.study).exists()
 

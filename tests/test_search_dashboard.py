@@ -23,7 +23,7 @@ from starlette.testclient import TestClient
 from hybridtune.data.schema import InputError
 from hybridtune.search.dashboard.drawing import HEIGHT, MARGIN, WIDTH, draw
 from hybridtune.search.dashboard.guard import Guard
-from hybridtune.search.dashboard.overview import Curve
+from hybridtune.search.dashboard.overview import Curve, Overview
 from hybridtune.search.dashboard.proxy import Behind
 from hybridtune.search.dashboard.ray_pages import RayAddress, ray_pages
 from hybridtune.search.dashboard.server import _listening, pages
@@ -47,7 +47,8 @@ def guarded() -> tuple[Guard, TestClient]:
 def test_the_printed_address_works_once_and_gives_a_cookie_that_no_script_reads() -> None:
     guard, client = guarded()
     assert client.get("/").status_code == 403
-    assert client.get("/?key=wrong").status_code == 403
+    for wrong in ("wrong", "%C3%A9"):
+        assert client.get(f"/?key={wrong}").status_code == 403
     opened = client.get(guard.address)
     assert (opened.status_code, opened.headers["location"]) == (303, "/")
     cookie = opened.headers["set-cookie"]
@@ -221,6 +222,9 @@ def test_a_tensorboard_that_does_not_start_says_why(tmp_path: Path, monkeypatch:
     client = TestClient(Starlette(routes=[Mount(PREFIX, Behind("TensorBoard", TensorBoard(tmp_path).base))]))
     answer = client.get("/tensorboard/")
     assert (answer.status_code, "TensorBoard did not start" in answer.text) == (502, True)
+    elsewhere = Starlette(routes=[Mount(PREFIX, Behind("TensorBoard", TensorBoard(tmp_path / "none").base))])
+    answer = TestClient(elsewhere).get("/tensorboard/")
+    assert (answer.status_code, "stay on the host that works on the run" in answer.text) == (404, True)
     monkeypatch.setattr("hybridtune.search.dashboard.tensorboard.find_spec", lambda name: None)
     assert "pip install 'hybridtune[dashboard]'" in client.get("/tensorboard/").text
 
@@ -267,6 +271,38 @@ def test_a_study_that_cannot_be_read_for_a_while_does_not_end_the_watching(finis
         return shown
 
     assert asyncio.run(watch()) == [None, "seen again"]
+
+
+@pytest.mark.slow
+def test_a_run_that_cannot_be_seen_any_more_is_said_to_who_watches(
+    finished: Workplace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A page that was open said searching, hours after the search had ended for want of its study."""
+    monkeypatch.setattr("hybridtune.search.dashboard.watcher.TROUBLE_SECONDS", 1.0)
+    run = RunDir.open(Path(shutil.copytree(finished.path / "run", tmp_path / "run")))
+    run.update(status="searching")
+    look = Look.at(str(run.path))
+
+    async def watch() -> list[Overview]:
+        changes = Watcher(look).changes()
+        shown = [await anext(changes)]
+        run.study.unlink()
+        run.study.write_bytes(b"damaged" * 1000)
+        run.update(status="failed", error="the study is damaged")
+        shown.append(await asyncio.wait_for(anext(changes), 30))
+        run.path.rename(tmp_path / "elsewhere")
+        shown.append(await asyncio.wait_for(anext(changes), 30))
+        await changes.aclose()
+        return shown
+
+    before, damaged, gone = asyncio.run(watch())
+    assert (before.status, before.error) == ("searching", None)
+    assert (damaged.status, damaged.error) == ("failed", "the study is damaged")
+    assert gone.error is not None
+    assert "run" in gone.error
+    with TestClient(pages(look, TensorBoard(run.tune), None), base_url=HOST) as client:
+        answer = client.get("/")
+        assert (answer.status_code, answer.text.count("\n")) == (503, 1)
 
 
 def test_the_port_of_a_dashboard_that_has_just_ended_can_be_used_again() -> None:

@@ -10,6 +10,9 @@ from conftest import HYBRIDTUNE
 import hybridtune.search.cli.main
 import hybridtune.search.doctor as doctor_module
 from hybridtune.search.doctor import EXTRAS, Finding, examine
+from hybridtune.search.run.run_dir import RunDir
+from hybridtune.search.run.settings import Settings
+from hybridtune.spaces.hybrid import HYBRID
 
 
 def found(run: str | None = None) -> dict[str, Finding]:
@@ -48,6 +51,17 @@ def test_little_memory_or_disk_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_p
     assert findings[f"disk at {tmp_path}"].state == "missing"
 
 
+def test_what_a_container_has_read_from_files_is_not_memory_that_is_missing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    used = {"memory.max": 4 * 2**30, "memory.current": 4 * 2**30 - 4096}
+    for name, value in used.items():
+        (tmp_path / name).write_text(f"{value}\n")
+    (tmp_path / "memory.stat").write_text(f"anon 4096\ninactive_file {3 * 2**30}\nactive_file 4096\n")
+    monkeypatch.setattr(doctor_module, "CONTROL_GROUP", tmp_path)
+    assert found()["memory"].text() == "ok      memory: 3.0 GiB free"
+
+
 def test_a_token_that_is_not_there_or_open_to_others_is_missing(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -67,6 +81,14 @@ def test_a_run_that_cannot_be_used_is_said(tmp_path: Path, monkeypatch: pytest.M
     (tmp_path / "other").mkdir()
     assert found(str(tmp_path / "none"))[f"run {tmp_path / 'none'}"].state == "ok"
     assert found(str(tmp_path / "other"))[f"run {tmp_path / 'other'}"].state == "missing"
+    for nowhere in ("/proc/nowhere/run", "/etc/hostname/run"):
+        finding = found(nowhere)[f"run {nowhere}"]
+        assert (finding.state, "cannot be written" in finding.found) == ("missing", True)
+    settings = Settings(dataset=tmp_path, dimensions=dict(HYBRID.dimensions), reference=HYBRID.reference)
+    run = RunDir.create(tmp_path / "run", settings, "none")
+    assert found(str(run.path))[f"run {run.path}"].state == "ok"
+    run.study.write_bytes(b"damaged" * 1000)
+    assert "is damaged" in found(str(run.path))[f"run {run.path}"].found
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "")
     assert found("s3://bucket/run")["run s3://bucket/run"].state == "missing"
 

@@ -4,7 +4,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -268,6 +268,51 @@ def test_the_newest_whole_copy_is_fetched_and_what_is_older_here_goes(place: Pla
     }
 
 
+def test_what_is_looked_at_again_is_fetched_as_far_as_it_has_changed_and_never_away(
+    place: Place, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each look took the copy away and fetched all of it: a dashboard left open moved gigabytes, and who read the run
+    beside it found files missing.
+    """
+    names = ("predictions.parquet", "report/index.html", "run.json", "study.db")
+    for name in names:
+        place.write(f"drivers/000001/{name}", name.encode())
+    fetched: list[str] = []
+    missing: list[Path] = []
+
+    def download(self: FolderPlace, name: str, path: Path, moved: Callable[[int], None]) -> bool:
+        fetched.append(name.removeprefix("drivers/"))
+        missing.extend(file for file in there if not file.exists())
+        return original(self, name, path, moved)
+
+    original, there = FolderPlace.download, list[Path]()
+    monkeypatch.setattr(FolderPlace, "download", download)
+    copies.refresh(place, folder)
+    assert sorted(fetched) == [
+        f"000001/{name}" for name in sorted(("run.json", "study.db", "report/index.html", "predictions.parquet"))
+    ]
+    there += [folder / "study.db", folder / "report" / "index.html"]
+    # Written here, by `hybridtune report`.
+    (folder / "report" / "index.html").write_text("anew")
+    fetched.clear()
+    copies.refresh(place, folder)
+    assert fetched == []
+    assert (folder / "report" / "index.html").read_text() == "anew"
+    place.write("drivers/000001/study.db", b"more")
+    place.remove("drivers/000001/predictions.parquet")
+    copies.refresh(place, folder)
+    assert fetched == ["000001/study.db"]
+    assert not (folder / "predictions.parquet").exists()
+    # Another driver's are all others.
+    for name in ("run.json", "study.db", "report/index.html"):
+        place.write(f"drivers/000002/{name}", b"second")
+    fetched.clear()
+    copies.refresh(place, folder)
+    assert len(fetched) == 3
+    assert (folder / "report" / "index.html").read_bytes() == b"second"
+    assert missing == []
+
+
 def test_a_place_without_a_run_is_said(location: Location) -> None:
     with pytest.raises(InputError, match="holds no run: `hybridtune launch` makes one"):
         open_run(location.name)
@@ -321,7 +366,7 @@ def test_the_status_says_who_works_on_it_and_how_far_its_copy_is_behind(location
         assert (working.driver.process, working.driver.ended, working.driver.behind) == (os.getpid(), False, 0.0)
         assert working.driver.silent < 5
         assert f"driver: process {os.getpid()} on host" in working.text()
-    assert read_status(open_run(location.name)).text().splitlines()[-1].endswith(", ended")
+    assert read_status(open_run(location.name)).text().splitlines()[-2].endswith(", ended")
 
 
 def test_a_driver_is_stopped_through_the_place_as_by_ctrl_c(location: Location, place: Place) -> None:

@@ -80,6 +80,10 @@ def test_every_step_is_seen_by_who_has_looked_before_and_by_who_has_not(tmp_path
             look()
     last = looks[-1]
     assert last.states == {"complete": 8, "pruned": 5, "failed": 7, "running": 0, "waiting": 10}
+    assert last.ended == 20
+    assert overview(run, study, Known(), driven=False).stage == "stopped while searching"
+    run.update(status="retraining")
+    assert overview(run, study, early, driven=True).ended == 30
     assert [number for number, _ in last.failures] == [28, 24, 20, 16, 12][:FAILURES]
     assert last.failures[0] == (28, "failure 28")
     assert last.failed == 7
@@ -93,3 +97,16 @@ def test_every_step_is_seen_by_who_has_looked_before_and_by_who_has_not(tmp_path
         ("10.0.0.2", "device 29", ()),
     ]
     assert sum(host.ended for host in last.hosts) == 19
+
+
+def test_the_reference_is_said_to_be_stopped_where_it_was(tmp_path: Path) -> None:
+    """What it had reached after four iterations stood beside what the best had after a hundred."""
+    run = new_run(tmp_path)
+    study = create_study(run, HYBRID, "tune_loss")
+    reference, other = (ask(study, HYBRID, 0, "random") for _ in range(2))
+    report_value(reference, 4, 0.686)
+    tell(study, reference, TrialState.PRUNED)
+    tell(study, other, TrialState.COMPLETE, 0.66)
+    best = overview(run, study, Known(), driven=True).best
+    assert best is not None
+    assert best.reference_in_words == "reference stopped at iteration 4: 0.6860"

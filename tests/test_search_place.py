@@ -58,6 +58,11 @@ def test_names_are_all_below_a_folder(place: Place) -> None:
     assert place.names("tune/trial_1") == ["tune/trial_1/b", "tune/trial_1/deep/a"]
     assert place.names("tune") == ["tune/trial_1/b", "tune/trial_1/deep/a", "tune/trial_10/c"]
     assert place.names("nothing") == []
+    stamps = place.stamps("tune")
+    assert sorted(stamps) == place.names("tune")
+    place.write("tune/trial_1/b", b"more")
+    changed = place.stamps("tune")
+    assert {name for name in stamps if stamps[name] != changed[name]} == {"tune/trial_1/b"}
 
 
 def test_a_file_of_several_pieces_travels_there_and_back_and_tells_how_far_it_is(place: Place, tmp_path: Path) -> None:

@@ -5,8 +5,9 @@ no terminal, or where they are asked for.
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from threading import Thread
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -56,10 +57,18 @@ class RunView:
             assert shown.stdout is not None
             if line := shown.stdout.readline().strip():
                 self.say(line)
+            # How to see it where there is no display, say.
+            rest = Thread(target=self._say_all, args=(shown.stdout,), daemon=True)
+            rest.start()
             try:
                 yield
             finally:
                 shown.terminate()
+                rest.join()
+
+    def _say_all(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self.say(line.strip())
 
     @contextmanager
     def _in_terminal(self, run: RunDir) -> Iterator[None]:
@@ -77,9 +86,9 @@ class RunView:
 
 def render(run: Overview, last: Sequence[str]) -> RenderableType:
     """last: lines that it said, the latest at the end."""
-    parts = [_headline(run), *_trials(run), *_best(run.best, run), *_rungs(run.rungs)]
     quiet = (Text(line, style="dim", no_wrap=True, overflow="ellipsis") for line in last)
-    return Group(*parts, Text(""), *quiet)
+    # Of a screen that is too low the end is cut off.
+    return Group(_headline(run), *_trials(run), *quiet, Text(""), *_best(run.best, run), *_rungs(run.rungs))
 
 
 def _headline(run: Overview) -> Text:
@@ -95,13 +104,12 @@ def _headline(run: Overview) -> Text:
 
 
 def _trials(run: Overview) -> Iterator[RenderableType]:
-    ended = sum(count for state, count in run.states.items() if state != "running")
     # A bar does not end its line by itself.
     bar = Table.grid()
-    bar.add_row(ProgressBar(total=run.wanted, completed=ended, width=40))
+    bar.add_row(ProgressBar(total=run.wanted, completed=run.ended, width=40))
     yield bar
     counts = "  ".join(f"{state} {count}" for state, count in run.states.items() if count)
-    text = Text(f"{ended} of {run.wanted} trials: {counts or 'none yet'}")
+    text = Text(f"{run.ended} of {run.wanted} trials: {counts or 'none yet'}")
     if run.samples_per_second:
         text.append(f"  {run.samples_per_second:,.0f} anchors/s", "dim")
     yield text
@@ -114,8 +122,8 @@ def _best(best: Best | None, run: Overview) -> Iterator[RenderableType]:
     text = Text.assemble("best ", (f"{best.objective:.4f}", "bold green"), f" {metric}, trial {best.trial}")
     if not best.different:
         text.append(", the reference configuration")
-    elif best.reference is not None:
-        text.append(f"; reference {best.reference:.4f}")
+    elif best.reference_in_words is not None:
+        text.append(f"; {best.reference_in_words}")
     text.append(f"; {run.tried} tried on the same slice", "dim")
     yield text
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")

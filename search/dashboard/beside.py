@@ -16,12 +16,14 @@ SHARE = 0.02
 
 @contextmanager
 def looking(run: RunDir, show: Callable[[Overview], None]) -> Iterator[None]:
-    """Shows the run about once a second, from a thread of its own, as long as it is held."""
+    """Shows the run about once a second, from a thread of its own, as long as it is held, and as it is at the end."""
     ended = Event()
 
     def look_on() -> None:
         look = Look.at_own(run)
-        while not ended.is_set():
+        over = False
+        while not over:
+            over = ended.is_set()
             began = time.thread_time()
             # What is wrong for a moment is read in the next; the run itself tells of what stays so.
             with suppress(*PASSING):

@@ -16,7 +16,7 @@ from hybridtune.search.run.settings import Settings
 from hybridtune.search.study.rungs import brackets_of, decided_rungs, rungs_of, waits_at
 from hybridtune.search.study.standing import last_iteration
 from hybridtune.search.study.stopping import search_began, search_now, searched_seconds
-from hybridtune.search.study.study import of_search, state_of
+from hybridtune.search.study.study import RUNNING, of_search, state_of
 
 RANDOM = "random"
 STARTUP_TRIALS = 10
@@ -109,7 +109,7 @@ def _promotion_left(study: optuna.Study, trials: Sequence[FrozenTrial], settings
         return None
     sign = -1 if higher_is_better(settings.metric) else 1
     rungs = decided_rungs(trials, rungs_of(settings))
-    running = {trial.number: last[trial.number] for trial in trials if state_of(trial) == "running"}
+    running = {trial.number: last[trial.number] for trial in trials if state_of(trial) == RUNNING}
     search = Search(
         rungs={rung: {number: sign * value for number, value in values.items()} for rung, values in rungs.items()},
         iterations=settings.iterations,

@@ -18,6 +18,8 @@ from hybridtune.search.run.settings import Settings
 from hybridtune.search.study.standing import last_iteration
 from hybridtune.search.study.stopping import searched_seconds
 from hybridtune.search.study.study import (
+    RUNNING,
+    WAITING,
     Tried,
     config_of,
     counted_states,
@@ -61,8 +63,18 @@ class Best(Shown):
     objective: float
     params: Config
     reference: float | None
-    """The objective of the reference configuration, once that is complete."""
+    """The objective of the reference configuration, once that has ended."""
+    reference_stopped: int | None
+    """The iteration at which it was, and so the one that this objective is of; None if it was trained to its end."""
     reference_params: Config
+
+    @property
+    def reference_in_words(self) -> str | None:
+        """None where it has no objective, or is the best itself."""
+        if self.reference is None or not self.different:
+            return None
+        stopped = "" if self.reference_stopped is None else f"stopped at iteration {self.reference_stopped}: "
+        return f"reference {stopped}{self.reference:.4f}"
 
     @property
     def different(self) -> list[tuple[str, Scalar | None, Scalar | None]]:
@@ -102,6 +114,8 @@ class Overview(Shown):
     dataset: str
     wanted: int
     states: dict[str, int]
+    ended: int
+    """How many trials are over; one that waits is, once the search is."""
     tried: int
     """Distinct configurations, a warm start's included."""
     searched_seconds: float
@@ -127,6 +141,15 @@ class Overview(Shown):
     again: int
     """Iterations, at most, that a resume would train anew."""
     next_command: str
+
+    @property
+    def stage(self) -> str:
+        """For people."""
+        return stage_in_words(self.status, driven=self.driven)
+
+
+def stage_in_words(status: Status, *, driven: bool) -> str:
+    return status if driven or status in ("done", "failed") else f"stopped while {status}"
 
 
 class Known:
@@ -171,7 +194,7 @@ def overview(run: RunDir, study: optuna.Study | None, known: Known, *, driven: b
     trials = study.get_trials(deepcopy=False) if study is not None else []
     tally = known.look(study, trials, settings) if study is not None else Tally(settings)
     reference = next(filter(is_of_search, trials), None)
-    running = [trial for trial in known.under_way if state_of(trial) == "running"]
+    running = [trial for trial in known.under_way if state_of(trial) == RUNNING]
     over = document.status != "searching"
     leaders = known.best_first(study, over=over) if study is not None else []
     return Overview(
@@ -185,6 +208,7 @@ def overview(run: RunDir, study: optuna.Study | None, known: Known, *, driven: b
         dataset=document.dataset_fingerprint,
         wanted=settings.wanted_trials,
         states=counted_states(tally.states),
+        ended=sum(count for state, count in tally.states.items() if over or state not in (RUNNING, WAITING)),
         tried=known.tried(study, trials) if study is not None else 0,
         searched_seconds=searched_seconds(study) if study is not None else 0.0,
         best=_best(reference, leaders),
@@ -206,7 +230,7 @@ def overview(run: RunDir, study: optuna.Study | None, known: Known, *, driven: b
         reported=run.report.exists(),
         time_left=known.estimate(study, trials, settings) if driven and not over and study is not None else None,
         again=len(running),
-        next_command=_next_command(run.name, document, driven=driven),
+        next_command=next_command(run.name, document, driven=driven),
     )
 
 
@@ -220,6 +244,7 @@ def _best(reference: FrozenTrial | None, leaders: Sequence[FrozenTrial]) -> Best
         objective=first.objective,
         params=config_of(leaders[0]),
         reference=reference.value,
+        reference_stopped=last_iteration(reference) if reference.state == TrialState.PRUNED else None,
         reference_params=config_of(reference),
     )
 
@@ -267,7 +292,7 @@ def _first_line(trial: FrozenTrial) -> str:
     return str(trial.user_attrs.get("failure", "it did not say why")).strip().splitlines()[0]
 
 
-def _next_command(run: str, document: RunDocument, *, driven: bool) -> str:
+def next_command(run: str, document: RunDocument, *, driven: bool) -> str:
     if document.status == "done":
         return f"hybridtune export {run} bundle"
     return f"hybridtune stop {run}" if driven else f"hybridtune resume {run}"

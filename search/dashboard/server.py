@@ -14,7 +14,7 @@ from sse_starlette import EventSourceResponse
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -28,7 +28,9 @@ from hybridtune.search.dashboard.proxy import Behind
 from hybridtune.search.dashboard.ray_pages import RayAddress, ray_pages
 from hybridtune.search.dashboard.render import render
 from hybridtune.search.dashboard.tensorboard import FONTS, PREFIX, TensorBoard
-from hybridtune.search.dashboard.watcher import BUSY, FileIdentity, Look, Watcher, identity
+from hybridtune.search.dashboard.watcher import BUSY, PASSING, FileIdentity, Look, Watcher, identity
+from hybridtune.search.run.opening import DRIVEN
+from hybridtune.search.run.run_dir import RunDir
 from hybridtune.search.run.say import Say
 from hybridtune.search.study.study import watched_storage
 
@@ -47,7 +49,7 @@ def serve(name: str, port: int, say: Say, ray: RayAddress | None = None, *, brow
         look()
     of_ray = None if ray is None else ray_pages(ray)
     listening = _listening(port)
-    tensorboard = TensorBoard(look.run.tune)
+    tensorboard = TensorBoard(_curves_of(look.run))
     app = Guard(pages(look, tensorboard, of_ray), listening.getsockname()[1])
     say(f"dashboard: {app.address}")
     if browser:
@@ -61,6 +63,11 @@ def serve(name: str, port: int, say: Say, ray: RayAddress | None = None, *, brow
         say("the dashboard has ended; the run goes on without it")
     finally:
         tensorboard.end()
+
+
+def _curves_of(run: RunDir) -> Path:
+    """Event files are on the host that works on the run, and nowhere else."""
+    return run.tune if run.kept_in is None else run.path.with_name(DRIVEN) / run.tune.name
 
 
 def _listening(port: int) -> socket.socket:
@@ -114,8 +121,14 @@ def pages(look: Look, tensorboard: TensorBoard, of_ray: ASGIApp | None) -> Starl
             Mount(PREFIX, Behind("TensorBoard", tensorboard.base)),
             Mount(FONTS, Behind("TensorBoard", tensorboard.fonts)),
             *([] if of_ray is None else [Mount("/ray", of_ray)]),
-        ]
+        ],
+        exception_handlers=dict.fromkeys(PASSING, _not_seen),
     )
+
+
+def _not_seen(request: Request, error: Exception) -> Response:  # noqa: ARG001 one signature
+    """The run is gone, damaged or locked."""
+    return PlainTextResponse(f"{error}\n", 503)
 
 
 def _shown(found: Overview) -> dict[str, Any]:

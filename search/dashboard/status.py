@@ -4,9 +4,11 @@ from datetime import UTC, datetime
 
 from pydantic import BaseModel, ConfigDict
 
+from hybridtune.search.dashboard.overview import next_command, stage_in_words
 from hybridtune.search.run.lease import latest
 from hybridtune.search.run.place import Place
 from hybridtune.search.run.run_dir import RunDir, Status
+from hybridtune.search.run.stop import is_driven
 from hybridtune.search.study.study import config_of, objective_of, open_study, ranked, started, states
 from hybridtune.spaces.parameters import Config
 
@@ -36,6 +38,8 @@ class RunStatus(BaseModel):
 
     run: str
     status: Status
+    driven: bool
+    """Whether a process works on it."""
     error: str | None
     trials_wanted: int
     trials: dict[str, int]
@@ -47,11 +51,12 @@ class RunStatus(BaseModel):
     """Finalists trained so far."""
     driver: DriverStatus | None
     """None of a run that is kept in its own folder."""
+    next_command: str
 
     def text(self) -> str:
         counted = ", ".join(f"{count} {state}" for state, count in self.trials.items() if count) or "none yet"
         lines = [
-            f"{self.run}: {self.status}",
+            f"{self.run}: {stage_in_words(self.status, driven=self.driven)}",
             f"trials: {counted}; {self.trials_wanted} wanted",
             f"members retrained: {self.members}",
         ]
@@ -62,6 +67,7 @@ class RunStatus(BaseModel):
             lines.append(f"driver: {self.driver.text()}")
         if self.error is not None:
             lines.append(f"error: {self.error}")
+        lines.append(f"next: {self.next_command}")
         return "\n".join(lines)
 
 
@@ -74,14 +80,16 @@ def read_status(run: RunDir) -> RunStatus:
     return RunStatus(
         run=run.name,
         status=document.status,
+        driven=(driven := is_driven(run)),
         error=document.error,
-        trials_wanted=document.settings.trials,
+        trials_wanted=document.settings.wanted_trials,
         trials=states(trials),
         best_trial=best.number if best else None,
         best_objective=objective_of(best) if best else None,
         best_config=config_of(best) if best else None,
         members=len(list((run.path / "members").glob("*/member.json"))),
         driver=_driver(run.kept_in) if run.kept_in is not None else None,
+        next_command=next_command(run.name, document, driven=driven),
     )
 
 

@@ -9,7 +9,7 @@ from hybridtune.models.training.config import higher_is_better
 from hybridtune.search.run.settings import Settings
 from hybridtune.search.study.rungs import decided_rungs, rungs_of
 from hybridtune.search.study.standing import last_iteration
-from hybridtune.search.study.study import state_of
+from hybridtune.search.study.study import RUNNING, state_of
 
 
 @dataclass
@@ -54,6 +54,6 @@ class Tally:
             host = self.hosts.setdefault(str(trial.user_attrs["host"]), OfHost())
             if trial.number > host.latest:
                 host.latest, host.runs_on = trial.number, str(trial.user_attrs.get("runs_on", ""))
-            if state == "running":
+            if state == RUNNING:
                 host.running.append(trial.number)
             host.ended += trial.state.is_finished()

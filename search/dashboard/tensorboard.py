@@ -47,6 +47,10 @@ class TensorBoard:
     def _start(self) -> str:
         if find_spec("tensorboard") is None:
             raise HTTPException(404, "TensorBoard is not installed: pip install 'hybridtune[dashboard]'")
+        if not self._folder.is_dir():
+            raise HTTPException(
+                404, "no curves here: they stay on the host that works on the run, open its dashboard there"
+            )
         self._process = subprocess.Popen(  # noqa: S603 our own module
             [
                 *(sys.executable, "-m", "hybridtune.search.dashboard.tensorboard_process"),

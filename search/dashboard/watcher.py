@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from functools import partial
@@ -31,6 +32,8 @@ PASSING = (InputError, *BUSY)
 """What does not end the watching: a file that is just being replaced is damaged for a moment."""
 
 LOOK_SECONDS = 0.5
+TROUBLE_SECONDS = 10.0
+"""Looks that fail for so long are no matter of a moment any more."""
 FETCH_SECONDS = 10.0
 """Between two looks at a run that has to be fetched."""
 
@@ -75,6 +78,17 @@ class Look:
     def __call__(self) -> Overview:
         with self._one_at_a_time:
             return self._look()
+
+    def in_trouble(self, error: Exception) -> Overview | None:
+        """What was seen last, with what the run's document says now, or else with why nothing is seen any more."""
+        if self._found is None:
+            return None
+        changes: dict[str, Any] = {"error": str(error), "driven": False, "time_left": None}
+        with suppress(*PASSING):
+            document = self.run.document()
+            changes |= {"status": document.status, "error": document.error or str(error)}
+            changes["driven"] = self._is_driven(self.run)
+        return self._found.model_copy(update=changes)
 
     def trial(self, number: int) -> TrialShown | None:
         """None if there is no such trial."""
@@ -173,12 +187,18 @@ class Watcher:
         return self._latest not in (None, shown)
 
     async def _keep_looking(self) -> None:
+        good = time.monotonic()
         while True:
-            # What is wrong for a moment is read in the next.
-            with suppress(*PASSING):
+            found = None
+            try:
                 found = await self.now()
-                if found != self._latest:
-                    async with self._changed:
-                        self._latest = found
-                        self._changed.notify_all()
+                good = time.monotonic()
+            except PASSING as error:
+                # What is wrong for a moment is read in the next.
+                if time.monotonic() - good > TROUBLE_SECONDS:
+                    found = await asyncio.to_thread(self._look.in_trouble, error)
+            if found is not None and found != self._latest:
+                async with self._changed:
+                    self._latest = found
+                    self._changed.notify_all()
             await asyncio.sleep(self._look.seconds)

@@ -22,8 +22,10 @@ from hybridtune.search.report import figures
 from hybridtune.search.report.attention_plot import attention_figure
 from hybridtune.search.report.comparison import Comparison, compare, finished
 from hybridtune.search.report.recommend import recommendations
+from hybridtune.search.run.curves import read_curves
 from hybridtune.search.run.run_dir import RunDir
 from hybridtune.search.study.study import WAITING, best_first, open_study
+from hybridtune.search.study.trials_table import trials_table
 from hybridtune.spaces.parameters import Config
 
 MEASURES = {
@@ -45,7 +47,9 @@ def write_report(run: RunDir, oracle: Path | None = None) -> Comparison:
     document = run.document()
     study = open_study(run)
     ensemble = finished(run)
-    trials, curves = _ranked(pd.read_parquet(run.trials), study), pd.read_parquet(run.curves)
+    # Of now, as the study is: the tables are written when a search has ended, and this one may be under way again.
+    curves = read_curves(run.curve_log)
+    trials = _ranked(trials_table(study, curves), study)
     stored = StoredPredictions.read(run, ensemble.horizons)
     trained = blended_members(run, ensemble)
     page = render(

@@ -7,11 +7,12 @@ members/<id>/                as in a run directory, written by workers
 datasets/<fingerprint>/      the prepared dataset, see datasets
 """
 
+import json
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
-from hybridtune.data.document import TEMPORARY
+from hybridtune.data.document import TEMPORARY, write_atomically
 from hybridtune.data.schema import InputError
 from hybridtune.search.run.place import Place
 
@@ -23,6 +24,10 @@ KEPT_OFTEN = (CURVE_LOG, STUDY_BACKUP)
 
 RESULTS = ("trials.parquet", "curves.parquet", "members.json", "predictions.parquet", "ensemble.json", "report")
 """Of the stages, whole when their stage has ended."""
+
+
+FETCHED = ".fetched.json"
+"""Of a folder where a run is looked at: the stamps of what it has."""
 
 
 def keep(place: Place, epoch: int, folder: Path, names: Iterable[str]) -> None:
@@ -49,17 +54,35 @@ def is_kept(place: Place) -> bool:
 
 def fetch(place: Place, folder: Path) -> None:
     """The run as it was kept last, into a folder whose other documents go. Raises InputError if it holds no run."""
+    _fetch(place, folder, {})
+
+
+def refresh(place: Place, folder: Path) -> None:
+    """As `fetch`, into a folder where nobody writes, and only what has changed since the last time: a file that stays
+    is there, whole, at every moment.
+    """
+    record = folder / FETCHED
+    known = json.loads(record.read_bytes()) if record.exists() else {}
+    write_atomically(record, json.dumps(_fetch(place, folder, known)).encode())
+
+
+def _fetch(place: Place, folder: Path, known: Mapping[str, str]) -> dict[str, str]:
+    """The stamps of what there is. known: of what the folder has already."""
     driver = _newest_driver(place)
     if driver is None:
         raise InputError(f"{place} holds no run: `hybridtune launch` makes one")
-    fetched = {name.removeprefix(f"{driver}/"): name for name in place.names(driver)}
-    for stale in (*RESULTS, CURVE_LOG, STUDY, f"{STUDY}-journal", STUDY_BACKUP):
-        # SQLite would mend the new study by the journal of the old one.
-        _remove(folder / stale)
+    stamps = place.stamps(driver)
+    here = {name: name.removeprefix(f"{driver}/") for name in stamps}
+    # SQLite would mend the new study by the journal of the old one.
+    (folder / f"{STUDY}-journal").unlink(missing_ok=True)
     # The document that says where the run is comes last.
-    for name in sorted(fetched, key=lambda name: name == RUN):
-        fetch_file(place, fetched[name], folder / name)
+    for name in sorted(stamps, key=lambda name: here[name] == RUN):
+        if known.get(name) != stamps[name] or not (folder / here[name]).exists():
+            fetch_file(place, name, folder / here[name])
+    for root in (*RESULTS, CURVE_LOG, STUDY, STUDY_BACKUP):
+        _remove_stale(folder, folder / root, set(here.values()))
     fetch_members(place, folder)
+    return stamps
 
 
 def forget_earlier(place: Place, epoch: int) -> None:
@@ -95,6 +118,13 @@ def fetch_file(place: Place, name: str, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     if not place.download(name, path, lambda moved: None):
         raise InputError(f"{name} is gone from {place}: put it back, or launch anew")
+
+
+def _remove_stale(folder: Path, root: Path, kept: set[str]) -> None:
+    files = [file for file in root.rglob("*") if file.is_file()] if root.is_dir() else [root]
+    for file in files:
+        if file.relative_to(folder).as_posix() not in kept:
+            file.unlink(missing_ok=True)
 
 
 def _remove(path: Path) -> None:

@@ -31,9 +31,9 @@ def open_run(name: str | Path) -> RunDir:
     folder = location.path / SEEN
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as file:
-        # Of several that look, each sees the run whole.
+        # Several may look: one brings it, the others find it there.
         fcntl.flock(file, fcntl.LOCK_EX)
-        copies.fetch(location.place, folder)
+        copies.refresh(location.place, folder)
     return RunDir.open(folder, location.place)
 
 

@@ -1,7 +1,7 @@
 """Where a run keeps what its workers write, reached from whichever host they are on."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -45,6 +45,9 @@ class Place(Protocol):
 
     def names(self, folder: str) -> list[str]:
         """All that lies below `folder`, at any depth, sorted."""
+
+    def stamps(self, folder: str) -> dict[str, str]:
+        """All names below `folder`, each with what differs when what it holds does."""
 
     def remove(self, name: str) -> None:
         """With what killed processes left of it half written; nothing, where there is nothing of that name."""
@@ -90,15 +93,27 @@ class FolderPlace:
         return create_atomically(self._parent_made(name), content) or self.read(name) == content
 
     def names(self, folder: str) -> list[str]:
-        self.check()
-        files = [path for path in (self.path / folder).rglob("*") if path.is_file()]
-        return sorted(path.relative_to(self.path).as_posix() for path in files if not path.name.endswith(TEMPORARY))
+        return sorted(path.relative_to(self.path).as_posix() for path in self._files(folder))
+
+    def stamps(self, folder: str) -> dict[str, str]:
+        found = {}
+        for path in self._files(folder):
+            about = path.stat()
+            # A file that is written anew is another one.
+            found[path.relative_to(self.path).as_posix()] = f"{about.st_ino}-{about.st_mtime_ns}-{about.st_size}"
+        return found
 
     def remove(self, name: str) -> None:
         self.check()
         path = self.path / name
         for left in (path, *path.parent.glob(f".{path.name}.*{TEMPORARY}")):
             left.unlink(missing_ok=True)
+
+    def _files(self, folder: str) -> Iterator[Path]:
+        self.check()
+        for path in (self.path / folder).rglob("*"):
+            if path.is_file() and not path.name.endswith(TEMPORARY):
+                yield path
 
     def _parent_made(self, name: str) -> Path:
         self.check()

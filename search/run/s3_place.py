@@ -106,6 +106,9 @@ class S3Place:
     def names(self, folder: str) -> list[str]:
         return self._do(lambda client: self._list(client, f"{folder}/"))
 
+    def stamps(self, folder: str) -> dict[str, str]:
+        return self._do(lambda client: self._stamps(client, f"{folder}/"))
+
     def remove(self, name: str) -> None:
         self._do(lambda client: client.delete_object(Bucket=self.bucket, Key=self._key(name)))
 
@@ -113,11 +116,14 @@ class S3Place:
         return f"{self.prefix}/{name}"
 
     def _list(self, client: Any, start: str, limit: int | None = None) -> list[str]:
+        return sorted(self._stamps(client, start, limit))
+
+    def _stamps(self, client: Any, start: str, limit: int | None = None) -> dict[str, str]:
         pages = client.get_paginator("list_objects_v2").paginate(
             Bucket=self.bucket, Prefix=self._key(start), PaginationConfig={"MaxItems": limit}
         )
-        found = [entry["Key"] for page in pages for entry in page.get("Contents", ())]
-        return sorted(key.removeprefix(f"{self.prefix}/") for key in found)
+        found = [entry for page in pages for entry in page.get("Contents", ())]
+        return {entry["Key"].removeprefix(f"{self.prefix}/"): entry["ETag"] for entry in found}
 
     def _do(self, work: Callable[[Any], Answer]) -> Answer:
         with self._in_words():

@@ -68,7 +68,7 @@ def check_study(run: RunDir) -> None:
     if "locked" in problem:
         raise InputError(f"{path} is locked by another program: end it and try again")
     if backup.exists() and _problem(backup) is None:
-        remedy = f"`{shlex.join(['cp', str(backup), str(path)])}` puts back its last copy; then resume"
+        remedy = f"`{shlex.join(['mv', str(backup), str(path)])}` puts back its last copy; then resume"
     else:
         remedy = "there is no intact copy of it; launch anew"
     raise InputError(f"{path} is damaged ({problem}): {remedy}")

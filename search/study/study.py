@@ -40,11 +40,12 @@ EARLIER_CONFIGURATIONS = "earlier_configurations"
 SAMPLER_ATTEMPTS, RANDOM_ATTEMPTS = 10, 20
 """Draws of a configuration that is new: by the sampler, then at random."""
 
+RUNNING = "running"
 STATE_NAMES = {
     TrialState.COMPLETE: "complete",
     TrialState.PRUNED: "pruned",
     TrialState.FAIL: "failed",
-    TrialState.RUNNING: "running",
+    TrialState.RUNNING: RUNNING,
 }
 WAITING = "waiting"
 """Of a trial under way that waits at a rung."""
