@@ -12,11 +12,13 @@ from hybridtune.models.hardware import Precision
 
 
 def on_device(values: NDArray[Any], device: torch.device) -> Tensor:
-    """Copied to a GPU without waiting for what it works on: that needs memory that the system never moves."""
+    """Copied to a CUDA GPU without waiting for what it works on: that needs memory that the system never moves. Apple's
+    would read what has been freed meanwhile.
+    """
     tensor = torch.from_numpy(values)
-    if device.type == "cuda":
-        tensor = tensor.pin_memory()
-    return tensor.to(device, non_blocking=True)
+    if device.type != "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
 
 
 def forward(model: nn.Module, batch: Batch, device: torch.device, precision: Precision) -> Tensor:

@@ -166,6 +166,8 @@ class Changes:
     """How long the search may still take."""
     concurrent: int | None = None
     device: DeviceChoice | None = None
+    precision: PrecisionChoice | None = None
+    """Where the one that was chosen then is not there."""
     gpus_per_trial: float | None = None
     sampler: str | None = None
     """A sampler of the user's own has to be named again, as the run directory may be somebody else's: to name it is to
@@ -237,7 +239,7 @@ def _changed(run: RunDir, changes: Changes) -> Settings:
     more time.
     """
     before = run.document().settings
-    chosen = {name: getattr(changes, name) for name in ("concurrent", "device", "gpus_per_trial")}
+    chosen = {name: getattr(changes, name) for name in ("concurrent", "device", "precision", "gpus_per_trial")}
     values = {name: value for name, value in chosen.items() if value is not None}
     if changes.more_seconds is not None:
         values["time_budget"] = _searched_seconds(run) + changes.more_seconds

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.slow
 CELL = """
 import hybridtune
 run = hybridtune.launch(
-    "dataset", "seen", space="space.yaml", trials=4, iterations=3, samples_per_iteration=512, grace_period=1,
+    "dataset", "noted", space="space.yaml", trials=4, iterations=3, samples_per_iteration=512, grace_period=1,
     top_k=1, seeds=1, concurrent=1,
 )
 """

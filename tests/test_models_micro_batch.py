@@ -6,18 +6,20 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from hybridtune.data.batches import Batch, TrainingStream, padded_minutes
 from hybridtune.data.store import Dataset
 from hybridtune.models.architectures.registry import ARCHITECTURES, build_model, model_config
 from hybridtune.models.architectures.scaler import train_bars
-from hybridtune.models.inference import predict_batch
+from hybridtune.models.inference import on_device, predict_batch
 from hybridtune.models.training.config import TrainConfig
 from hybridtune.models.training.fit import Training
 from hybridtune.models.training.micro_batch import MicroBatch, is_out_of_memory, split
@@ -78,6 +80,40 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(
         torch.testing.assert_close(parted, whole, rtol=1e-4, atol=1e-6)
 
 
+class NothingPickedByWhatIsKnown(TorchDispatchMode):
+    """A GPU is waited for where elements are picked out by whether something holds: their number has to be known."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if "index" in str(func):
+            picked = [one for one in args[1] if one is not None] if isinstance(args[1], list | tuple) else []
+            assert all(one.dtype != torch.bool for one in picked), func
+        assert "nonzero" not in str(func)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("changes", [{}, {"loss": "focal", "class_weights": "auto"}], ids=["plain", "focal"])
+def test_no_step_waits_for_a_gpu_to_count_labels(dataset: Dataset, changes: dict[str, object]) -> None:
+    started = training(dataset, "hybrid_lstm", **changes)
+    batch = TrainingStream(dataset, 0, 16).take(32)
+    with NothingPickedByWhatIsKnown():
+        started._step(batch)
+
+
+def test_only_what_is_pinned_is_copied_without_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Apple's GPU would read memory that has been freed: PyTorch's issue 139550."""
+    asked: list[bool] = []
+
+    def to(self: torch.Tensor, device: torch.device, *, non_blocking: bool = False) -> torch.Tensor:
+        asked.append(non_blocking)
+        return self
+
+    monkeypatch.setattr(torch.Tensor, "to", to)
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: self)
+    for kind in ("mps", "cpu", "cuda"):
+        on_device(np.zeros(3), torch.device(kind))
+    assert asked == [False, False, True]
+
+
 def fails_above(anchors: int, error: Callable[[], BaseException]) -> Callable[[list[Batch]], list[int]]:
     def work(parts: list[Batch]) -> list[int]:
         sizes = [int(part.valid_MK.sum()) for part in parts]
@@ -105,8 +141,10 @@ def allocation_that_fails() -> BaseException:
         lambda: torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
         lambda: RuntimeError("could not create a primitive"),
         lambda: RuntimeError("could not execute a primitive"),
+        lambda: RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        lambda: RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
     ],
-    ids=["torch on the host", "numpy", "CUDA", "oneDNN's creation", "oneDNN's execution"],
+    ids=["torch on the host", "numpy", "CUDA", "oneDNN's creation", "oneDNN's execution", "cuBLAS", "cuDNN"],
 )
 @pytest.mark.parametrize("fits", [1, 6, 40])
 def test_it_halves_until_the_work_fits_and_stays_there(

@@ -1,12 +1,16 @@
 """Runs that are kept in a bucket or on a mount: who works on them, what is in the place and when, how it comes back."""
 
+import fcntl
 import json
 import os
+import socket
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from threading import Timer
 
 import pytest
 
@@ -14,7 +18,7 @@ from hybridtune.data.document import write_atomically
 from hybridtune.data.schema import InputError
 from hybridtune.data.store import Dataset
 from hybridtune.search.dashboard.status import read_status
-from hybridtune.search.pipeline import launch
+from hybridtune.search.pipeline import Changes, launch, resume
 from hybridtune.search.run import copies, datasets, keeper, lease
 from hybridtune.search.run import stop as stop_module
 from hybridtune.search.run.keeper import PlaceKeeper
@@ -400,6 +404,44 @@ def test_what_is_left_of_a_run_that_is_gone_from_its_place_is_not_overwritten(lo
     create_run(location, settings(), "abc")
     with pytest.raises(InputError, match=r"is left of a run in .*, which is gone from there: remove that folder"):
         refuse_existing_run(location)
+
+
+def test_a_process_that_ends_just_before_it_is_stopped_has_stopped(tmp_path: Path) -> None:
+    run = RunDir.create(tmp_path / "run", settings(), "abc")
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    with (run.path / LOCK).open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.write(json.dumps({"host": socket.gethostname(), "process": ended.pid}))
+        file.flush()
+        Timer(0.5, fcntl.flock, (file, fcntl.LOCK_UN)).start()
+        assert str(ended.pid) in stop(run)
+
+
+def test_who_has_ended_is_not_named_to_who_looks_while_the_next_one_begins(tmp_path: Path) -> None:
+    run = RunDir.create(tmp_path / "run", settings(), "abc")
+    with run.lock():
+        assert str(os.getpid()) in (run.path / LOCK).read_text()
+    assert (run.path / LOCK).read_text() == ""
+
+
+def test_a_run_goes_on_in_a_precision_that_is_there(
+    tmp_path: Path, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cluster had chosen bf16, and `use --precision fp32` was said by a command that had no such option."""
+
+    def only_fp32(device: object, precision: str) -> None:
+        if precision != "fp32":
+            raise InputError(f"{device} does not train in {precision} here: use --precision fp32")
+
+    monkeypatch.setattr("hybridtune.search.cluster.workers.refuse_untrainable", only_fp32)
+    monkeypatch.setattr("hybridtune.search.pipeline.take_to_end", lambda run, say, workers: None)
+    chosen = settings(dataset.source).model_copy(update={"precision": "bf16"})
+    run = RunDir.create(tmp_path / "run", chosen, dataset.info.fingerprint)
+    with pytest.raises(InputError, match="use --precision fp32"):
+        resume(run, nothing)
+    resume(run, nothing, Changes(precision="fp32"))
+    assert run.document().settings.precision == "fp32"
 
 
 def test_a_driver_that_died_is_not_waited_for_by_who_asks_it_to_stop(

@@ -132,6 +132,10 @@ def test_what_does_not_fit_into_a_part_of_a_gpu_gets_a_whole_one_and_then_less(l
     assert second is not None
     assert not second.alone
     assert second.micro_batch == 8
+    for words in ("CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED"):
+        retry = shared.after(task(words), None, lost(RuntimeError(words)), None)
+        assert retry is not None
+        assert retry.alone
     whole = watching().after(task("y"), None, lost(full), None)
     assert whole is not None
     assert not whole.alone
@@ -204,6 +208,15 @@ def test_the_exception_of_a_worker_is_told_from_its_disappearance(lost: Lost) ->
     assert raised(lost(gone)) is None
     error = RuntimeError('ray::train\n  File "fit.py", line 3, in run\nValueError: what was wrong')
     assert raised(lost(gone, error)) == "ValueError: what was wrong"
+    # As PyTorch says it, whose last line is the same for all.
+    of_cuda = (
+        'ray::train\n  File "fit.py", line 3, in run\n    loss.backward()\n'
+        "torch.AcceleratorError: CUDA error: an illegal memory access was encountered\n"
+        "CUDA kernel errors might be asynchronously reported at some other API call\n"
+        "Compile with `TORCH_USE_CUDA_DSA` to enable device-side assertions."
+    )
+    said = raised(lost(gone, RuntimeError(of_cuda)))
+    assert said == "torch.AcceleratorError: CUDA error: an illegal memory access was encountered"
 
 
 @pytest.fixture

@@ -131,6 +131,18 @@ def test_a_trial_stopped_at_its_first_report_says_what_it_ran_on_too(tmp_path: P
     assert search.trial(0).user_attrs["micro_batch"] == 64
 
 
+def test_what_a_resumed_trial_repeats_says_nothing_of_the_memory_that_it_has_now(tmp_path: Path) -> None:
+    search = Search(tmp_path)
+    search.suggest("x")
+    search.searcher.on_trial_result("x", result(1, 0.7))
+    search.trial(0)
+    search.searcher._live["x"].set_user_attr("micro_batch", 128)
+    search.searcher.on_trial_result("x", result(1, 0.7))
+    assert search.trial(0).user_attrs["micro_batch"] == 128
+    search.searcher.on_trial_result("x", result(2, 0.6))
+    assert search.trial(0).user_attrs["micro_batch"] == 64
+
+
 @pytest.mark.parametrize(
     ("last", "reason"),
     [

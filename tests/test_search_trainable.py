@@ -58,6 +58,7 @@ def trained(
     interrupt_at: int | None = None,
     name: str = "mine",
     attempt: int = 1,
+    alone: bool = False,
 ) -> list[Progressed]:
     """Reports of one life of a trial, which may end in the middle of a report."""
     reports: list[Progressed] = []
@@ -77,6 +78,7 @@ def trained(
             context,
             report,
             reported,
+            alone=alone,
         )
     return reports
 
@@ -105,6 +107,15 @@ def test_a_trial_that_lost_its_worker_goes_on_from_its_checkpoint(
     after = trained(context, tmp_path / "stopped", reported=stopped_at - 1)
     # The last iteration that was reported is reported again, all else once.
     assert before[:-1] + after == undisturbed
+
+
+@pytest.mark.parametrize(("alone", "expected"), [(False, 2), (True, 32)])
+def test_what_fitted_into_a_part_of_a_gpu_is_no_limit_on_the_whole(
+    context: TrainingContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, alone: bool, expected: int
+) -> None:
+    trained(context.fitting(2), tmp_path / "stopped", interrupt_at=1)
+    went_on = trained(context.fitting(32), tmp_path / "stopped", reported=1, alone=alone)
+    assert {report.progress.micro_batch for report in went_on} == {expected}
 
 
 def test_a_checkpoint_of_another_training_is_not_loaded(context: TrainingContext, tmp_path: Path) -> None:

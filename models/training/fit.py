@@ -65,6 +65,9 @@ class AnyTraining(Protocol):
     def return_to_best(self) -> None:
         """Gives up what has been learnt since the best iteration."""
 
+    def widen(self) -> None:
+        """There is more memory than the state knew of: as many anchors go through the model at once as at first."""
+
     def state(self) -> dict[str, Any]:
         """All that the next iteration needs: tensors, numbers, lists and dicts only."""
 
@@ -98,7 +101,8 @@ class Training:
         self._precision = precision
         self._optimizer = make_optimizer(self.model, config.learning_rate, config.weight_decay)
         self._loss = make_loss(config.loss, config.class_weights, dataset)
-        self._micro_batch = MicroBatch(min(config.micro_batch or config.batch_size, config.batch_size))
+        self._first_micro_batch = min(config.micro_batch or config.batch_size, config.batch_size)
+        self._micro_batch = MicroBatch(self._first_micro_batch)
         self._stream = TrainingStream(dataset, seed, config.anchors_per_series)
         self._best_weights = copy.deepcopy(model.state_dict())
         self._rungs = rungs
@@ -181,6 +185,9 @@ class Training:
     def return_to_best(self) -> None:
         """Gives up what the model has learnt since, which may not be finite."""
         self.model.load_state_dict(self._best_weights)
+
+    def widen(self) -> None:
+        self._micro_batch.anchors = self._first_micro_batch
 
     def state(self) -> dict[str, Any]:
         """Tensors, numbers, lists and dicts only: torch.load reads it with weights_only=True."""

@@ -64,6 +64,10 @@ class FoldedTraining:
         for part in self.parts:
             part.return_to_best()
 
+    def widen(self) -> None:
+        for part in self.parts:
+            part.widen()
+
     def state(self) -> dict[str, Any]:
         return {
             "parts": [part.state() for part in self.parts],

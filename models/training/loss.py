@@ -4,6 +4,7 @@ Shapes: M series, K anchors, H horizons.
 """
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Final
 
 import torch
@@ -29,26 +30,28 @@ class Loss:
     """Weight of each horizon's labels. None: each weighs one."""
 
     def summed(self, logits_MKH: Tensor, y_MKH: Tensor) -> Tensor:
-        known = y_MKH >= 0
-        logits, y = logits_MKH.float()[known], y_MKH[known].float()
-        positive = None if self.positive_H is None else _each(self.positive_H, logits_MKH)[known]
-        if positive is not None:
+        # Nothing is picked out by what is known: to count it a GPU would be waited for.
+        logits, y = logits_MKH.float(), y_MKH.clamp(min=0).float()
+        positive_H = None if self.positive_H is None else _tensor(self.positive_H, logits.device)
+        if positive_H is not None:
             # Weights move the logits of a fit by their logarithm. Added here, it is not learnt: the model's own logits
             # stay those of the probabilities by which it is scored.
-            logits = logits + positive.log()
+            logits = logits + positive_H.log()
         entropy = F.binary_cross_entropy_with_logits(logits, y, reduction="none")
         if self.name == "focal":
             # exp(-entropy) is the probability that was given to what happened (Lin et al. 2017, equation 4).
             entropy = (1 - torch.exp(-entropy)) ** FOCAL_GAMMA * entropy
-        if positive is not None:
-            entropy = torch.where(y > 0, positive, 1.0) * entropy
+        if positive_H is not None:
+            entropy = torch.where(y > 0, positive_H, 1.0) * entropy
         if self.horizon_H is not None:
-            entropy = _each(self.horizon_H, logits_MKH)[known] * entropy
-        return entropy.sum()
+            entropy = _tensor(self.horizon_H, logits.device) * entropy
+        return torch.where(y_MKH >= 0, entropy, 0.0).sum()
 
 
-def _each(value_H: tuple[float, ...], logits_MKH: Tensor) -> Tensor:
-    return torch.tensor(value_H, device=logits_MKH.device).expand(logits_MKH.shape)
+@cache
+def _tensor(value_H: tuple[float, ...], device: torch.device) -> Tensor:
+    """Brought to a device once."""
+    return torch.tensor(value_H, device=device)
 
 
 def make_loss(name: LossName, class_weights: ClassWeights, dataset: Dataset) -> Loss:

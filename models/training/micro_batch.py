@@ -22,6 +22,9 @@ OUT_OF_MEMORY = (
     # oneDNN's two words for scratch memory that it did not get.
     "could not create a primitive",
     "could not execute a primitive",
+    # CUDA's libraries, where the card is full of what PyTorch does not count: contexts, other programs.
+    "cublas_status_alloc_failed",
+    "cudnn_status_alloc_failed",
 )
 """Of messages. Torch has no type for the host's memory."""
 

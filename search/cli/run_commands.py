@@ -18,7 +18,7 @@ from hybridtune.search.cli.console import out
 from hybridtune.search.run.settings import Settings
 
 if TYPE_CHECKING:
-    from hybridtune.models.hardware import DeviceChoice
+    from hybridtune.models.hardware import DeviceChoice, PrecisionChoice
     from hybridtune.search.report.comparison import Comparison
     from hybridtune.search.run.run_dir import RunDir
 
@@ -151,6 +151,9 @@ def resume(
         float | None, typer.Option(help="GPUs of each trial; a fraction shares one.", show_default="as before")
     ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.", show_default="as before")] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="auto, fp32 or bf16; two of them do not compare.", show_default="as before")
+    ] = None,
     sampler: Annotated[
         str | None,
         typer.Option(help="The run's own module:function, where it has one: its code is run.", show_default=False),
@@ -173,6 +176,7 @@ def resume(
         more_seconds=None if time_budget is None else parse_duration(time_budget),
         concurrent=concurrent,
         device=cast("DeviceChoice | None", device),
+        precision=cast("PrecisionChoice | None", precision),
         gpus_per_trial=gpus_per_trial,
         sampler=sampler,
     )

@@ -36,12 +36,8 @@ class Host:
 
 def room_on_gpus(gpus: float, gpus_per_trial: float) -> float:
     """For how many trials a host has GPUs. A part of one is a part of one card: Ray gives no trial the rests of two."""
-    if gpus_per_trial == 0:
-        return math.inf
-    if gpus_per_trial >= 1:
-        return gpus // gpus_per_trial
     # A tenth is not quite one in floats.
-    return int(gpus) * int(1 / gpus_per_trial + 1e-6)
+    return int(gpus) * int(1 / gpus_per_trial + 1e-6) if gpus_per_trial > 0 else math.inf
 
 
 @dataclass(frozen=True)

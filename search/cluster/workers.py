@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from functools import partial
 from typing import Protocol, Self
 
 from hybridtune.data.schema import InputError
@@ -10,7 +11,7 @@ from hybridtune.models.first_step import refuse_untrainable
 from hybridtune.search.cluster.hosts import room_on_gpus
 from hybridtune.search.cluster.joined_ray import joined_ray
 from hybridtune.search.cluster.local_ray import local_ray
-from hybridtune.search.cluster.maps import cores
+from hybridtune.search.cluster.maps import cores, process_map
 from hybridtune.search.cluster.memory import MemoryWatch, memory_kills
 from hybridtune.search.run.place import Place
 from hybridtune.search.run.say import Say
@@ -81,7 +82,13 @@ class OwnWorkers:
 
     def fit(self, settings: Settings) -> Settings:
         _refuse_missing_gpus(settings.gpus_per_trial)
-        refuse_untrainable(*pick(settings.hardware))
+        device, precision = pick(settings.hardware)
+        if device.type == "cuda":
+            # This process would hold a part of the card for the whole search, or all of one that takes one process.
+            with process_map(1) as elsewhere:
+                list(elsewhere(partial(refuse_untrainable, device), [precision]))
+        else:
+            refuse_untrainable(device, precision)
         return settings
 
     def at_once(self, settings: Settings) -> int:

@@ -125,7 +125,7 @@ def train_member(config: dict[str, Any], context: TrainingContext) -> None:
     checkpoint = Checkpoint(
         context.place, name, identity(spec.params, spec.seed, context), Attempt(context.epoch, task.attempt)
     )
-    if not train_to_end(training, checkpoint, context, report):
+    if not train_to_end(training, checkpoint, context, report, alone=task.alone):
         return
     training.model.load_state_dict(training.best_weights())
     architecture, values = config_values(training.model.config)

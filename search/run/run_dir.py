@@ -216,7 +216,11 @@ class RunDir:
             file.truncate(0)
             file.write(json.dumps({"host": socket.gethostname(), "process": os.getpid()}))
             file.flush()
-            yield
+            try:
+                yield
+            finally:
+                # Who looks while the next one takes it finds nobody named, and not a process that has ended.
+                file.truncate(0)
 
 
 TRIALS = "tune"

@@ -50,7 +50,8 @@ class Settings(BaseModel):
     """An earlier run, whose completed trials the sampler learns from."""
     concurrent: int | None = Field(default=None, ge=1)
     """Trials at a time; None: as many as there is room for."""
-    gpus_per_trial: float = Field(default=0.0, ge=0)
+    gpus_per_trial: float = Field(default=0.0, ge=0, le=1)
+    """A training uses one GPU, or a part of it."""
     device: DeviceChoice = "auto"
     precision: PrecisionChoice = "auto"
     micro_batch: int | None = Field(default=None, ge=1)

@@ -5,6 +5,7 @@ import json
 import socket
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 
 from hybridtune.data.schema import InputError
@@ -48,7 +49,9 @@ def _stop_here(run: RunDir) -> str:
     driver = f"process {holder['process']} on host {holder['host']}"
     if holder["host"] != socket.gethostname():
         raise InputError(f"{driver} works on {run.name}: stop it there")
-    interrupt(holder["process"])
+    # It may have ended since.
+    with suppress(ProcessLookupError):
+        interrupt(holder["process"])
     _wait_until(lambda: not _is_held(run), driver)
     return driver
 

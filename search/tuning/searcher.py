@@ -74,10 +74,13 @@ class StudySearcher(Tasks[Trial]):
         ).to_tune()
 
     def _progress(self, task: Trial, report: Progressed) -> None:
+        known = self._study.get_trials(deepcopy=False)[task.number].intermediate_values
+        noted: dict[str, Any] = {"runs_on": report.runs_on, "host": report.host}
+        # A resumed trial repeats reports of an earlier attempt, which had more memory or less.
+        if report.progress.iteration not in known:
+            noted["micro_batch"] = report.progress.micro_batch
         report_value(task, report.progress.iteration, report.progress.decisive)
-        # A resumed trial repeats reports from before it ran out of memory.
-        anchors = min(report.progress.micro_batch, task.user_attrs.get("micro_batch", report.progress.micro_batch))
-        for name, value in (("runs_on", report.runs_on), ("host", report.host), ("micro_batch", anchors)):
+        for name, value in noted.items():
             if task.user_attrs.get(name) != value:
                 task.set_user_attr(name, value)
 

@@ -35,8 +35,13 @@ ours of one that does not reach the run's place.
 HOST_LOSSES = 20
 """How often that may happen to a training without its getting any further; it may be what its hosts die of."""
 
-GPU_FULL = "CUDA out of memory"
-"""PyTorch's words for a GPU, or the part of one that a process may use."""
+GPU_FULL = (
+    "CUDA out of memory",
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+)
+"""Words of PyTorch and of CUDA's libraries for a GPU, or the part of one that a process may use."""
 
 COLOURS = re.compile(r"\x1b\[\d+m")
 
@@ -80,7 +85,7 @@ class Retries:
             if self._hosts_lost[name] > HOST_LOSSES:
                 return None
             return Retry(anchors, "lost its host and goes on from its last checkpoint", host_lost=True)
-        if GPU_FULL in failure and self._gpus_shared and not task.alone:
+        if any(words in failure for words in GPU_FULL) and self._gpus_shared and not task.alone:
             words = "did not fit into its part of a GPU and goes on from its last checkpoint on a whole one"
             # What it had come down to in its part says nothing of the whole.
             return Retry(attempted(task, None, micro_batch), words, alone=True)
@@ -111,8 +116,11 @@ def last_failure(trial: Trial) -> str:
 
 
 def raised(failure: str) -> str | None:
-    """The exception's line, where a worker ended by one."""
-    return failure.splitlines()[-1].strip() if '  File "' in failure else None
+    """The exception's first line, where a worker ended by one: those of CUDA end in advice to programmers."""
+    if '  File "' not in failure:
+        return None
+    after = failure.rpartition('  File "')[2].splitlines()[1:]
+    return next((line.strip() for line in after if line and not line[0].isspace()), after[-1].strip())
 
 
 def attempted(task: TrainingTask, last: TrialReport | None, micro_batch: int | None) -> int:

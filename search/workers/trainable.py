@@ -109,7 +109,7 @@ def _train(task: TrialTask, context: TrainingContext, seed: int) -> None:
         Attempt(context.epoch, task.attempt),
     )
     # The last iteration that the study knows is reported again: its rung may not have been decided.
-    train_to_end(training, checkpoint, context, report_to_tune, reported=max(task.reported - 1, 0))
+    train_to_end(training, checkpoint, context, report_to_tune, max(task.reported - 1, 0), alone=task.alone)
 
 
 def folded_training(context: TrainingContext, params: Config, seed: int) -> AnyTraining:
@@ -143,13 +143,18 @@ def train_to_end(
     context: TrainingContext,
     report: Callable[[TrialReport], None],
     reported: int = 0,
+    *,
+    alone: bool = False,
 ) -> bool:
-    """Goes on from the checkpoint, if there is one, and reports every iteration after the first `reported`.
+    """Goes on from the checkpoint, if there is one, and reports every iteration after the first `reported`. alone: what
+    the checkpoint came down to, maybe in its part of a GPU, says nothing of the whole that it has now.
 
     Returns whether the training reached its end; False if its loss was not finite, which is reported too, and the
     checkpoint holds the best weights from before.
     """
     if checkpoint.load(training):
+        if alone:
+            training.widen()
         for iteration in range(reported + 1, training.iteration + 1):
             report(report_of(training, iteration))
     saved, cost = time.monotonic(), 0.0
