@@ -164,6 +164,8 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 
 def refuse_existing(path: Path) -> None:
+    if path.parts[:1] == ("s3:",):
+        raise InputError(f"{path} would be a folder on this host: a run or what `prepare` makes may lie in a bucket")
     # A dangling link counts: what is renamed onto it would vanish.
     if os.path.lexists(path):
         raise InputError(f"{path} exists already: name another path or remove it")

@@ -1,7 +1,7 @@
 """Raw folder -> prepared dataset, one series at a time; memory does not grow with their number."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -17,7 +17,7 @@ from hybridtune.data.find import Problem, SeriesFile, find_series
 from hybridtune.data.index import Counts, KeptSeries, build_index
 from hybridtune.data.info import DatasetInfo, Rejected
 from hybridtune.data.labels import Labels, labels
-from hybridtune.data.long_tables import sorted_copy
+from hybridtune.data.long_tables import refuse_unknown_id, sorted_copy
 from hybridtune.data.parallel import ParallelMap
 from hybridtune.data.prepare_config import PrepareConfig
 from hybridtune.data.read import read_series
@@ -32,7 +32,16 @@ from hybridtune.data.store import (
     write_anchors,
     write_series_table,
 )
-from hybridtune.data.survey import Collection, Layout, LongTable, Surveyed, collection, survey, usual_layout
+from hybridtune.data.survey import (
+    Collection,
+    Layout,
+    LongTable,
+    Surveyed,
+    collection,
+    is_laid_out,
+    survey,
+    usual_layout,
+)
 from hybridtune.data.suspects import ExtraSample, suspects
 from hybridtune.data.text import printable
 
@@ -75,6 +84,7 @@ def prepare(
     config = config or PrepareConfig()
     refuse_existing(out)
     found = find_series(raw, config.given_columns.get("id"))
+    refuse_unknown_id(found.files, config.given_columns.get("id"))
     # Within, as the hosts of a cluster may see that folder too.
     with new_folder(out) as folder, TemporaryDirectory(dir=folder.resolve(), prefix=".copies-") as copies:
         rejections = Rejections(config.strict)
@@ -85,7 +95,7 @@ def prepare(
         layout, others = usual_layout(surveyed)
         for problem in others:
             rejections.add(problem)
-        files = [one.file for one in surveyed if one.layout == layout]
+        files = [one.file for one in surveyed if is_laid_out(one, layout)]
         writer = BarsWriter(folder, len(FEATURE_NAMES) + len(layout.extras), len(config.horizons))
         kept: list[KeptSeries] = []
         results = parallel_map(partial(prepare_series, config=config, layout=layout, collected=collected), files)
@@ -197,20 +207,42 @@ def _survey(
     """Of the series that can be read, those of long tables among them, which are copied to a folder. Raises InputError
     if there is none.
     """
-    found, tables = [], []
-    for one in parallel_map(partial(survey, given=given), files):
-        if isinstance(one, Problem):
-            rejections.add(one)
-        elif isinstance(one, LongTable):
-            tables.append(one)
-        else:
-            found.append(one)
-    if tables:
-        series = sorted_copy([table.file.path for table in tables], tables[0].id, copies)
-        found += _survey(series, {**given, "id": tables[0].id}, copies, rejections, parallel_map)
+    found, tables = _told_apart(parallel_map(partial(survey, given=given), files), rejections)
+    for key, paths in tables.items():
+        folder = copies / key.encode().hex()
+        folder.mkdir()
+        series = sorted_copy(sorted(paths), key, folder)
+        for problem in series.problems:
+            rejections.add(problem)
+        of_tables = parallel_map(partial(survey, given={**given, "id": key}), series.files)
+        found += _told_apart(of_tables, rejections)[0]
     if not found:
         raise rejections.nothing_usable()
     return found
+
+
+def _told_apart(
+    surveyed: Iterable[Surveyed | LongTable | Problem], rejections: Rejections
+) -> tuple[list[Surveyed], dict[str, list[Path]]]:
+    """The series, and by the column that names their series the long tables."""
+    found: list[Surveyed] = []
+    tables: dict[str, list[Path]] = {}
+    for one in surveyed:
+        if isinstance(one, Problem):
+            rejections.add(one)
+        elif isinstance(one, LongTable):
+            tables.setdefault(one.id, []).append(one.file.path)
+        else:
+            found.append(one)
+    series = []
+    for one in found:
+        # The table of a day on which one token alone was traded.
+        key = next((key for key in tables if key in one.names and one.file.copy is None), None)
+        if key is None:
+            series.append(one)
+        else:
+            tables[key].append(one.file.path)
+    return series, tables
 
 
 def _write_index(

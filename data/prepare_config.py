@@ -48,6 +48,7 @@ class PrepareConfig:
     """A file that cannot be used ends everything instead of being rejected."""
 
     def __post_init__(self) -> None:
+        self._check_types()
         if not self.horizons or min(self.horizons) < 1 or list(self.horizons) != sorted(set(self.horizons)):
             raise InputError(f"horizons must be ascending minutes above 0, got {self.horizons}")
         if not 1 <= self.expanding_min <= self.expanding_max:
@@ -69,6 +70,18 @@ class PrepareConfig:
         check_choice("ties", self.ties, get_args(Ties))
         _ = self.given_columns
         check_choice("labels", self.labels, get_args(LabelRule))
+
+    def _check_types(self) -> None:
+        """From Python anything may come."""
+        whole = isinstance(self.horizons, tuple | list) and all(isinstance(h, int) for h in self.horizons)
+        for name, fits, kind in (
+            ("horizons", whole, "a tuple of whole minutes"),
+            ("collected_until", isinstance(self.collected_until, datetime | None), "a datetime"),
+            ("columns", isinstance(self.columns, str), "text like id=token,time=ts"),
+            ("shares", isinstance(self.shares, Shares), "hybridtune.data.split.Shares"),
+        ):
+            if not fits:
+                raise InputError(f"{name} must be {kind}, got {getattr(self, name)!r}")
 
     @property
     def given_columns(self) -> dict[str, str]:

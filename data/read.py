@@ -20,19 +20,23 @@ EARLIEST, LATEST = 600_000_000, 5_000_000_000
 """Seconds since 1970, 1989 to 2128, by which the units tell themselves apart."""
 
 MINUTE = 60
+TWICE = 2
 FEWEST_GAPS = 10
 """Between bars, from which on they tell how far apart the bars are."""
 
 
 def time_span(file: SeriesFile, columns: Columns) -> tuple[np.datetime64, np.datetime64] | None:
-    """The minutes of the first and of the last row that has a time, whatever else it has; None if no row has one.
+    """The minutes of the first and of the last row that is a bar; None if none is.
 
     Raises InputError as `read_series`.
     """
     with refusing(file.path):
-        minute = _times(load(file, [columns.time])[columns.time], file.path).astype("datetime64[m]")
-        minute = minute[~np.isnat(minute)]
-        return (minute.min(), minute.max()) if len(minute) else None
+        table = load(file, [columns.time, columns.price])
+        time = _times(table[columns.time], file.path)
+        time = np.sort(time[_usable(time, _numbers(table, columns.price, file.path))])
+        _refuse_spacing(time, file.path)
+        minute = time.astype("datetime64[m]")
+        return (minute[0], minute[-1]) if len(minute) else None
 
 
 def read_series(
@@ -66,7 +70,7 @@ def _read_series(file: SeriesFile, columns: Columns, extras: Sequence[str], limi
     ratio_RE = _stacked([_numbers(table, columns.of(name), path) for name in columns.ratios], len(table))
     extra_RE = _stacked([_numbers(table, name, path) for name in wanted], len(table))
 
-    usable = ~np.isnat(minute) & np.isfinite(price) & (price >= SMALLEST_PRICE)
+    usable = _usable(time, price)
     if not usable.any():
         raise InputError(f"{path} has no usable row: a row needs a time and a finite price above zero")
     _refuse_spacing(np.sort(time[usable]), path)
@@ -89,6 +93,11 @@ def _read_series(file: SeriesFile, columns: Columns, extras: Sequence[str], limi
     )
 
 
+def _usable(time_R: NDArray[np.datetime64], price_R: NDArray[np.float64]) -> NDArray[np.bool_]:
+    usable_R: NDArray[np.bool_] = ~np.isnat(time_R) & np.isfinite(price_R) & (price_R >= SMALLEST_PRICE)
+    return usable_R
+
+
 def _stacked(columns: Sequence[NDArray[np.float64]], rows: int) -> NDArray[np.float64]:
     return np.stack(columns, axis=1) if columns else np.empty((rows, 0))
 
@@ -101,14 +110,22 @@ def _log_ratios(values_RE: NDArray[np.float64], price_R: NDArray[np.float64]) ->
 
 
 def _refuse_spacing(time_R: NDArray[np.datetime64], path: Path) -> None:
-    """time_R: ascending. Minutes without a trade are usual; that all bars, or most, are equally far apart is not."""
-    gaps = np.diff(time_R.astype("datetime64[s]")).astype(np.int64)
+    """time_R: ascending. Minutes without a trade are usual; that all bars, or most, are equally far apart is not. A bar
+    that was recorded twice is one.
+    """
+    times = np.unique(time_R.astype("datetime64[s]"))
+    gaps = np.diff(times).astype(np.int64)
     if len(gaps) < FEWEST_GAPS:
         return
+    if len(time_R) > TWICE * len(times):
+        raise InputError(
+            f"{path} has {len(time_R) / len(times):.0f} rows at the same time, as trades of one block: "
+            "write one-minute bars"
+        )
     values, counts = np.unique(gaps, return_counts=True)
     common, usual = int(np.gcd.reduce(values)), int(values[counts.argmax()])
     spacing = usual if counts.max() > len(gaps) / 2 else common
-    if spacing > MINUTE or (0 < spacing < MINUTE and np.median(gaps) < MINUTE):
+    if spacing > MINUTE or (spacing < MINUTE and np.median(gaps) < MINUTE):
         raise InputError(f"{path} has bars {_spoken(spacing)} apart: write one-minute bars")
 
 

@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hybridtune.data.columns import KNOWN, RATIOS, Columns, extras_of, misspelt, recognise
+from hybridtune.data.columns import RATIOS, Columns, extras_of, misspelt, recognise
 from hybridtune.data.features import FEATURE_NAMES
 from hybridtune.data.find import Problem, SeriesFile
-from hybridtune.data.long_tables import series_ids
+from hybridtune.data.long_tables import id_column
 from hybridtune.data.read import time_span
 from hybridtune.data.schema import InputError
 from hybridtune.data.tables import column_names, refusing
@@ -29,6 +29,8 @@ class Layout(NamedTuple):
 class Surveyed:
     file: SeriesFile
     layout: Layout
+    names: tuple[str, ...]
+    """Of its columns."""
     first: np.datetime64 | None
     last: np.datetime64 | None
     """Minutes of its rows; None if none has a time."""
@@ -48,8 +50,7 @@ def survey(file: SeriesFile, given: Mapping[str, str]) -> Surveyed | LongTable |
     try:
         with refusing(file.path):
             names = column_names(file)
-        key = None if file.copy is not None else _id_column(file, names, given)
-        if key is not None:
+        if (key := _id_column(file, names, given)) is not None:
             return LongTable(file, key)
         columns = recognise(names, given, file.path)
         extras = extras_of(names, columns)
@@ -64,30 +65,41 @@ def survey(file: SeriesFile, given: Mapping[str, str]) -> Surveyed | LongTable |
         first, last = time_span(file, columns) or (None, None)
     except InputError as error:
         return Problem(file.path, str(error))
-    return Surveyed(file, Layout(columns, columns.ratios + extras), first, last)
+    return Surveyed(file, Layout(columns, columns.ratios + extras), tuple(names), first, last)
 
 
 def _id_column(file: SeriesFile, names: Sequence[str], given: Mapping[str, str]) -> str | None:
-    """None for the file of a single series, whatever column repeats its name."""
+    """None for the file of a single series."""
     if (named := given.get("id")) is not None:
-        return named if named in names else None
-    found = next((name for known in KNOWN["id"] for name in names if name.lower() == known), None)
-    return found if found is not None and series_ids(file.path, found) > 1 else None
+        return named if named in names and file.copy is None else None
+    return id_column(file, names)
 
 
 def usual_layout(files: Sequence[Surveyed]) -> tuple[Layout, list[Problem]]:
-    """The columns that most series have, and the series that have others."""
-    (usual, _), *_ = Counter(one.layout for one in files).most_common(1)
-    return usual, [Problem(one.file.path, _difference(one, usual)) for one in files if one.layout != usual]
+    """The columns that most series have, and the series that have others. Some may be of long tables, and others of
+    files of their own, where nothing names them.
+    """
+    (usual, _), *_ = Counter(_nameless(one.layout) for one in files).most_common(1)
+    named_by = next((one.layout.columns.id for one in files if one.layout.columns.id is not None), None)
+    others = [Problem(one.file.path, _difference(one, usual)) for one in files if not is_laid_out(one, usual)]
+    return usual._replace(columns=usual.columns.model_copy(update={"id": named_by})), others
+
+
+def is_laid_out(one: Surveyed, usual: Layout) -> bool:
+    return _nameless(one.layout) == _nameless(usual)
+
+
+def _nameless(layout: Layout) -> Layout:
+    return layout._replace(columns=layout.columns.model_copy(update={"id": None}))
 
 
 def _difference(one: Surveyed, usual: Layout) -> str:
     remedy = "give it the same columns or put it into a dataset of its own"
-    if one.layout.columns == usual.columns:
+    if _nameless(one.layout).columns == usual.columns:
         mine, theirs = list(one.layout.extras), list(usual.extras)
         return f"{one.file.path} has extra columns {shown(mine)} where most files have {shown(theirs)}: {remedy}"
     own, other = one.layout.columns.model_dump(), usual.columns.model_dump()
-    role = next(role for role in own if own[role] != other[role])
+    role = next(role for role in own if role != "id" and own[role] != other[role])
     has, have = ("none" if names[role] is None else shown(names[role]) for names in (own, other))
     return f"{one.file.path}: its column for the {role} is {has}, that of most files {have}: {remedy}"
 

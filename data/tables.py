@@ -61,10 +61,23 @@ def load(file: SeriesFile, columns: list[str] | None = None) -> pd.DataFrame:
     return parts[0] if len(parts) == 1 else pd.concat(parts, ignore_index=True)
 
 
-def load_arrow(path: Path, columns: list[str] | None = None) -> pa.Table:
-    if path.suffix.lower() in (".csv", ".json"):
-        return pa.Table.from_pandas(_load(path, columns), preserve_index=False)
-    return _arrow(path, columns)
+def load_arrow(path: Path, text: str, columns: list[str] | None = None) -> pa.Table:
+    """text: the column that is read as it is written, as a token may be named NA or 01; empty where it says nothing."""
+    match path.suffix.lower():
+        case ".csv":
+            # By itself pandas takes some words for no value, whatever the type that it is given.
+            written = pd.read_csv(path, index_col=False, usecols=[text], dtype=str, keep_default_na=False)
+            table = pa.Table.from_pandas(_load(path, columns).assign(**written), preserve_index=False)
+        case ".json":
+            table = pa.Table.from_pandas(_load(path, columns), preserve_index=False)
+        case _:
+            table = _arrow(path, columns)
+    # Categories: of several tables they differ, and a sorted copy gains nothing by them.
+    for index, field in enumerate(table.schema):
+        if pa.types.is_dictionary(field.type):
+            table = table.set_column(index, field.name, table.column(index).cast(field.type.value_type))
+    place = table.schema.get_field_index(text)
+    return table.set_column(place, text, table.column(place).cast(pa.string()))
 
 
 def _names(path: Path) -> list[str]:

@@ -1,5 +1,6 @@
 """From Python what the command line does. `hybridtune` hands these names on."""
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from hybridtune.search.dashboard.notebook import NotebookView, in_notebook
 from hybridtune.search.dashboard.status import RunStatus, read_status
 from hybridtune.search.run import opening
 from hybridtune.search.run.curves import read_curves
+from hybridtune.search.run.datasets import is_url, keep_at
 from hybridtune.search.run.run_dir import RunDir
 from hybridtune.search.run.say import Say
 from hybridtune.search.study.study import open_study
@@ -64,16 +66,18 @@ class Run:
 
 
 def prepare(raw: AnyPath, out: AnyPath, processes: int = 1, **settings: Any) -> DatasetInfo:
-    """Writes the dataset `out` from the series below `raw`.
+    """Writes the dataset `out`, a folder or s3://bucket/prefix, from the series below `raw`.
 
     settings: fields of hybridtune.data.prepare_config.PrepareConfig, for example `horizons=(15, 60)`. With more than
     one process a script needs `if __name__ == "__main__":` around the call. Raises InputError for what cannot be used.
     """
     config = PrepareConfig(**settings)
-    if processes == 1:
-        return prepare_dataset(Path(raw), Path(out), config)
-    with process_map(processes) as parallel_map:
-        return prepare_dataset(Path(raw), Path(out), config, parallel_map)
+    with process_map(processes) if processes > 1 else nullcontext(map) as parallel_map:
+
+        def make(folder: Path) -> DatasetInfo:
+            return prepare_dataset(Path(raw), folder, config, parallel_map)
+
+        return keep_at(str(out), make) if is_url(out) else make(Path(out))
 
 
 def launch(

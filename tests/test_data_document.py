@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import pytest
 
-from hybridtune.data.document import Document, new_folder, write_atomically
+from hybridtune.data.document import Document, new_folder, refuse_existing, write_atomically
 from hybridtune.data.schema import InputError
 
 
@@ -139,3 +139,9 @@ def test_a_place_that_cannot_be_written_is_refused_before_any_work(tmp_path: Pat
     ):
         pytest.fail("the work was begun")
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_no_folder_of_the_name_of_a_bucket_is_made_here() -> None:
+    """`export run s3://bucket/bundle` said that a bundle was there, and it lay in ./s3:."""
+    with pytest.raises(InputError, match=r"s3:/bucket/bundle would be a folder on this host"):
+        refuse_existing(Path("s3://bucket/bundle"))

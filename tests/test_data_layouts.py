@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -188,6 +188,20 @@ def ten_seconds(launches: Launches, raw: Path) -> None:
     )
 
 
+def within_each_minute(offsets: Sequence[int], apart: int = 60) -> Damage:
+    """Rows so many seconds after each minute."""
+
+    def write(launches: Launches, raw: Path) -> None:
+        ccxt(launches, raw)
+        table = launches["TOKEN2"]
+        start = table["time"].iloc[0]
+        times = [start + pd.Timedelta(seconds=apart * row + offset) for row in range(len(table)) for offset in offsets]
+        rows = table.loc[table.index.repeat(len(offsets))].assign(time=times)
+        epoch(rows, 1).to_csv(raw / "TOKEN2.csv", index=False)
+
+    return write
+
+
 def two_units(launches: Launches, raw: Path) -> None:
     ccxt(launches, raw)
     table = epoch(launches["TOKEN2"], 1000)
@@ -226,6 +240,12 @@ def broken_list(launches: Launches, raw: Path) -> None:
     [
         (spacing_of_five, r"TOKEN2\.csv has bars 5 minutes apart: write one-minute bars"),
         (ten_seconds, r"TOKEN2\.csv has bars 10 seconds apart: write one-minute bars"),
+        (
+            within_each_minute([0, 0, 0, 1, 1, 1, 2, 2]),
+            r"TOKEN2\.csv has 3 rows at the same time, as trades",
+        ),
+        (within_each_minute([0, 1, 2]), r"TOKEN2\.csv has bars 1 seconds apart: write one-minute bars"),
+        (within_each_minute([0, 0], apart=300), r"TOKEN2\.csv has bars 5 minutes apart: write one-minute bars"),
         (two_units, r"TOKEN2\.csv: column 'timestamp' holds seconds and milliseconds since 1970: write times as"),
         (mixed_layouts, r"TOKEN2\.csv: its column for the time is 'datetime', that of most files 'timestamp': give it"),
         (duplicate_names, r"more/TOKEN2\.csv: another series is named TOKEN2 too, rename one"),
@@ -267,6 +287,141 @@ def test_long_tables_of_different_columns_and_without_names_are_refused(launches
     pd.read_csv(tmp_path / "0.csv").assign(Token=np.nan).to_csv(tmp_path / "0.csv", index=False)
     with pytest.raises(InputError, match=r"column 'Token' is empty, it has to name the series of each row"):
         prepare(tmp_path, tmp_path / "out", PrepareConfig(**CONFIG, columns="id=Token"))
+
+
+def write(launches: Launches, path: Path, key: str, **more: Callable[[str], object]) -> pd.DataFrame:
+    parts = [
+        table.assign(**{key: name}, **{column: make(name) for column, make in more.items()})
+        for name, table in launches.items()
+    ]
+    whole = pd.concat(parts).rename(columns={"time": "ts"})
+    whole.to_parquet(path)
+    return whole
+
+
+def names(dataset: Path) -> tuple[str, ...]:
+    return Dataset(dataset).series.name_M
+
+
+def test_two_columns_that_group_rows_otherwise_are_not_guessed_between(launches: Launches, tmp_path: Path) -> None:
+    """Of three tokens that share a symbol one series was made, and nothing was said."""
+    table = tmp_path / "all.parquet"
+    write(launches, table, "mint", symbol=lambda name: "PEPE" if name < "TOKEN3" else name)
+    with pytest.raises(InputError, match=r"columns 'symbol' and 'mint' both name its rows, and not alike: say which"):
+        prepare(table, tmp_path / "out", PrepareConfig(**CONFIG))
+    prepare(table, tmp_path / "out", PrepareConfig(**CONFIG, columns="id=mint"))
+    assert names(tmp_path / "out") == tuple(launches)
+    # One that is the same everywhere, or another for each row, names no series.
+    for other in (lambda name: "SOL", lambda name: np.arange(len(launches[name])) + 1000 * int(name[5:])):
+        table.unlink()
+        write(launches, table, "mint", symbol=other)
+        prepare(table, tmp_path / f"out {other}", PrepareConfig(**CONFIG))
+        assert names(tmp_path / f"out {other}") == tuple(launches)
+
+
+def test_a_column_that_numbers_the_rows_makes_no_table_of_many_series(launches: Launches, tmp_path: Path) -> None:
+    (tmp_path / "raw").mkdir()
+    for name, table in launches.items():
+        epoch(table.assign(id=range(len(table))), 1).to_csv(tmp_path / "raw" / f"{name}.csv", index=False)
+    prepare(tmp_path / "raw", tmp_path / "out", PrepareConfig(**CONFIG))
+    assert names(tmp_path / "out") == tuple(launches)
+
+
+def test_a_name_of_the_series_that_nothing_has_is_refused(launches: Launches, tmp_path: Path) -> None:
+    write(launches, tmp_path / "all.parquet", "mint")
+    with pytest.raises(InputError, match="no file has a column 'mnt', and no folder that key"):
+        prepare(tmp_path / "all.parquet", tmp_path / "out", PrepareConfig(**CONFIG, columns="id=mnt"))
+
+
+def test_names_are_read_as_they_are_written_and_rows_without_one_are_counted(
+    launches: Launches, tmp_path: Path
+) -> None:
+    """NA, None and nan vanished, and 1 and 01 were one token."""
+    written = ["NA", "None", "nan", "NULL", "01", "1", "1.0", "N/A"]
+    named = dict(zip(launches, written, strict=True))
+    whole = pd.concat([table.assign(token=named[name]) for name, table in launches.items()])
+    nameless = pd.concat([whole, launches["TOKEN0"].assign(token="")]).rename(columns={"time": "ts"})
+    nameless.to_csv(tmp_path / "all.csv", index=False)
+    info = prepare(tmp_path / "all.csv", tmp_path / "out", PrepareConfig(**CONFIG))
+    assert sorted(names(tmp_path / "out")) == sorted(written)
+    (problem,) = info.rejected
+    assert problem.reason.endswith("all.csv: 19 rows without a name in column 'token' are left out: write it there")
+
+
+def test_categories_and_numbers_name_series_as_text_does(launches: Launches, tmp_path: Path) -> None:
+    folders = [tmp_path / name for name in ("text", "categories", "mixed")]
+    for folder in folders:
+        folder.mkdir()
+    text = write(launches, folders[0] / "a.parquet", "token")
+    text.assign(token=text["token"].astype("category"), kind=pd.Categorical(["x"] * len(text))).drop(
+        columns="kind"
+    ).to_parquet(folders[1] / "a.parquet")
+    numbered = text["token"].str[5:]
+    early = numbered < "4"
+    text.assign(token=numbered)[~early].to_parquet(folders[2] / "b.parquet")
+    text.assign(token=numbered.where(early, "0").astype(int))[early].to_parquet(folders[2] / "a.parquet")
+    for folder in folders:
+        prepare(folder, folder / "out", PrepareConfig(**CONFIG))
+    assert names(folders[0] / "out") == names(folders[1] / "out") == tuple(launches)
+    assert names(folders[2] / "out") == tuple("01234567")
+
+
+def test_a_day_on_which_one_token_alone_was_traded_belongs_to_the_others(launches: Launches, tmp_path: Path) -> None:
+    whole = write(launches, tmp_path / "all.parquet", "token")
+    days = tmp_path / "days"
+    days.mkdir()
+    for day, part in whole.groupby(whole["ts"].dt.date):
+        part.to_parquet(days / f"{day}.parquet")
+    assert all(pd.read_parquet(path)["token"].nunique() == 1 for path in days.iterdir())
+    # Two tokens on the first, so that it is clear that there are many.
+    first, second, *_ = sorted(days.iterdir())
+    pd.concat([pd.read_parquet(first), pd.read_parquet(second)]).to_parquet(first)
+    second.unlink()
+    info = prepare(days, tmp_path / "out", PrepareConfig(**CONFIG))
+    assert info.rejected == ()
+    assert (
+        info.fingerprint == prepare(tmp_path / "all.parquet", tmp_path / "again", PrepareConfig(**CONFIG)).fingerprint
+    )
+
+
+def test_tables_stand_beside_files_of_their_own(launches: Launches, tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    alone = {name: launches[name] for name in ("TOKEN2", "TOKEN5")}
+    write({name: table for name, table in launches.items() if name not in alone}, raw / "all.parquet", "token")
+    for name, table in alone.items():
+        table.rename(columns={"time": "ts"}).to_parquet(raw / f"{name}.parquet")
+    info = prepare(raw, tmp_path / "out", PrepareConfig(**CONFIG))
+    assert info.rejected == ()
+    assert sorted(names(tmp_path / "out")) == list(launches)
+    assert info.columns.id == "token"
+
+
+@pytest.mark.parametrize("column", [None, "symbol"])
+def test_a_table_is_predicted_series_by_series_whatever_the_bundle_was_made_of(
+    launches: Launches, tmp_path: Path, column: str | None
+) -> None:
+    """Its tokens were one series, minute by minute."""
+    write(launches, tmp_path / "all.parquet", "token")
+    with series_below(tmp_path, column) as found:
+        assert [file.name for file in found.files] == list(launches)
+
+
+def test_what_is_refused_does_not_tell_when_the_collection_ended(launches: Launches, tmp_path: Path) -> None:
+    """An hourly file, or a row without a price, made outcomes of labels that nobody knows."""
+    plain, more = tmp_path / "plain", tmp_path / "more"
+    for folder in (plain, more):
+        folder.mkdir()
+        ccxt(launches, folder)
+    last = launches["TOKEN7"]["time"].iloc[-1]
+    later = pd.DataFrame({"time": [last + pd.Timedelta(days=2)], "close": [np.nan], "volume": [1.0]})
+    epoch(pd.concat([launches["TOKEN7"], later]), 1000).to_csv(more / "TOKEN7.csv", index=False)
+    hourly = launches["TOKEN0"].assign(time=last + np.arange(19) * np.timedelta64(1, "h"))
+    epoch(hourly, 1000).to_csv(more / "BTC.csv", index=False)
+    expected = prepare(plain, tmp_path / "expected", PrepareConfig(**CONFIG))
+    info = prepare(more, tmp_path / "out", PrepareConfig(**CONFIG))
+    assert (info.fingerprint, info.collected_until) == (expected.fingerprint, expected.collected_until)
+    assert [problem.path.endswith("BTC.csv") for problem in info.rejected] == [True]
 
 
 def test_a_dataset_without_any_volume_says_so(launches: Launches, tmp_path: Path) -> None:

@@ -462,6 +462,10 @@ def test_another_setting_changes_the_fingerprint(
         ({"expanding_min": 90, "expanding_max": 80}, r"got \(expanding-min=90, expanding-max=80\)"),
         ({"anchor_stride": 0}, r"anchor-stride must be at least 1 minute, got 0"),
         ({"ties": "up"}, r"ties must be one of drop, down, got 'up'"),
+        ({"horizons": 15}, r"horizons must be a tuple of whole minutes, got 15"),
+        ({"collected_until": "2026-03-01"}, r"collected_until must be a datetime, got '2026-03-01'"),
+        ({"columns": {"id": "token"}}, r"columns must be text like id=token,time=ts, got \{'id': 'token'\}"),
+        ({"shares": (0.6, 0.15, 0.1, 0.15)}, r"shares must be hybridtune\.data\.split\.Shares, got \(0\.6"),
     ],
 )
 def test_bad_settings_are_refused_with_the_value(setting: dict[str, Any], message: str) -> None:

@@ -142,6 +142,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write_series: WriteS
         ("launch dataset --run new --concurrent 0", "concurrent: Input should be greater than or equal to 1, got 0"),
         ("launch dataset --run new --reduction-factor 1", "reduction_factor: Input should be greater than or equal"),
         ("launch dataset --run new --gpus-per-trial -1", "gpus_per_trial: Input should be greater than or equal to 0"),
+        ("demo file/new", "file/new cannot be made (Not a directory): name another folder"),
+        ("predict dataset good --out s3://bucket/new", "s3:/bucket/new would be a folder on this host"),
         ("launch dataset --run new --gpus-per-trial 1.5", "gpus_per_trial: Input should be less than or equal to 1"),
         ("launch dataset --run new --gpus-per-trial many", "gpus-per-trial must be a number like 1 or 0.5, or auto"),
         ("launch dataset --run new --gpus-per-trial auto", "gpus-per-trial is 1, this machine has 0 GPUs"),
@@ -272,6 +274,18 @@ def test_help_answers_without_the_heavy_imports() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_a_space_is_shown_for_the_dataset_that_it_is_made_for(
+    folder: Path, dataset: Dataset, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """What `launch` accepted was refused, as it does not suit the seven horizons of another dataset."""
+    weights = "/".join(["2"] * len(dataset.info.horizons))
+    (folder / "weights.yaml").write_text(f"base: hybrid\ndimensions:\n  class_weights: '{weights}'\n")
+    assert hybridtune.search.cli.main._run(["space", "show", "weights.yaml"], debug=False) == 2
+    line = ["space", "show", "weights.yaml", "--dataset", str(dataset.source)]
+    assert hybridtune.search.cli.main._run(line, debug=False) == 0
+    assert weights in capfd.readouterr().out
 
 
 def test_a_path_is_printed_as_it_is(tmp_path: Path, dataset: Dataset, capfd: pytest.CaptureFixture[str]) -> None:

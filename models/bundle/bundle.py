@@ -105,8 +105,9 @@ class Bundle:
     """A loaded bundle.
 
     bundle = Bundle.load(Path("bundle"))
-    for prediction in bundle.predict(find_series(Path("launches")).files):
-        print(prediction.frame(bundle.document.horizons))
+    with series_below(Path("launches"), bundle.document.columns.id) as found:
+        for prediction in bundle.predict(found.files):
+            print(prediction.frame(bundle.document.horizons))
     """
 
     def __init__(self, document: BundleDocument, models: list[Forecaster]) -> None:
@@ -146,7 +147,8 @@ class Bundle:
         requested: Requested = EVERY_MINUTE,
         attentive: AttentiveMember | None = None,
     ) -> Iterator[SeriesPrediction]:
-        """Predictions at the requested minutes, and the attention of `attentive` there.
+        """Predictions at the requested minutes, and the attention of `attentive` there. files: of one series each, as
+        `series_below` makes them of tables that hold many.
 
         A file that cannot be read gives no rows and a problem, like a series that is too short. Raises InputError
         for a requested minute at which the bundle predicts nothing.

@@ -35,9 +35,13 @@ def demo(
     Example: hybridtune demo demo
     """
     from hybridtune.data.document import refuse_existing
+    from hybridtune.data.schema import InputError
 
     refuse_existing(folder)
-    folder.mkdir(parents=True)
+    try:
+        folder.mkdir(parents=True)
+    except OSError as error:
+        raise InputError(f"{folder} cannot be made ({error.strerror}): name another folder") from None
     # A copy of one's own, to change and search again.
     shutil.copyfile(Path(hybridtune.spaces.__path__[0]) / "demo.yaml", folder / "space.yaml")
     group = context.find_root().command

@@ -1,6 +1,6 @@
 """Commands about search spaces."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.table import Table
@@ -8,20 +8,30 @@ from rich.table import Table
 from hybridtune.search.cli.console import out
 from hybridtune.spaces.parameters import Choice, Dimension, Float, Scalar, Space
 
-if TYPE_CHECKING:
-    pass
-
 
 def show(
     name: Annotated[str, typer.Argument(metavar="SPACE", help="A shipped one, or a YAML file.", show_default=False)],
+    dataset: Annotated[
+        str | None,
+        typer.Option(
+            help="A dataset whose horizons and longest window it has to suit.", show_default="those that prepare makes"
+        ),
+    ] = None,
 ) -> None:
     """Print the dimensions of a search space, their values and defaults.
 
     Example: hybridtune space show hybrid
     """
     from hybridtune.spaces.load import load_space
+    from hybridtune.spaces.trial_config import Shape
 
-    out.print(space_table(load_space(name)))
+    shape = None
+    if dataset is not None:
+        from hybridtune.data.store import Dataset
+        from hybridtune.search.run.datasets import find_dataset
+
+        shape = Shape.of(Dataset(find_dataset(dataset)).info)
+    out.print(space_table(load_space(name, shape)))
 
 
 def space_table(space: Space) -> Table:
