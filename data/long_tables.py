@@ -102,8 +102,8 @@ def _named_by(file: SeriesFile, column: str | None) -> str | None:
 
 
 def sorted_copy(tables: Sequence[Path], column: str, folder: Path) -> Found:
-    """The series of all tables together, in order of their names, and of each table the problem that it has rows without
-    a name. The tables have to fit into memory.
+    """The series of all tables together, in order of their names, and of each table that has rows without a name that
+    it does. The tables have to fit into memory.
 
     Each is a record batch of a file in `folder`, which is mapped by whoever reads one, and never read as a whole.
 
