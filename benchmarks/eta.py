@@ -24,7 +24,7 @@ from benchmarks.machine import cpu_name
 from hybridtune.search.cluster.maps import cores
 from hybridtune.search.dashboard.watcher import Look
 
-FIRST_SEED = 109
+FIRST_SEED = 127
 """Those below are of the searches by which the estimate was made."""
 HYBRIDTUNE = str(Path(sys.executable).with_name("hybridtune"))
 TRIALS = 50
