@@ -99,13 +99,13 @@ def worker_environment() -> dict[str, str]:
     every step (glibc; their page faults cost about 40%); and the workspace with which cuBLAS gives LSTMs on a GPU the
     same sums each time (PyTorch's notes on nn.LSTM).
     """
-    keep = {
+    unless_given = {
         "MALLOC_MMAP_THRESHOLD_": str(2**32),
         "MALLOC_TRIM_THRESHOLD_": str(2**34),
         "MALLOC_TOP_PAD_": str(2**28),
+        "CUBLAS_WORKSPACE_CONFIG": ":4096:2",
     }
-    keep["CUBLAS_WORKSPACE_CONFIG"] = ":4096:2"
-    return {"OMP_NUM_THREADS": "1"} | {name: os.environ.get(name, value) for name, value in keep.items()}
+    return {"OMP_NUM_THREADS": "1"} | {name: os.environ.get(name, value) for name, value in unless_given.items()}
 
 
 def pick_device(choice: DeviceChoice, has_gpu: bool) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from conftest import Command, Workplace, WriteSeries
 
 import hybridtune.search.cli.main
@@ -323,6 +324,17 @@ def test_without_a_limit_a_trial_runs_on_each_core(folder: Path, monkeypatch: py
     # More would wait for cores that its Ray does not have.
     assert OwnWorkers().most_on_a_gpu(settings.model_copy(update={"concurrent": 1})) == 1
     assert settings.space == load_space("hybrid", Shape.of(Dataset(settings.dataset).info))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="what a GPU answers is none of this")
+def test_a_gpu_is_tried_in_a_process_that_ends(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The driver held a part of the card for the whole search."""
+    monkeypatch.setattr("hybridtune.search.cluster.workers.pick", lambda hardware: (torch.device("cuda", 0), "fp32"))
+    settings = Settings(dataset=dataset.source, dimensions=dict(HYBRID.dimensions), reference=HYBRID.reference)
+    with pytest.raises((AssertionError, InputError)) as failed:
+        OwnWorkers().fit(settings)
+    # So an error comes from another process.
+    assert type(failed.value.__cause__).__name__ == "_RemoteTraceback"
 
 
 @pytest.fixture

@@ -292,9 +292,7 @@ def test_what_is_looked_at_again_is_fetched_as_far_as_it_has_changed_and_never_a
     original, there = FolderPlace.download, list[Path]()
     monkeypatch.setattr(FolderPlace, "download", download)
     copies.refresh(place, folder)
-    assert sorted(fetched) == [
-        f"000001/{name}" for name in sorted(("run.json", "study.db", "report/index.html", "predictions.parquet"))
-    ]
+    assert sorted(fetched) == [f"000001/{name}" for name in names]
     there += [folder / "study.db", folder / "report" / "index.html"]
     # Written here, by `hybridtune report`.
     (folder / "report" / "index.html").write_text("anew")

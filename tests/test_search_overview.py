@@ -4,7 +4,9 @@ from pathlib import Path
 
 import optuna
 from optuna.trial import TrialState, create_trial
+from rich.console import Console
 
+from hybridtune.search.cli.live import render
 from hybridtune.search.dashboard.overview import FAILURES, LEADERS, Known, Overview, overview
 from hybridtune.search.run.run_dir import RunDir
 from hybridtune.search.run.settings import Settings
@@ -110,3 +112,16 @@ def test_the_reference_is_said_to_be_stopped_where_it_was(tmp_path: Path) -> Non
     best = overview(run, study, Known(), driven=True).best
     assert best is not None
     assert best.reference_in_words == "reference stopped at iteration 4: 0.6860"
+
+
+def test_what_was_said_last_is_seen_in_a_terminal_that_is_too_low_for_all(tmp_path: Path) -> None:
+    """A live view is cut off at its end."""
+    run = new_run(tmp_path)
+    study = create_study(run, HYBRID, "tune_loss")
+    for objective in (0.7, 0.6):
+        tell(study, ask(study, HYBRID, 0, "random"), TrialState.COMPLETE, objective)
+    console = Console(width=80)
+    with console.capture() as shown:
+        console.print(render(overview(run, study, Known(), driven=True), ("before", "said last")))
+    lines = [line.strip() for line in shown.get().splitlines()]
+    assert lines.index("said last") < next(place for place, line in enumerate(lines) if line.startswith("best "))
