@@ -20,7 +20,8 @@ EARLIEST, LATEST = 600_000_000, 5_000_000_000
 """Seconds since 1970, 1989 to 2128, by which the units tell themselves apart."""
 
 MINUTE = 60
-TWICE = 2
+MOST_AT_ONCE = 2
+"""Rows of one time, on average: a bar may have been recorded again."""
 FEWEST_GAPS = 10
 """Between bars, from which on they tell how far apart the bars are."""
 
@@ -110,14 +111,14 @@ def _log_ratios(values_RE: NDArray[np.float64], price_R: NDArray[np.float64]) ->
 
 
 def _refuse_spacing(time_R: NDArray[np.datetime64], path: Path) -> None:
-    """time_R: ascending. Minutes without a trade are usual; that all bars, or most, are equally far apart is not. A bar
-    that was recorded twice is one.
+    """time_R: ascending. Minutes without a trade are usual; that all bars, or most, are equally far apart is not.
+    Rows of one time are one bar.
     """
     times = np.unique(time_R.astype("datetime64[s]"))
     gaps = np.diff(times).astype(np.int64)
     if len(gaps) < FEWEST_GAPS:
         return
-    if len(time_R) > TWICE * len(times):
+    if len(time_R) > MOST_AT_ONCE * len(times):
         raise InputError(
             f"{path} has {len(time_R) / len(times):.0f} rows at the same time, as trades of one block: "
             "write one-minute bars"

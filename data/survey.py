@@ -33,7 +33,7 @@ class Surveyed:
     """Of its columns."""
     first: np.datetime64 | None
     last: np.datetime64 | None
-    """Minutes of its rows; None if none has a time."""
+    """Minutes of its bars; None if it has none."""
 
 
 @dataclass(frozen=True)

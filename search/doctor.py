@@ -123,11 +123,10 @@ def _available_memory() -> int | None:
     except OSError:
         return None
     available = int(lines["MemAvailable"].split()[0]) * 1024
-    control = CONTROL_GROUP
     try:
-        limit = int((control / "memory.max").read_text(encoding="ascii"))
-        used = int((control / "memory.current").read_text(encoding="ascii"))
-        parts = dict(line.split() for line in (control / "memory.stat").read_text(encoding="ascii").splitlines())
+        limit = int((CONTROL_GROUP / "memory.max").read_text(encoding="ascii"))
+        used = int((CONTROL_GROUP / "memory.current").read_text(encoding="ascii"))
+        parts = dict(line.split() for line in (CONTROL_GROUP / "memory.stat").read_text(encoding="ascii").splitlines())
     except (OSError, ValueError):
         # No limit, or none that could be seen.
         return available
