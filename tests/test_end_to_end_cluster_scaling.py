@@ -21,10 +21,11 @@ LAUNCH = (
 )
 
 
-@pytest.fixture(scope="module")
-def hosts(finished: Workplace) -> Iterator[Hosts]:
+@pytest.fixture
+def hosts(request: pytest.FixtureRequest, finished: Workplace) -> Iterator[Hosts]:
+    """A head whose autoscaler starts hosts of the resources that the test names."""
     with Hosts() as hosts:
-        hosts.start_autoscaling_head({"CPU": 2, "GPU": 1}, most=2, idle_minutes=0.2)
+        hosts.start_autoscaling_head(request.param, most=2, idle_minutes=0.2)
         shutil.copytree(finished.path / "dataset", hosts.folder / "dataset")
         (hosts.folder / "space.yaml").write_text(BASIC_SPACE)
         yield hosts
@@ -34,6 +35,7 @@ def launch(hosts: Hosts, run: str, gpus_per_trial: str) -> subprocess.CompletedP
     return hosts.run("head", [HYBRIDTUNE, *LAUNCH, "--run", run, "--gpus-per-trial", gpus_per_trial])
 
 
+@pytest.mark.parametrize("hosts", [{"CPU": 2, "GPU": 1}], indirect=True)
 def test_the_search_grows_a_cluster_from_no_worker_to_two_and_leaves_none(hosts: Hosts) -> None:
     assert hosts.nodes() == 1
     done = launch(hosts, "run", gpus_per_trial="auto")
@@ -53,8 +55,9 @@ def test_the_search_grows_a_cluster_from_no_worker_to_two_and_leaves_none(hosts:
         time.sleep(1)
 
 
+@pytest.mark.parametrize("hosts", [{"CPU": 2}], indirect=True)
 def test_a_trial_that_no_host_of_the_autoscaler_fits_is_refused(hosts: Hosts) -> None:
-    done = launch(hosts, "never", gpus_per_trial="2")
+    done = launch(hosts, "never", gpus_per_trial="1")
     assert done.returncode == 2, done.stdout + done.stderr
-    assert "no host of the cluster has a CPU and 2 GPUs for a trial" in done.stderr
+    assert "no host of the cluster has a CPU and a GPU for a trial" in done.stderr
     assert not (hosts.folder / "never").exists()

@@ -76,10 +76,10 @@ def test_a_trial_takes_a_core_and_its_gpus(cpus: float, gpus: float, gpus_per_tr
 def test_hosts_without_room_for_a_trial_are_left_out() -> None:
     head, worker = host(cpus=0, number=1), host(gpus=1)
     assert usable([head, worker], gpus_per_trial=0.5) == [worker]
-    with pytest.raises(
-        InputError, match=r"no host of the cluster has a CPU and 2 GPUs for a trial \(10.99.0.1: 0 CPUs"
-    ):
-        usable([head, worker], gpus_per_trial=2)
+    with pytest.raises(InputError, match=r"no host of the cluster has a CPU and a GPU for a trial \(10.99.0.1: 0 CPUs"):
+        usable([head], gpus_per_trial=1)
+    with pytest.raises(InputError, match=r"has a CPU and 0.5 of a GPU for a trial"):
+        usable([head], gpus_per_trial=0.5)
     with pytest.raises(InputError, match="has a CPU for a trial"):
         usable([head], gpus_per_trial=0)
 

@@ -273,13 +273,16 @@ GONE = (
     "The actor 3a0f is unavailable: The actor is temporarily unavailable: RpcError: RPC error: Socket closed",
     "The actor died unexpectedly.\nThe actor died because its node has died. Node Id: aa9b\n\thealth check failed",
     'ray::run_trial()\n  File "place.py", line 68\nhybridtune.search.run.place.PlaceError: /run is not there',
+    'ray::run_trial()\n  File "shared_dataset.py"\nray.exceptions.OwnerDiedError: Failed to retrieve object 00ff.',
 )
 
 
 @pytest.mark.usefixtures("kills")
 @pytest.mark.parametrize("failure", GONE)
 def test_a_host_that_is_lost_costs_no_retry(lost: Lost, failure: str) -> None:
-    """Words as Ray 2.60 gave them when every process of a host was killed, and when its link was cut."""
+    """Words as Ray 2.60 gave them when every process of a host was killed, when its link was cut, and when a busy
+    machine's worker took the driver for dead.
+    """
     watched = watching()
     for _ in range(HOST_LOSSES):
         retry = watched.after(task(), None, failure, None)

@@ -96,7 +96,8 @@ def usable(hosts: Sequence[Host], gpus_per_trial: float) -> list[Host]:
     if found:
         return found
     there = ", ".join(f"{host.address}: {host.cpus:g} CPUs, {host.gpus:g} GPUs" for host in hosts)
-    wanted = f"a CPU and {gpus_per_trial:g} GPUs" if gpus_per_trial > 0 else "a CPU"
+    gpus = f" and {gpus_per_trial:g} of a GPU" if gpus_per_trial < 1 else " and a GPU"
+    wanted = "a CPU" + (gpus if gpus_per_trial > 0 else "")
     raise InputError(f"no host of the cluster has {wanted} for a trial ({there}): start workers, or ask for less")
 
 

@@ -27,10 +27,11 @@ HOST_LOST = (
     "The actor is temporarily unavailable",
     "its node has died",
     "node was preempted",
+    "Failed to retrieve object",
     PlaceError.__name__,
 )
-"""Words of a failure for which its training is not to blame: Ray's of a host that is gone or cannot be reached, and
-ours of one that does not reach the run's place.
+"""Words of a failure for which its training is not to blame: Ray's of a host that is gone or cannot be reached, or
+that did not get the dataset from the driver's, and ours of one that does not reach the run's place.
 """
 HOST_LOSSES = 20
 """How often that may happen to a training without its getting any further; it may be what its hosts die of."""
