@@ -47,8 +47,8 @@ def id_column(file: SeriesFile, names: Sequence[str]) -> str | None:
         both = pa.table({"first": ids[naming[0]], "other": ids[other]}).group_by(["first", "other"]).aggregate([])
         if not len(both) == len(ids[naming[0]].unique()) == len(ids[other].unique()):
             raise InputError(
-                f"{file.path}: columns {shown(naming[0])} and {shown(other)} both name its rows, and not alike: say "
-                f"which names the series, --columns id={other}"
+                f"{file.path}: columns {shown(naming[0])} and {shown(other)} both name its rows, and not alike: take "
+                f"one of them away, or say to prepare which names the series, --columns id={other}"
             )
     return naming[0] if naming else None
 

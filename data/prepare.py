@@ -75,11 +75,14 @@ def prepare(
     config: PrepareConfig | None = None,
     parallel_map: ParallelMap = map,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    *,
+    sees_out: bool = True,
 ) -> DatasetInfo:
-    """Writes the dataset `out` from the series below `raw`; `progress` gets (series done, series found).
+    """Writes the dataset `out` from the series below `raw`; `progress` gets (series done, series found). sees_out:
+    whether all processes of `parallel_map` see what is written below `out`.
 
-    Raises InputError if nothing below `raw` is usable, if a slice would be empty, or if `out` exists;
-    then `out` is not written.
+    Raises InputError if nothing below `raw` is usable, if a slice would be empty, if `out` exists, or if there are long
+    tables, whose copy lies within `out`, and not all see it; then `out` is not written.
     """
     config = config or PrepareConfig()
     refuse_existing(out)
@@ -90,7 +93,8 @@ def prepare(
         rejections = Rejections(config.strict)
         for problem in found.problems:
             rejections.add(problem)
-        surveyed = _survey(found.files, config.given_columns, Path(copies), rejections, parallel_map)
+        seen = Path(copies) if sees_out else None
+        surveyed = _survey(found.files, config.given_columns, seen, rejections, parallel_map)
         collected = collection(surveyed, config.last_collected)
         layout, others = usual_layout(surveyed)
         for problem in others:
@@ -200,15 +204,20 @@ class Rejections:
 def _survey(
     files: Sequence[SeriesFile],
     given: Mapping[str, str],
-    copies: Path,
+    copies: Path | None,
     rejections: Rejections,
     parallel_map: ParallelMap,
 ) -> list[Surveyed]:
-    """Of the series that can be read, those of long tables among them, which are copied to a folder. Raises InputError
-    if there is none.
+    """Of the series that can be read, those of long tables among them, which are copied to a folder that all
+    processes see. Raises InputError if there is none, or no such folder for a long table.
     """
     found, tables = _told_apart(parallel_map(partial(survey, given=given), files), rejections)
     for key, paths in tables.items():
+        if copies is None:
+            raise InputError(
+                f"{paths[0]} holds many series, which are copied beside the dataset in their order, where not all "
+                "hosts would see them: prepare into a folder that they all see, or leave --address away"
+            )
         folder = copies / key.encode().hex()
         folder.mkdir()
         series = sorted_copy(sorted(paths), key, folder)

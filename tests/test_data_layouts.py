@@ -289,6 +289,18 @@ def test_long_tables_of_different_columns_and_without_names_are_refused(launches
         prepare(tmp_path, tmp_path / "out", PrepareConfig(**CONFIG, columns="id=Token"))
 
 
+def test_a_long_table_needs_a_copy_that_all_see(launches: Launches, tmp_path: Path) -> None:
+    """On hosts that did not see it every series was rejected: of a file that is not there."""
+    (raw := tmp_path / "raw").mkdir()
+    long_table(launches, raw)
+    with pytest.raises(InputError, match=r"all.parquet holds many series, .* leave --address away"):
+        prepare(raw, tmp_path / "out", PrepareConfig(**CONFIG), sees_out=False)
+    assert not (tmp_path / "out").exists()
+    (files := tmp_path / "files").mkdir()
+    ccxt(launches, files)
+    prepare(files, tmp_path / "out", PrepareConfig(**CONFIG), sees_out=False)
+
+
 def write(launches: Launches, path: Path, key: str, **more: Callable[[str], object]) -> pd.DataFrame:
     parts = [
         table.assign(**{key: name}, **{column: make(name) for column, make in more.items()})
@@ -307,7 +319,7 @@ def test_two_columns_that_group_rows_otherwise_are_not_guessed_between(launches:
     """Of three tokens that share a symbol one series was made, and nothing was said."""
     table = tmp_path / "all.parquet"
     write(launches, table, "mint", symbol=lambda name: "PEPE" if name < "TOKEN3" else name)
-    with pytest.raises(InputError, match=r"columns 'symbol' and 'mint' both name its rows, and not alike: say which"):
+    with pytest.raises(InputError, match=r"columns 'symbol' and 'mint' both name its rows, and not alike: take"):
         prepare(table, tmp_path / "out", PrepareConfig(**CONFIG))
     prepare(table, tmp_path / "out", PrepareConfig(**CONFIG, columns="id=mint"))
     assert names(tmp_path / "out") == tuple(launches)

@@ -132,6 +132,8 @@ def prepare(
                 config,
                 parallel_map,
                 lambda done, total: bar.update(task, completed=done, total=total),
+                # What goes to a bucket is made in a folder of this machine.
+                sees_out=address is None or not is_url(dataset),
             )
 
         def brought(done: int, total: int) -> None:
