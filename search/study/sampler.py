@@ -20,7 +20,7 @@ from hybridtune.search.study.latest_sampler import LatestSampler
 from hybridtune.search.study.rungs import waits_at
 from hybridtune.spaces.parameters import Space
 
-LATEST, BEST = 1000, 25
+LATEST, BEST = 500, 25
 """Trials that TPE learns from: the latest, and of those before them the best, as many as it ever counts as good."""
 
 
