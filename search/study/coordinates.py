@@ -28,35 +28,43 @@ class Range:
 
     def points(self, values: Sequence[Scalar]) -> Points:
         """(N, 1)"""
-        numbers = np.array(values, dtype=np.float64)[:, None]
-        low, high = self._ends()
-        scaled = np.log(numbers) if self.known.log else numbers
-        return np.asarray((scaled - low) / (high - low)) if high > low else np.zeros_like(numbers)
+        return self._points(np.array(values, dtype=np.float64)[:, None])
 
     def value(self, point: Points) -> Scalar:
         """The closest one."""
-        known, (low, high) = self.known, self._ends()
-        scaled = low + min(max(float(point[0]), 0.0), 1.0) * (high - low)
-        number = math.exp(scaled) if known.log else scaled
-        if known.step is not None:
-            number = known.low + known.step * round((number - known.low) / known.step)
-        number = min(max(number, known.low), known.high)
-        return int(number) if isinstance(known, IntDistribution) else number
+        number = float(self._closest(self._scaled_back(point[:1]))[0])
+        return int(number) if isinstance(self.known, IntDistribution) else number
 
     def random(self, count: int, rng: np.random.Generator) -> Points:
-        return self.on_grid(rng.random((count, 1)))
+        # Every step has the same share, those at the ends as well.
+        beyond = (self.known.step or 0) / 2
+        low, high = self._even(self.known.low - beyond), self._even(self.known.high + beyond)
+        drawn = rng.uniform(low, high, (count, 1))
+        return self._points(self._closest(np.exp(drawn) if self.known.log else drawn))
 
     def on_grid(self, points: Points) -> Points:
         """The closest values to points that may lie beside the range or between its steps."""
-        points = points.clip(0.0, 1.0)
-        if self.known.step is None or self.known.log or self.known.high == self.known.low:
-            return points
-        steps = (self.known.high - self.known.low) / self.known.step
-        return np.asarray(np.round(points * steps) / steps)
+        return self._points(self._closest(self._scaled_back(points)))
 
-    def _ends(self) -> tuple[float, float]:
-        low, high = self.known.low, self.known.high
-        return (math.log(low), math.log(high)) if self.known.log else (low, high)
+    def _points(self, numbers: Points) -> Points:
+        low, high = self._even(self.known.low), self._even(self.known.high)
+        scaled = np.log(numbers) if self.known.log else numbers
+        return np.asarray((scaled - low) / (high - low)) if high > low else np.zeros_like(numbers)
+
+    def _scaled_back(self, points: Points) -> Points:
+        low, high = self._even(self.known.low), self._even(self.known.high)
+        scaled = low + points.clip(0.0, 1.0) * (high - low)
+        return np.asarray(np.exp(scaled) if self.known.log else scaled)
+
+    def _closest(self, numbers: Points) -> Points:
+        known = self.known
+        if known.step is not None:
+            numbers = known.low + known.step * np.round((numbers - known.low) / known.step)
+        return numbers.clip(known.low, known.high)
+
+    def _even(self, number: float) -> float:
+        """On the scale on which the range is even."""
+        return math.log(number) if self.known.log else number
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 prior at the default configuration (Mallik et al. 2023, "PriorBand").
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +36,8 @@ FITTED_TO = 64
 """Known trials by which the kernel is chosen."""
 RANDOM_CANDIDATES, LOCAL_CANDIDATES, LOCAL_CENTRES = 500, 100, 5
 LOCAL_SHARE, LOCAL_WIDTH = 0.3, 0.1
+DRAWS = 20
+"""After how many a configuration that was begun before is drawn again."""
 SAME = 1e-9
 """Two points no further apart in any coordinate are one configuration, but for what rounding leaves."""
 
@@ -78,11 +80,12 @@ class LatestSampler(BaseSampler):
         at = self._rng.random()
         near_default = 0.0 if self._space is None else self.near_default(len(known.params_N))
         if at < near_default:
-            assert self._space is not None
-            return dict(near(self._space, self._space.default(), self._rng))
+            space = self._space
+            assert space is not None
+            return self._not_begun(known, search_space, lambda: near(space, space.default(), self._rng))
         coordinates = Coordinates(search_space)
         if at < near_default + BLIND or len(known.params_N) < FEWEST:
-            return dict(coordinates.config(coordinates.random(1, self._rng)[0]))
+            return self._not_begun(known, search_space, lambda: coordinates.config(coordinates.random(1, self._rng)[0]))
         return dict(self._most_promising(known, coordinates))
 
     def sample_independent(
@@ -104,6 +107,16 @@ class LatestSampler(BaseSampler):
     def near_default(self, known: int) -> float:
         """Share of the draws near the default, once so many trials are known."""
         return NEAR_DEFAULT if known >= EARLY else NEAR_DEFAULT_EARLY
+
+    def _not_begun(self, known: Known, names: Collection[str], draw: Callable[[], Config]) -> dict[str, Any]:
+        """A configuration that no trial has in these dimensions, unless a few draws find none."""
+        begun = [*known.params_N, *known.live_L]
+        for _ in range(DRAWS):
+            drawn = draw()
+            full = {**self._defaults(), **drawn}
+            if {name: full[name] for name in names} not in begun:
+                break
+        return dict(drawn)
 
     def _defaults(self) -> Config:
         """Of all dimensions: where a configuration lacks one, the model sees it here."""
