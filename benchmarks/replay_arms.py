@@ -4,7 +4,9 @@ Each arm searches each table with the same seeds. What plain Ray Tune (its Optun
 configuration first, 100 trials) ends with in the median is the aim: by how much the configuration that it would hand to
 retraining is worse than the best of the table, in the held-out loss. Told for each arm: the iterations, of all trials
 together, until it hands on one that is as good, as a share of what plain Ray Tune spends; the interval is that of a
-bootstrap over tables and, within them, seeds. An arm that ends before counts with the seeds that never get there.
+bootstrap over tables and, within them, seeds, in which the aim and what plain Ray Tune spends are found anew. All arms
+but plain Ray Tune may begin 300 configurations, so that none ends for want of them; the seeds in which one never gets
+there count as such.
 
 Also claimed: at none of 12 budgets is our search worse than random draws with ASHA, or than the first iteration's top,
 by more than a margin that was fixed beforehand: a twentieth of the gap from the median configuration of the table to
@@ -12,13 +14,14 @@ its best. The differences of all tables are averaged in shares of that gap; the 
 together (bootstrap of the largest deviation).
 
 `python -m benchmarks.replay_arms FOLDER_OF_PUBLIC_TABLES`; those of benchmarks/curves that hold enough configurations
-are taken as well. `--dense` replays on what a forest makes of each table, see benchmarks.surrogate.
+are taken as well. `--dense` replays on what a forest makes of each table, see benchmarks.surrogate. `--kept FILE` keeps
+every search as it ends, and takes those that are there: one file for each state of the code and the tables.
 """
 
 import argparse
 import json
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
@@ -43,7 +46,8 @@ from hybridtune.spaces.parameters import Space
 
 CURVES = Path(__file__).parent / "curves"
 TRIALS, MORE_TRIALS = 100, 300
-BOOTSTRAPS = 2000
+"""Configurations that plain Ray Tune begins, and that all others may begin."""
+BOOTSTRAPS = 1000
 FEWEST_ROWS = 200
 
 Arm = Callable[[CurveTable, int], tuple[Schedule, Chooser]]
@@ -85,14 +89,16 @@ def _chooser(table: CurveTable, sampler: str | None, seed: int) -> Chooser:
 @dataclass(frozen=True)
 class Contender:
     make: Arm
-    trials: int = TRIALS
+    trials: int = MORE_TRIALS
     bad_default: bool = False
     """Whether it begins with a configuration of the worse half of the table in place of the default."""
 
 
 ARMS = {
-    "stock 4/3": Contender(_stock(4, 3)),
-    "stock 1/4": Contender(_stock(1, 4)),
+    "stock 4/3": Contender(_stock(4, 3), TRIALS),
+    "stock 1/4": Contender(_stock(1, 4), TRIALS),
+    "stock 1/3 with more trials": Contender(_stock(1, 3)),
+    "stock 1/4 with more trials": Contender(_stock(1, 4)),
     "random": Contender(lambda table, seed: (ToTheEnd(), AnyRow(seed))),
     "random, stopping 4/3": Contender(_stopping(4, 3, None)),
     "random, stopping 1/3": Contender(_stopping(1, 3, None)),
@@ -101,20 +107,21 @@ ARMS = {
     "TPE, stopping 1/3": Contender(_stopping(1, 3, "tpe")),
     "Optuna's TPE and SuccessiveHalving": Contender(_optuna(lambda iterations: SuccessiveHalvingPruner())),
     "Optuna's TPE and Hyperband": Contender(_optuna(lambda iterations: HyperbandPruner(max_resource=iterations))),
-    "first iteration's top of 100": Contender(_first_top(TRIALS)),
-    "first iteration's top of 300": Contender(_first_top(MORE_TRIALS), MORE_TRIALS),
-    "random, promotion": Contender(_promoting(1, None), MORE_TRIALS),
-    "TPE, promotion": Contender(_promoting(1, "tpe"), MORE_TRIALS),
+    "first iteration's top of 100": Contender(_first_top(TRIALS), TRIALS),
+    "first iteration's top of 300": Contender(_first_top(MORE_TRIALS)),
+    "random, promotion": Contender(_promoting(1, None)),
+    "TPE, promotion": Contender(_promoting(1, "tpe")),
     "latest, stopping 4/3": Contender(_stopping(4, 3, "latest")),
+    "latest, stopping 1/3": Contender(_stopping(1, 3, "latest")),
     "latest by the closest row, promotion": Contender(
-        lambda table, seed: (promoting(table.iterations, 1, 3), DrawnRow(table, "latest", seed)), MORE_TRIALS
+        lambda table, seed: (promoting(table.iterations, 1, 3), DrawnRow(table, "latest", seed))
     ),
     "latest without a prior, promotion": Contender(
-        lambda table, seed: (promoting(table.iterations, 1, 3), ModelledRow(table, seed, prior=False)), MORE_TRIALS
+        lambda table, seed: (promoting(table.iterations, 1, 3), ModelledRow(table, seed, prior=False))
     ),
-    "latest, promotion": Contender(_promoting(1, "latest"), MORE_TRIALS),
-    "stock 4/3, bad default": Contender(_stock(4, 3), bad_default=True),
-    "latest, promotion, bad default": Contender(_promoting(1, "latest"), MORE_TRIALS, bad_default=True),
+    "latest, promotion": Contender(_promoting(1, "latest")),
+    "stock 4/3, bad default": Contender(_stock(4, 3), TRIALS, bad_default=True),
+    "latest, promotion, bad default": Contender(_promoting(1, "latest"), bad_default=True),
 }
 STOCKS = ("stock 4/3", "stock 1/4", "stock 4/3, bad default")
 OURS = "latest, promotion"
@@ -147,6 +154,10 @@ class Course:
         return float(self.iterations_J[there[0]]) if len(there) else np.inf
 
 
+Task = tuple[Path, str, int]
+"""A table, an arm and a seed."""
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("public", type=Path, nargs="?", help="folder of public tables")
@@ -154,20 +165,26 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=4)
     parser.add_argument("--arms", nargs="*", default=list(ARMS))
     parser.add_argument("--dense", action="store_true")
+    parser.add_argument("--kept", type=Path, help="file of the searches that have ended")
     given = parser.parse_args()
     own = [path for path in sorted(CURVES.glob("*.parquet")) if len(CurveTable.read(path).params) >= FEWEST_ROWS]
     paths = [*own, *sorted(given.public.glob("*.parquet") if given.public else [])]
     names = list(dict.fromkeys([*STOCKS, *given.arms]))
     tasks = [(path, name, seed) for path in paths for name in names for seed in range(given.seeds)]
+    searched = partial(course, workers=given.workers, as_dense=given.dense)
+    courses = kept_courses(given.kept) if given.kept else {}
     with process_map(cores()) as parallel_map:
-        found = list(parallel_map(partial(course, workers=given.workers, as_dense=given.dense), tasks))
-    courses = dict(zip(tasks, found, strict=True))
+        left = [task for task in tasks if task not in courses]
+        for task, found in zip(left, parallel_map(searched, left), strict=True):
+            courses[task] = found
+            if given.kept:
+                keep(given.kept, task, found)
     said = {"benchmark": "replay_arms", "machine": {"cpu": cpu_name(), "cores": cores()}, "seeds": given.seeds}
     said |= {"workers": given.workers, "dense": given.dense, "tables": [path.stem for path in paths]}
     print(json.dumps(said | dict(compared(courses, paths, names, given.seeds, given.dense))))
 
 
-def course(task: tuple[Path, str, int], workers: int, as_dense: bool = False) -> Course:
+def course(task: Task, workers: int, as_dense: bool = False) -> Course:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.simplefilter("ignore")
     # Small matrices: threads would only get into each other's way.
@@ -201,7 +218,23 @@ def changes(table: CurveTable, replayed: Replayed) -> Course:
     return Course(iterations, regret(table, [moment.row for moment in kept]), replayed.moments[-1].iterations)
 
 
-Courses = dict[tuple[Path, str, int], Course]
+Courses = dict[Task, Course]
+
+
+def kept_courses(file: Path) -> Courses:
+    """One a line of the file, if there is one."""
+    lines = file.read_text().splitlines() if file.exists() else []
+    return {
+        (Path(path), name, seed): Course(np.array(iterations), np.array(regrets), spent)
+        for path, name, seed, iterations, regrets, spent in map(json.loads, lines)
+    }
+
+
+def keep(file: Path, task: Task, found: Course) -> None:
+    path, name, seed = task
+    line = [str(path), name, seed, found.iterations_J.tolist(), found.regret_J.tolist(), found.spent]
+    with file.open("a") as out:
+        out.write(json.dumps(line) + "\n")
 
 
 def compared(
@@ -210,10 +243,13 @@ def compared(
     for stock in STOCKS:
         of_tables = {}
         for name in names:
-            per_table = [_shares(courses, path, name, stock, seeds) for path in paths]
+            pairs = [
+                [(courses[path, stock, seed], courses[path, name, seed]) for seed in range(seeds)] for path in paths
+            ]
+            per_table = [shares_of(of_seeds) for of_seeds in pairs]
             of_tables[name] = {
                 "share": round(float(np.median([np.median(shares) for shares in per_table])), 2),
-                "interval": [round(value, 2) for value in interval(per_table)],
+                "interval": [round(value, 2) for value in interval(pairs)],
                 "by_table": [round(float(np.median(shares)), 2) for shares in per_table],
                 "reached": round(float(np.mean([np.isfinite(shares).mean() for shares in per_table])), 2),
             }
@@ -227,11 +263,15 @@ def compared(
     yield "final_regret", {name: _median(courses, paths, name, seeds, "final") for name in names}
 
 
-def _shares(courses: Courses, path: Path, name: str, stock: str, seeds: int) -> NDArray[np.float64]:
-    stocks = [courses[path, stock, seed] for seed in range(seeds)]
-    aim = float(np.median([each.final for each in stocks]))
-    spent = float(np.median([each.spent for each in stocks]))
-    return np.array([courses[path, name, seed].until(aim) / spent for seed in range(seeds)])
+Pairs = Sequence[tuple[Course, Course]]
+"""Of each seed, on one table: plain Ray Tune's search and the arm's."""
+
+
+def shares_of(pairs: Pairs) -> NDArray[np.float64]:
+    """Of each seed: the arm's iterations until the aim, as a share of what plain Ray Tune spends."""
+    aim = float(np.median([stock.final for stock, _ in pairs]))
+    spent = float(np.median([stock.spent for stock, _ in pairs]))
+    return np.array([found.until(aim) / spent for _, found in pairs])
 
 
 def worse(courses: Courses, paths: list[Path], gaps: list[float], rival: str, seeds: int) -> dict[str, object]:
@@ -284,13 +324,19 @@ def gap(table: CurveTable) -> float:
     return float(np.median(table.final_N) - table.final_N.min())
 
 
-def interval(per_table: list[NDArray[np.float64]]) -> tuple[float, float]:
-    """95%, of the median over tables of the median over seeds; both are drawn anew."""
+def interval(tables: Sequence[Pairs]) -> tuple[float, float]:
+    """95%, of the median over tables of the median over seeds. Tables and seeds are drawn anew, and with them the aim
+    and what plain Ray Tune spends, which are chance as well.
+    """
     rng = np.random.default_rng(0)
     medians = []
     for _ in range(BOOTSTRAPS):
-        drawn = [per_table[place] for place in rng.integers(len(per_table), size=len(per_table))]
-        medians.append(np.median([np.median(rng.choice(shares, len(shares))) for shares in drawn]))
+        of_tables = []
+        for place in rng.integers(len(tables), size=len(tables)):
+            pairs = tables[place]
+            drawn = [pairs[seed] for seed in rng.integers(len(pairs), size=len(pairs))]
+            of_tables.append(np.median(shares_of(drawn)))
+        medians.append(np.median(of_tables))
     low, high = np.quantile(medians, [0.025, 0.975], method="nearest")
     return float(low), float(high)
 
