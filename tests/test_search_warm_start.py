@@ -13,6 +13,7 @@ from hybridtune.search.cluster.workers import OwnWorkers
 from hybridtune.search.pipeline import new_settings
 from hybridtune.search.run.run_dir import RunDir
 from hybridtune.search.run.settings import Settings
+from hybridtune.search.study.rungs import WAITS_AT
 from hybridtune.search.study.study import (
     WARM_START,
     ask,
@@ -20,6 +21,7 @@ from hybridtune.search.study.study import (
     config_of,
     configurations_tried,
     create_study,
+    report_value,
     started,
     tell,
 )
@@ -150,6 +152,20 @@ def narrowed(name: str, dimension: Choice | Float) -> Space:
 def test_trials_outside_the_space_are_refused_by_name(earlier: Path, space: Space, message: str) -> None:
     with pytest.raises(InputError, match=message):
         check_warm_start(earlier, settings(space), FINGERPRINT)
+
+
+def test_the_best_may_wait_at_a_rung_and_has_to_be_inside_as_well(tmp_path: Path) -> None:
+    """Under promotion it was tried as it was, outside of the space, or ended the launch in a traceback."""
+    run = RunDir.create(tmp_path / "earlier", settings(), FINGERPRINT)
+    study = create_study(run, HYBRID, "tune_loss")
+    tell(study, ask(study, HYBRID, seed=1), TrialState.COMPLETE, 0.69)
+    study.enqueue_trial(HYBRID.default() | {"dropout": 0.45})
+    waits = ask(study, HYBRID, seed=1)
+    report_value(waits, 1, 0.60)
+    waits.set_user_attr(WAITS_AT, 1)
+    with pytest.raises(InputError, match=r"trial 1 of .* its dropout=0.45 is not 0.2 to 0.4"):
+        check_warm_start(run.path, settings(narrowed("dropout", Float(low=0.2, high=0.4))), FINGERPRINT)
+    check_warm_start(run.path, settings(), FINGERPRINT)
 
 
 @pytest.mark.parametrize(

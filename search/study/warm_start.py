@@ -40,7 +40,7 @@ def check_warm_start(path: Path, settings: Settings, fingerprint: str) -> None:
         before, now = getattr(document.settings, name), getattr(settings, name)
         if before != now:
             raise InputError(f"{path} was run with {name} {before}, this search with {now}: make them equal")
-    for trial in completed(earlier):
+    for trial in [*completed(earlier), best(earlier)]:
         try:
             settings.space.check_inside(config_of(trial))
         except InputError as error:
@@ -55,6 +55,11 @@ def completed(run: RunDir) -> list[FrozenTrial]:
     return trials
 
 
+def best(run: RunDir) -> FrozenTrial:
+    """The one that is tried first; under promotion it may wait at a rung."""
+    return best_first(open_study(run))[0]
+
+
 def warm_start(study: optuna.Study, settings: Settings) -> None:
     """Adds them once; a launch that was killed in the middle of it goes on there."""
     assert settings.warm_start is not None
@@ -63,9 +68,9 @@ def warm_start(study: optuna.Study, settings: Settings) -> None:
         return
     earlier = RunDir.open(settings.warm_start)
     there = {trial.user_attrs.get(WARM_START) for trial in study.get_trials(deepcopy=False)}
-    best = config_of(best_first(open_study(earlier))[0])
-    if best != settings.space.default():
-        study.enqueue_trial(best, user_attrs={"origin": "warm start"}, skip_if_exists=True)
+    first = config_of(best(earlier))
+    if first != settings.space.default():
+        study.enqueue_trial(first, user_attrs={"origin": "warm start"}, skip_if_exists=True)
     for trial in completed(earlier):
         if trial.number not in there:
             study.add_trial(_of_this_space(trial, settings))
