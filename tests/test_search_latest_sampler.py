@@ -98,7 +98,7 @@ def test_the_latest_value_counts_and_a_failed_trial_is_the_worst() -> None:
         live._suggest(name, failed[name])
     known = known_of(study, 99, ["rate", "size"], {})
     assert known.loss_N.tolist() == [0.3, 0.2, 0.1, np.inf]
-    assert known.live_L == ({"rate": params["rate"], "size": params["size"]},)
+    assert known.live_L == (params,)
     assert known_of(study, live.number, ["rate"], {}).live_L == ()
 
 

@@ -79,7 +79,8 @@ class OneOf:
 
     def points(self, values: Sequence[Scalar]) -> Points:
         """(N, width)"""
-        return APART * np.eye(self.width)[[int(self.known.to_internal_repr(value)) for value in values]]
+        places = {choice: place for place, choice in enumerate(self.known.choices)}
+        return APART * np.eye(self.width)[[places[value] for value in values]]
 
     def value(self, point: Points) -> Scalar:
         chosen = self.known.choices[int(np.argmax(point))]

@@ -37,7 +37,14 @@ class Kernel:
 
 def matern(distance: Array) -> Array:
     scaled = SQRT5 * distance
-    return np.asarray((1 + scaled + scaled**2 / 3) * np.exp(-scaled))
+    decay = np.exp(-scaled)
+    # In place: large temporary arrays take longer than what is computed.
+    rising = scaled / 3
+    rising += 1
+    rising *= scaled
+    rising += 1
+    rising *= decay
+    return np.asarray(rising)
 
 
 class GaussianProcess:

@@ -5,6 +5,8 @@ prior at the default configuration (Mallik et al. 2023, "PriorBand").
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from itertools import chain
+from math import isclose
 from typing import Any
 
 import numpy as np
@@ -21,7 +23,7 @@ from hybridtune.search.study.coordinates import Coordinates, Points
 from hybridtune.search.study.distributions import distribution
 from hybridtune.search.study.gaussian_process import GaussianProcess, fitted_kernel
 from hybridtune.spaces.draws import near
-from hybridtune.spaces.parameters import Config, Space
+from hybridtune.spaces.parameters import Config, Scalar, Space
 
 NEAR_DEFAULT, NEAR_DEFAULT_EARLY = 0.2, 0.33
 """Share of the draws near the default; early: until EARLY trials are known."""
@@ -39,7 +41,7 @@ LOCAL_SHARE, LOCAL_WIDTH = 0.3, 0.1
 DRAWS = 20
 """After how many a configuration that was begun before is drawn again."""
 SAME = 1e-9
-"""Two points no further apart in any coordinate are one configuration, but for what rounding leaves."""
+"""Two numbers that differ by no larger a share of them are one, but for what rounding leaves."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,12 @@ class Known:
     loss_N: NDArray[np.float64]
     """The latest value of each, to be small; infinite for a failed one."""
     live_L: tuple[Config, ...]
+
+    def begun(self, config: Config, names: Collection[str]) -> bool:
+        """Whether a trial has this configuration, in the dimensions of these names."""
+        return any(
+            all(_same(other[name], config[name]) for name in names) for other in chain(self.params_N, self.live_L)
+        )
 
 
 class LatestSampler(BaseSampler):
@@ -110,11 +118,9 @@ class LatestSampler(BaseSampler):
 
     def _not_begun(self, known: Known, names: Collection[str], draw: Callable[[], Config]) -> dict[str, Any]:
         """A configuration that no trial has in these dimensions, unless a few draws find none."""
-        begun = [*known.params_N, *known.live_L]
         for _ in range(DRAWS):
             drawn = draw()
-            full = {**self._defaults(), **drawn}
-            if {name: full[name] for name in names} not in begun:
+            if not known.begun({**self._defaults(), **drawn}, names):
                 break
         return dict(drawn)
 
@@ -130,8 +136,7 @@ class LatestSampler(BaseSampler):
         if len(order) > KEPT_BEST + KEPT_ANY:
             others = np.sort(self._rng.choice(len(order) - KEPT_BEST, KEPT_ANY, replace=False)) + KEPT_BEST
             order = np.concatenate([order[:KEPT_BEST], order[others]])
-        known_NC = coordinates.points(known.params_N)
-        best_first = known_NC[order]
+        best_first = coordinates.points([known.params_N[place] for place in order])
         scores_N = normal_scores(known.loss_N[order])
         some = np.unique(np.linspace(0, len(order) - 1, FITTED_TO).astype(int))
         kernel = fitted_kernel(best_first[some], scores_N[some], list(coordinates.columns.values()))
@@ -142,25 +147,26 @@ class LatestSampler(BaseSampler):
         live_LC = coordinates.points(known.live_L)
         # What is under way will tell of its neighbourhood.
         gain *= (1 - kernel.between(candidates, live_LC)).prod(axis=1)
-        begun_NC = np.vstack([known_NC, live_LC])
         best_gain_first = candidates[np.argsort(-gain, kind="stable")]
         # To the model a value has noise, but the same configuration is trained with the same seed.
-        new = (point for point in best_gain_first if np.abs(begun_NC - point).max(axis=1).min() >= SAME)
-        return coordinates.config(next(new, best_gain_first[0]))
+        configs = map(coordinates.config, best_gain_first)
+        new = (config for config in configs if not known.begun(config, coordinates.axes))
+        return next(new, coordinates.config(best_gain_first[0]))
 
 
 def known_of(study: optuna.Study, before: int, names: Collection[str], defaults: Config) -> Known:
-    """In these dimensions. before: the number of the trial that is drawn. defaults: of what a configuration lacks; a
-    trial that lacks anything else is left out.
+    """In these dimensions at least. before: the number of the trial that is drawn. defaults: of what a configuration
+    lacks; a trial that lacks anything else is left out.
     """
     sign = -1 if study.direction == optuna.study.StudyDirection.MAXIMIZE else 1
     params: list[Config] = []
     losses: list[float] = []
     live: list[Config] = []
-    default = {name: value for name, value in defaults.items() if name in names}
+    wanted = frozenset(names)
     for trial in study.get_trials(deepcopy=False):
-        config = default | {name: value for name, value in trial.params.items() if name in names}
-        if trial.state == TrialState.WAITING or trial.number == before or len(config) < len(names):
+        # Most have all: to make each anew would be much of a draw's cost.
+        config = trial.params if trial.params.keys() >= wanted else {**defaults, **trial.params}
+        if trial.state == TrialState.WAITING or trial.number == before or not config.keys() >= wanted:
             continue
         value = latest_value(trial)
         if value is None and trial.state == TrialState.RUNNING:
@@ -169,6 +175,10 @@ def known_of(study: optuna.Study, before: int, names: Collection[str], defaults:
             params.append(config)
             losses.append(np.inf if value is None else sign * value)
     return Known(tuple(params), np.array(losses), tuple(live))
+
+
+def _same(one: Scalar, other: Scalar) -> bool:
+    return one == other or (isinstance(one, float) and isinstance(other, float) and isclose(one, other, rel_tol=SAME))
 
 
 def latest_value(trial: FrozenTrial) -> float | None:
