@@ -108,7 +108,7 @@ def test_a_wrong_address_or_token_is_refused(hosts: Hosts, shared: Path) -> None
 
 
 def test_what_no_host_has_is_refused(hosts: Hosts, shared: Path) -> None:
-    assert_refused(hosts, shared, ["no host of the cluster has a CPU and 1 GPUs"], *ADDRESS, "--gpus-per-trial", "1")
+    assert_refused(hosts, shared, ["no host of the cluster has a CPU and a GPU"], *ADDRESS, "--gpus-per-trial", "1")
 
 
 @pytest.mark.parametrize(

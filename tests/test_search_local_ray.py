@@ -11,12 +11,20 @@ from tempfile import TemporaryDirectory
 
 import pytest
 import ray
+from ray._raylet import AuthenticationMode, get_authentication_mode
 
 from hybridtune.data.schema import InputError
 from hybridtune.search.cluster import local_ray as local_ray_module
 from hybridtune.search.cluster import maps
 from hybridtune.search.cluster.joined_ray import joined_ray
-from hybridtune.search.cluster.local_ray import LOCK, RAY_PREFIX, _ray_folder, local_ray, own_signals
+from hybridtune.search.cluster.local_ray import (
+    LOCK,
+    RAY_PREFIX,
+    _ray_folder,
+    local_ray,
+    own_authentication,
+    own_signals,
+)
 from hybridtune.search.cluster.maps import cores
 
 
@@ -102,25 +110,36 @@ def test_a_ray_of_our_own_leaves_the_environment_as_it_was(monkeypatch: pytest.M
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     monkeypatch.delenv("RAY_AUTH_MODE")
     with local_ray(1):
-        pass
+        assert get_authentication_mode() == AuthenticationMode.TOKEN
     assert "RAY_AUTH_MODE" not in os.environ
+    assert get_authentication_mode() == AuthenticationMode.DISABLED
 
 
 @pytest.mark.slow
-def test_a_ray_that_the_process_uses_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RAY_AUTH_MODE", "token")
-    ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-    try:
-        with (
-            pytest.raises(InputError, match=r"this process uses Ray already: call ray\.shutdown\(\) before"),
-            local_ray(1),
-        ):
-            pass
-        with pytest.raises(InputError, match="this process uses Ray already"), joined_ray("10.0.0.9:6379"):
-            pass
-        assert ray.is_initialized()
-    finally:
-        ray.shutdown()
+def test_a_mode_that_the_process_sets_later_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a notebook, after the refusal that asks for it."""
+    with own_authentication(), monkeypatch.context() as patch:
+        for name, mode in (("disabled", AuthenticationMode.DISABLED), ("token", AuthenticationMode.TOKEN)):
+            patch.setenv("RAY_AUTH_MODE", name)
+            with local_ray(1):
+                assert get_authentication_mode() == mode
+
+
+@pytest.mark.slow
+def test_a_ray_that_the_process_uses_is_left_alone() -> None:
+    with own_authentication():
+        ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+        try:
+            with (
+                pytest.raises(InputError, match=r"this process uses Ray already: call ray\.shutdown\(\) before"),
+                local_ray(1),
+            ):
+                pass
+            with pytest.raises(InputError, match="this process uses Ray already"), joined_ray("10.0.0.9:6379"):
+                pass
+            assert ray.is_initialized()
+        finally:
+            ray.shutdown()
 
 
 def test_a_machine_that_knows_no_sets_of_cores_has_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:

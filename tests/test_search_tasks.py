@@ -18,7 +18,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 import hybridtune.search.cluster.local_ray as local_ray_module
 from hybridtune.models.training.progress import Progress
-from hybridtune.search.cluster.local_ray import local_ray
+from hybridtune.search.cluster.local_ray import local_ray, own_authentication
 from hybridtune.search.cluster.workers import OwnWorkers
 from hybridtune.search.run.keeper import NothingToKeep
 from hybridtune.search.run.settings import Settings
@@ -106,12 +106,8 @@ class Smaller(Numbers):
         self.retried.append(task)
 
 
-def test_a_worker_that_rays_memory_monitor_ends_is_lost_like_another(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_worker_that_rays_memory_monitor_ends_is_lost_like_another(tmp_path: Path) -> None:
     """Tune ended the whole search with a RuntimeError: on a cluster whose hosts were started without our setting."""
-    # Ray sets it, for this whole process.
-    monkeypatch.setenv("RAY_AUTH_MODE", "token")
     begun = tmp_path / "begun"
 
     def killed_once(config: dict[str, Any]) -> None:
@@ -122,19 +118,20 @@ def test_a_worker_that_rays_memory_monitor_ends_is_lost_like_another(
 
     numbers = Smaller(1)
     monitor = {"memory_monitor_refresh_ms": 15000, "memory_usage_threshold": 0.0, "min_memory_free_bytes": -1}
-    ray.init(
-        address="local",
-        num_cpus=1,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level="ERROR",
-        _system_config=monitor,
-        _temp_dir=tempfile.mkdtemp(prefix="ht-", dir="/tmp"),
-    )
-    try:
-        run_tasks(killed_once, numbers, callback_of(numbers, Silent()), tmp_path / "tune", by_id, ANYWHERE)
-    finally:
-        ray.shutdown()
+    with own_authentication():
+        ray.init(
+            address="local",
+            num_cpus=1,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level="ERROR",
+            _system_config=monitor,
+            _temp_dir=tempfile.mkdtemp(prefix="ht-", dir="/tmp"),
+        )
+        try:
+            run_tasks(killed_once, numbers, callback_of(numbers, Silent()), tmp_path / "tune", by_id, ANYWHERE)
+        finally:
+            ray.shutdown()
     assert (numbers.ended, numbers.retried, numbers.failed) == ([0], [0], [])
 
 

@@ -7,7 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from hybridtune.data.schema import InputError
-from hybridtune.search.cluster.local_ray import UNWINDING, UNWINDING_SECONDS, own_signals, refuse_ray_in_use
+from hybridtune.search.cluster.local_ray import (
+    UNWINDING,
+    UNWINDING_SECONDS,
+    own_signals,
+    read_authentication,
+    refuse_ray_in_use,
+)
 from hybridtune.search.cluster.token import TOKEN_REMEDY, refuse_open_token_file
 
 ANSWER_SECONDS = 5.0
@@ -33,6 +39,7 @@ def joined_ray(address: str) -> Iterator[str]:
     found = _found(address)
     _refuse_silent(found)
     _refuse_unhealthy(found)
+    read_authentication()
     try:
         _join(found)
         yield found

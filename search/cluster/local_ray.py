@@ -33,7 +33,7 @@ def local_ray(cpus: int) -> Iterator[None]:
     from hybridtune.models.device import worker_environment
 
     refuse_ray_in_use()
-    with _ray_folder() as folder, _own_authentication():
+    with _ray_folder() as folder, own_authentication():
         try:
             with own_signals():
                 ray.init(
@@ -55,9 +55,12 @@ def local_ray(cpus: int) -> Iterator[None]:
 
 
 @contextmanager
-def _own_authentication() -> Iterator[None]:
-    """Ray sets this process's mode to that of the Ray that it starts, for every cluster that is joined later too."""
+def own_authentication() -> Iterator[None]:
+    """Around a Ray that this process starts. Ray sets the mode of the process to that of its own Ray, and a driver that
+    wants tokens counts as dead with the hosts of a cluster, joined later, that has none.
+    """
     before = os.environ.get(AUTHENTICATION)
+    read_authentication()
     try:
         yield
     finally:
@@ -65,6 +68,17 @@ def _own_authentication() -> Iterator[None]:
             os.environ.pop(AUTHENTICATION, None)
         else:
             os.environ[AUTHENTICATION] = before
+        read_authentication()
+
+
+def read_authentication() -> None:
+    """Mode and token as they are now: Ray's core keeps what it read first in this process, where a notebook may have
+    set another since.
+    """
+    from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
+
+    Config.initialize("")
+    AuthenticationTokenLoader.instance().reset_cache()
 
 
 def refuse_ray_in_use() -> None:
