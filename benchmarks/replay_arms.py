@@ -295,7 +295,8 @@ def worse(courses: Courses, paths: list[Path], gaps: list[float], rival: str, se
             [differences[table, rng.integers(seeds, size=seeds)].mean(axis=0) for table in tables], 0
         )
     deviation = drawn.std(axis=0) + 1e-12
-    width = np.quantile(((drawn - mean) / deviation).max(axis=1), 0.95)
+    # By as much as a drawn mean is too low the one measured may be too low as well.
+    width = np.quantile(((mean - drawn) / deviation).max(axis=1), 0.95)
     upper = mean + width * deviation
     return {"mean": mean.round(3).tolist(), "upper": upper.round(3).tolist(), "holds": bool((upper <= MARGIN).all())}
 

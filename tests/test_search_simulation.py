@@ -152,6 +152,15 @@ def test_a_default_that_fails_costs_only_itself(make: Callable[[], Schedule]) ->
     assert done.moments[-1].row == 1
 
 
+def test_a_leader_that_fails_is_no_longer_handed_on() -> None:
+    """A search leaves failed trials out as well."""
+    begun = table([0.9, 0.1])
+    tune_NI = begun.tune_NI.copy()
+    tune_NI[1, 3:] = np.inf
+    replayed = simulate(replace(begun, tune_NI=tune_NI), ToTheEnd(), InOrder(0), trials=2, workers=2)
+    assert [moment.row for moment in replayed.changes] == [0, 1, 0]
+
+
 def test_a_slow_driver_keeps_workers_waiting() -> None:
     lines = table([0.5] * 12)
     quick = simulate(lines, ToTheEnd(), InOrder(0), trials=12, workers=6)
@@ -198,8 +207,8 @@ def test_a_table_is_read_as_it_was_written(tmp_path: Path) -> None:
     read = CurveTable.read(tmp_path / "line.parquet")
     assert read.params == ({"x": 0.5}, {"x": 0.25})
     assert read.default == 0
-    # Of the weights with the best tune loss, the mean of the seeds.
-    assert read.final_N.tolist() == pytest.approx([0.6, (0.6 + 0.35) / 2])
+    # Of the weights with the best tune loss, in the seed that both have.
+    assert read.final_N.tolist() == pytest.approx([0.6, 0.6])
     assert read.seed_deviation == pytest.approx(np.std([0.6, 0.35], ddof=1))
     assert read.tune_NI[1].tolist() == [0.5, 0.75, 0.75]
 
@@ -216,6 +225,7 @@ def test_a_failed_training_is_infinite_from_there_on() -> None:
     [
         ([ROWS[0], recorded(1, 0.25, 0.5)], "is incomplete: configuration 1 has 1 of 3 iterations"),
         (ROWS[1:], "has no row of the default configuration"),
+        ([ROWS[0], ROWS[2]], "has no seed with which all configurations were trained"),
     ],
 )
 def test_what_cannot_be_replayed_is_refused(rows: list[Recorded], message: str, tmp_path: Path) -> None:

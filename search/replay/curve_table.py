@@ -89,8 +89,8 @@ class CurveTable:
     """Tune loss after each iteration."""
     seconds_NI: Floats
     final_N: Floats
-    """What a configuration is worth: mean over its seeds of the held-out loss of the weights with the best tune
-    loss."""
+    """What a configuration is worth: the held-out loss of the weights with the best tune loss. Mean over the seeds that
+    all configurations have: the best of means over few seeds and over many is one of few, by luck."""
     seed_deviation: float
     """Standard deviation of that loss over the seeds of one configuration; NaN where no configuration has two."""
 
@@ -119,12 +119,14 @@ class CurveTable:
         defaults = [number for number, row in enumerate(kept) if row.params == space.default()]
         if not defaults:
             raise InputError(f"{source} has no row of the default configuration, with which every search begins")
-        finals: dict[int, list[float]] = {}
+        finals: dict[int, dict[int, float]] = {}
         for row in rows:
-            finals.setdefault(row.configuration, []).append(held_out_at_best(row))
-        spreads = [
-            np.var(losses, ddof=1) for losses in finals.values() if len(losses) > 1 and np.isfinite(losses).all()
-        ]
+            finals.setdefault(row.configuration, {})[row.seed] = held_out_at_best(row)
+        losses = [list(of_seeds.values()) for of_seeds in finals.values()]
+        spreads = [np.var(each, ddof=1) for each in losses if len(each) > 1 and np.isfinite(each).all()]
+        shared = frozenset.intersection(*map(frozenset, finals.values()))
+        if not shared:
+            raise InputError(f"{source} has no seed with which all configurations were trained; record it again")
         return cls(
             name=info.name,
             space=space,
@@ -132,7 +134,7 @@ class CurveTable:
             default=defaults[0],
             tune_NI=np.array([_filled(row.tune_loss, info.iterations, np.inf) for row in kept]),
             seconds_NI=np.array([_filled(row.seconds, info.iterations, 0.0) for row in kept]),
-            final_N=np.array([np.mean(finals[row.configuration]) for row in kept]),
+            final_N=np.array([np.mean([finals[row.configuration][seed] for seed in shared]) for row in kept]),
             seed_deviation=float(np.sqrt(np.mean(spreads))) if spreads else float("nan"),
         )
 

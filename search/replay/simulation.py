@@ -59,7 +59,7 @@ class Moment(NamedTuple):
     iterations: int
     """Of all trials together."""
     row: int
-    """The configuration with the lowest loss so far, which retraining would be handed."""
+    """The configuration with the lowest loss so far, which retraining would be handed. A failed one never is."""
 
 
 @dataclass
@@ -101,7 +101,9 @@ class _Search:
     busy: float = 0.0
     driver_free: float = 0.0
     last_begun: float = 0.0
-    best: float = np.inf
+    losses: list[float] = field(default_factory=list)
+    """The lowest of each trial so far; infinite if it has failed."""
+    leader: int = 0
     untried_N: NDArray[np.bool_] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -120,6 +122,7 @@ class _Search:
         self.untried_N[row] = False
         self.rows.append(row)
         self.reached.append(0)
+        self.losses.append(np.inf)
         self.last_begun = self._decided(now)
         self._run(self.last_begun, len(self.rows) - 1)
         return True
@@ -134,10 +137,13 @@ class _Search:
         value = float(self.table.tune_NI[row, :iteration].min())
         latest = float(self.table.tune_NI[row, iteration - 1])
         failed = not np.isfinite(latest)
-        better = value < self.best and not failed
-        self.best = value if better else self.best
-        self.moments.append(Moment(now, self.spent, row if better or not self.moments else self.moments[-1].row))
-        report = Report(number, iteration, np.inf if failed else value, latest)
+        self.losses[number] = np.inf if failed else value
+        if self.losses[number] < self.losses[self.leader]:
+            self.leader = number
+        elif failed and number == self.leader:
+            self.leader = int(np.argmin(self.losses))
+        self.moments.append(Moment(now, self.spent, self.rows[self.leader]))
+        report = Report(number, iteration, self.losses[number], latest)
         self.chooser.tell(report)
         if failed:
             self.schedule.fail(number)
