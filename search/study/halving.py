@@ -1,6 +1,6 @@
 """How the trials of a search are halved, whichever way."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Protocol
 
 from optuna.trial import FrozenTrial
@@ -28,7 +28,7 @@ class Halving(Protocol):
     def next(self) -> int | None:
         """A trial that waited and is continued from now on, before another is started."""
 
-    def unlikely(self, likely: int) -> Sequence[int]:
+    def unlikely(self, likely: int) -> Set[int]:
         """Trials that wait and are the least likely to be continued, all but the `likely` most likely ones."""
 
     def leave(self, number: int) -> None:

@@ -3,7 +3,9 @@ waits at every rung, and a free worker continues the best that wait before it st
 """
 
 from bisect import bisect_left, insort
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Set
+from heapq import merge
+from itertools import islice
 
 from hybridtune.search.study.rungs import Rungs
 
@@ -95,17 +97,20 @@ class Promotion:
             if number in values:
                 self._reached[rung].remove((self._sign * values.pop(number), number))
 
-    def unlikely(self, likely: int) -> Sequence[int]:
+    def unlikely(self, likely: int) -> Set[int]:
         """Numbers of the trials that wait and that are the least likely to be continued, all but the `likely` most
         likely ones: those for which the most others would have to reach their rung before.
         """
-        missing = {
-            number: (bisect_left(self._reached[rung], entry) + 1) * self._reduction_factor - len(self._reached[rung])
-            for rung, waiting in self._waiting.items()
-            for entry in waiting
-            for number in entry[1:]
-        }
-        return sorted(missing, key=lambda number: (missing[number], number))[likely:]
+        most_likely = islice(merge(*map(self._missing, self._order)), likely)
+        return self._waits_at.keys() - {number for _, number in most_likely}
+
+    def _missing(self, rung: int) -> Iterator[tuple[int, int]]:
+        """How many others would have to reach the rung before a trial that waits there is continued, and its number;
+        the fewest first.
+        """
+        reached = self._reached[rung]
+        for value, number in self._waiting[rung]:
+            yield (bisect_left(reached, (value, number)) + 1) * self._reduction_factor - len(reached), number
 
     def _candidate(self) -> int | None:
         for rung in reversed(self._order):

@@ -3,7 +3,7 @@ Tuning", algorithm 2 in its stopping variant), in one bracket or in those of Hyp
 """
 
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from functools import cache
 from math import ceil
 
@@ -143,8 +143,8 @@ class SuccessiveHalving:
         """Nobody is continued."""
         return None
 
-    def unlikely(self, likely: int) -> Sequence[int]:  # noqa: ARG002 the one signature
-        return ()
+    def unlikely(self, likely: int) -> Set[int]:  # noqa: ARG002 the one signature
+        return frozenset()
 
     def leave(self, number: int) -> None:
         """The trial has ended by itself, which changes nothing for the others."""

@@ -104,7 +104,7 @@ class Recorder:
         over = ended.state in (TrialState.COMPLETE, TrialState.PRUNED)
         self._without_checkpoint.discard(task.number)
         unlikely = self._halving.unlikely(LIKELY_A_WORKER * self._workers())
-        dispensable = {*unlikely, *([task.number] if over else [])} - self._without_checkpoint
+        dispensable = (unlikely | ({task.number} if over else set())) - self._without_checkpoint
         self._without_checkpoint |= dispensable
         self._keep(partial(self._remove_checkpoints, dispensable) if dispensable else None)
         self._standing.look()
